@@ -1,0 +1,189 @@
+"""Networks of the closure: their geometry follows from the patch, of any dimension and sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from macrodyn.closure.reconstruction import STATE_KINDS, StateKind, input_channels
+
+EncoderKind = Literal["strided", "pooled"]
+ENCODER_KINDS: tuple[EncoderKind, ...] = get_args(EncoderKind)
+
+_SMALLEST_SIDE = 4
+_CONVOLUTION: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Everything that fixes the shapes of a `PatchAutoencoder`.
+
+    Attributes:
+        kind: Kind of the microscopic state.
+        patch: Sides of a patch in sites; 1, 2 or 3 of them, of any lengths.
+        state_channels: Channels of the state; 1 for species.
+        species: Number of species; 0 for other kinds.
+        observables: Number of given observables z*.
+        closure_dim: Number of closure variables; 0 for none.
+        encoder: `strided` (convolutions, then a linear map of all sites) or `pooled`
+            (convolutions within the patch, mean over sites, linear map).
+        channels: Widths of the convolutions, from the patch inwards.
+        hidden: Width of the decoder's first layer.
+    """
+
+    kind: StateKind
+    patch: tuple[int, ...]
+    state_channels: int
+    species: int = 0
+    observables: int
+    closure_dim: int
+    encoder: EncoderKind = "strided"
+    channels: tuple[int, ...] = (16, 32)
+    hidden: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no network has.
+
+        Raises:
+            ValueError: If a field is out of range; the message names it.
+        """
+        checks = {
+            "kind": self.kind in STATE_KINDS,
+            "patch": len(self.patch) in _CONVOLUTION and min(self.patch, default=0) >= 1,
+            "state_channels": self.state_channels >= 1,
+            "species": (self.species >= 2) == (self.kind == "species"),
+            "observables": self.observables >= 0,
+            "closure_dim": self.closure_dim >= 0 and self.closure_dim + self.observables > 0,
+            "encoder": self.encoder in ENCODER_KINDS,
+            "channels": len(self.channels) >= 1 and min(self.channels, default=0) >= 1,
+            "hidden": self.hidden >= 1,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise ValueError(f"Architecture of the closure: bad {name}, got {self}")
+
+
+def build_encoder(architecture: Architecture) -> nn.Sequential:
+    """Network from encoder input [batch, input channel, *patch] to [batch, closure].
+
+    Args:
+        architecture: The shapes. `strided` halves the grid as `strided_sizes` says, then maps all
+            its values linearly. `pooled` convolves within the patch only and averages over
+            sites, so that it depends on which local patterns there are and not on where.
+
+    Returns:
+        The network; without layers where there are no closure variables.
+    """
+    if architecture.closure_dim == 0:
+        return nn.Sequential()
+    convolution = _CONVOLUTION[len(architecture.patch)]
+    sizes, widths = _grids(architecture)
+    layers: list[nn.Module] = []
+    if architecture.encoder == "strided":
+        for i, (fine, coarse) in enumerate(pairwise(sizes)):
+            stride = _factors(fine, coarse)
+            layers += [convolution(widths[i], widths[i + 1], 3, stride=stride, padding=1)]
+            layers += [nn.SiLU()]
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * prod(sizes[-1]), architecture.closure_dim)]
+        return nn.Sequential(*layers)
+    sides = architecture.patch
+    for before, after in pairwise((widths[0], *architecture.channels)):
+        kernel = tuple(min(3, side) for side in sides)
+        sides = tuple(side - width + 1 for side, width in zip(sides, kernel, strict=True))
+        layers += [convolution(before, after, kernel), nn.SiLU()]
+    layers += [_MeanOverSites(), nn.Linear(architecture.channels[-1], architecture.closure_dim)]
+    return nn.Sequential(*layers)
+
+
+def build_decoder(architecture: Architecture) -> nn.Sequential:
+    """Network from [batch, observable + closure] to logits [batch, input channel, *patch].
+
+    Args:
+        architecture: The shapes; the grids are those of the strided encoder, coarsest first.
+
+    Returns:
+        The network.
+    """
+    convolution = _CONVOLUTION[len(architecture.patch)]
+    sizes, widths = _grids(architecture)
+    layers: list[nn.Module] = [
+        nn.Linear(architecture.observables + architecture.closure_dim, architecture.hidden),
+        nn.SiLU(),
+        nn.Linear(architecture.hidden, widths[-1] * prod(sizes[-1])),
+        nn.Unflatten(1, (widths[-1], *sizes[-1])),
+    ]
+    for i in range(len(sizes) - 1, 0, -1):
+        factors = _factors(sizes[i - 1], sizes[i])
+        layers += [
+            nn.SiLU(),
+            convolution(widths[i], widths[i - 1] * prod(factors), 3, padding=1),
+            _Interleave(factors, sizes[i - 1]),
+        ]
+    return nn.Sequential(*layers)
+
+
+def strided_sizes(patch: tuple[int, ...], layers: int) -> list[tuple[int, ...]]:
+    """Sizes of the grids between a patch and the encoder's last convolution.
+
+    Each layer halves (rounding up) the sides that stay at least 4 sites long and keeps the
+    others. There are at least `layers` layers, and as many more as the longest side needs.
+
+    Args:
+        patch: Sides of the patch.
+        layers: Least number of layers.
+
+    Returns:
+        The sizes, the patch's first; one more than there are layers.
+    """
+    sizes = [patch]
+    while True:
+        halved = tuple(-(-n // 2) if -(-n // 2) >= _SMALLEST_SIDE else n for n in sizes[-1])
+        if len(sizes) > layers and halved == sizes[-1]:
+            return sizes
+        sizes.append(halved)
+
+
+def _grids(architecture: Architecture) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Grid sizes and widths of the strided layers; the last width is that of all further ones."""
+    sizes = strided_sizes(architecture.patch, len(architecture.channels))
+    first = input_channels(architecture.kind, architecture.state_channels, architecture.species)
+    extra = len(sizes) - 1 - len(architecture.channels)
+    return sizes, [first, *architecture.channels, *[architecture.channels[-1]] * extra]
+
+
+def _factors(fine: tuple[int, ...], coarse: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if n == m else 2 for n, m in zip(fine, coarse, strict=True))
+
+
+class _MeanOverSites(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features.flatten(2).mean(dim=-1)
+
+
+class _Interleave(nn.Module):
+    """Upsample by sub-pixel convolution: channel groups become the sites of each coarse cell.
+
+    Unlike an interpolation it gives each site of a cell its own weights, so that patterns as fine
+    as a checkerboard can be drawn. Sites beyond an odd side are cut off.
+    """
+
+    def __init__(self, factors: tuple[int, ...], size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.factors = factors
+        self.size = size
+
+    def forward(self, features: Tensor) -> Tensor:
+        batch, channels, *coarse = features.shape
+        d = len(coarse)
+        split = features.reshape(batch, channels // prod(self.factors), *self.factors, *coarse)
+        order = [axis for i in range(d) for axis in (2 + d + i, 2 + i)]
+        whole = split.permute(0, 1, *order).reshape(
+            batch, -1, *(n * f for n, f in zip(coarse, self.factors, strict=True))
+        )
+        for axis, side in enumerate(self.size, start=2):
+            whole = whole.narrow(axis, 0, side)
+        return whole

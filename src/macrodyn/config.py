@@ -1,0 +1,243 @@
+"""The configuration of a study: the one source of truth for its keys, defaults and limits.
+
+``python -m macrodyn.config`` prints the JSON schema that stands in workflow/schemas.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from macrodyn.lattice import Boundary
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
+Baseline = Literal["naive", "full"]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SystemConfig(Section):
+    """Which microscopic system, and its physical parameters."""
+
+    name: str = Field(description="Entry point in the group macrodyn.systems, or module:Class.")
+    parameters: dict[str, float | int | str | bool] = Field(
+        default_factory=dict, description="The system's parameters; the system says which."
+    )
+
+
+class SizesConfig(Section):
+    """The three sizes, in sites along each axis."""
+
+    small: Lattice = Field(description="The system that can be simulated whole (n_s sites).")
+    large: Lattice = Field(description="The system whose macroscopic dynamics is learned (n).")
+    patch: Lattice | None = Field(
+        default=None, description="What is relaxed and evolved; the small size if left out."
+    )
+
+
+class SimulateConfig(Section):
+    """Small simulations: the snapshot set D_s."""
+
+    initial_range: tuple[float, float] = Field(
+        default=(-1.0, 1.0), description="Range of the initial macrostates of the groups."
+    )
+    groups: PositiveInt = Field(
+        default=64, description="Initial macrostates, spread evenly over the range with jitter."
+    )
+    replicas: PositiveInt = Field(default=64, description="Small systems in each group.")
+    times: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0, 0.5, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 50, 70, 100),
+        min_length=1,
+        description="Snapshot times: cover the transient and the equilibrium.",
+    )
+
+
+class RelaxationConfig(Section):
+    """Patch-local relaxation after each level of upsampling."""
+
+    duration: Annotated[float, Field(ge=0)] = Field(
+        default=8.0, description="Physical time for which every site is relaxed at each level."
+    )
+    sweep: PositiveFloat = Field(
+        default=0.5, description="Physical time for which a patch is held between two offsets."
+    )
+    boundary: Boundary = Field(default="frozen", description="Surroundings of a relaxed patch.")
+    up_to_age: bool = Field(
+        default=True,
+        description="Relax no longer than the snapshot's own age: what has had time t to grow "
+        "needs no more to be rebuilt.",
+    )
+
+
+class UpsampleConfig(Section):
+    """From small snapshots to large ones."""
+
+    method: Literal["tile", "replicate"] = Field(
+        default="tile",
+        description="tile: patches from small systems of the same group and time, randomly "
+        "shifted. replicate: every site becomes a block of equal sites.",
+    )
+    snapshots: PositiveInt = Field(
+        default=8, description="Large snapshots for each group and snapshot time."
+    )
+    relaxation: RelaxationConfig = RelaxationConfig()
+
+
+class EvolveConfig(Section):
+    """Partial evolution: pairs before and after a short time."""
+
+    dt: PositiveFloat = Field(default=0.25, description="Physical time of a pair.")
+    lags: tuple[PositiveInt, ...] = Field(
+        default=(1, 2, 4),
+        min_length=1,
+        description="Multiples of dt that are recorded: the first trains, all serve the Markov "
+        "diagnostic. Must begin with 1 and grow.",
+    )
+    patches: PositiveInt = Field(default=4, description="m, patches evolved of each snapshot.")
+    buffer: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Sites around the patch that evolve with it, uncounted."
+    )
+    boundary: Boundary = Field(default="frozen", description="Surroundings of an evolved patch.")
+    stop: Literal["time", "events"] = Field(
+        default="time",
+        description="time: after dt. events: after as many events as the patch has sites.",
+    )
+
+
+class ClosureConfig(Section):
+    """The patch autoencoder that finds the closure variables."""
+
+    dimension: Annotated[int, Field(ge=0)] = Field(
+        default=2, description="Closure variables; 0: the observables alone."
+    )
+    encoder: Literal["strided", "pooled"] = Field(
+        default="pooled",
+        description="strided: convolutions, then all of the patch. pooled: mean of local features.",
+    )
+    channels: tuple[PositiveInt, ...] = Field(default=(16, 32), description="Of the convolutions.")
+    hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
+    steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
+    batch: PositiveInt = 256
+    learning_rate: PositiveFloat = 1e-3
+    patience: PositiveInt = Field(
+        default=6, description="Validations without improvement before training stops."
+    )
+    validation_every: PositiveInt = 100
+    validation_fraction: Fraction = 0.15
+
+
+class DynamicsConfig(Section):
+    """Drift and diffusion networks and their training by the partial likelihood."""
+
+    members: PositiveInt = Field(default=5, description="Ensemble size: one seed each.")
+    hidden: tuple[PositiveInt, ...] = (64, 64)
+    activation: Literal["silu", "tanh"] = "silu"
+    covariance: Literal["full", "diagonal", "constant"] = Field(
+        default="full", description="Form of Sigma: full Cholesky factor, diagonal, or constant."
+    )
+    covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
+        default="theory", description="K/m by theory, estimated from the data, or a number."
+    )
+    steps: PositiveInt = 3000
+    batch: PositiveInt = 2048
+    learning_rate: PositiveFloat = 3e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    patience: PositiveInt = 10
+    validation_every: PositiveInt = 100
+    validation_fraction: Fraction = 0.15
+
+
+class HorizonConfig(Section):
+    """Record times 0, spacing, ... of a comparison."""
+
+    spacing: PositiveFloat
+    points: Annotated[int, Field(ge=2)]
+
+
+class EvaluateConfig(Section):
+    """Comparison with direct simulation of the large system."""
+
+    initial: tuple[float, ...] = Field(
+        default=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75), min_length=1
+    )
+    replicas: Annotated[int, Field(ge=2)] = Field(
+        default=200, description="Reference trajectories for each initial macrostate."
+    )
+    predicted_replicas: Annotated[int, Field(ge=2)] = Field(
+        default=200, description="Predicted trajectories of each member and initial macrostate."
+    )
+    horizons: dict[Name, HorizonConfig] = Field(
+        default={"transient": HorizonConfig(spacing=1.0, points=301)}, min_length=1
+    )
+    equilibrium_fraction: Fraction = Field(
+        default=0.25, description="Late part of a horizon that is taken for equilibrium."
+    )
+
+
+class ExecutionConfig(Section):
+    """How the work is cut and where it runs; never changes a result."""
+
+    shards: dict[Literal["simulate", "upsample", "evolve", "reference"], PositiveInt] = Field(
+        default={"simulate": 2, "upsample": 2, "evolve": 2, "reference": 2},
+        description="Jobs into which a sampling stage is scattered.",
+    )
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class RunConfig(Section):
+    """Everything that one run depends on."""
+
+    seed: int = 2511
+    system: SystemConfig
+    conditions: dict[str, Annotated[tuple[float, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Parameters of the system that become inputs of the model, with the values "
+        "to sample; evaluated at the system's own.",
+    )
+    sizes: SizesConfig
+    simulate: SimulateConfig = SimulateConfig()
+    upsample: UpsampleConfig = UpsampleConfig()
+    evolve: EvolveConfig = EvolveConfig()
+    closure: ClosureConfig = ClosureConfig()
+    dynamics: DynamicsConfig = DynamicsConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    baselines: tuple[Baseline, ...] = Field(
+        default=("naive", "full"),
+        description="naive: the small system taken for the large one. full: whole snapshots "
+        "evolved.",
+    )
+    published: dict[Name, float] = Field(
+        default_factory=dict, description="Published test errors to show beside this run's."
+    )
+    execution: ExecutionConfig = ExecutionConfig()
+
+
+class StudyConfig(RunConfig):
+    """A configuration file: a base, and named runs that override parts of it."""
+
+    study: Name = Field(description="Name of the study's folder below results/.")
+    title: str = ""
+    runs: dict[Name, dict[str, Any] | None] = Field(
+        min_length=1,
+        description="Runs by name; each holds the keys in which it differs from the base.",
+    )
+
+
+def json_schema() -> str:
+    """Return the JSON schema of a configuration file."""
+    schema = StudyConfig.model_json_schema()
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2)
+
+
+if __name__ == "__main__":
+    print(json_schema())

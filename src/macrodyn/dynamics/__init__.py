@@ -1,0 +1,32 @@
+"""Drift and diffusion of macroscopic variables: model, likelihood, training, prediction."""
+
+from macrodyn.dynamics.data import LatentArrays, TransitionData, split_by_group
+from macrodyn.dynamics.factor import (
+    CovarianceFactor,
+    covariance_factor,
+    estimate_covariance_factor,
+)
+from macrodyn.dynamics.integrate import simulate
+from macrodyn.dynamics.likelihood import partial_log_likelihood, partial_nll
+from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
+from macrodyn.dynamics.scaling import fit_scalers
+from macrodyn.dynamics.train import History, TrainingSettings, train_ensemble
+
+__all__ = [
+    "Architecture",
+    "CovarianceFactor",
+    "EnsembleSDE",
+    "History",
+    "LatentArrays",
+    "Scalers",
+    "TrainingSettings",
+    "TransitionData",
+    "covariance_factor",
+    "estimate_covariance_factor",
+    "fit_scalers",
+    "partial_log_likelihood",
+    "partial_nll",
+    "simulate",
+    "split_by_group",
+    "train_ensemble",
+]

@@ -1,0 +1,264 @@
+"""Transitions of the macroscopic state, held on one device in whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransitionData:
+    """Observed transitions z -> z + increment.
+
+    Attributes:
+        z: Macroscopic state of the whole snapshot before, shape [N, d].
+        increment: Increment averaged over the m evolved patches, shape [N, d].
+        elapsed: Physical time of each transition, shape [N].
+        conditions: External conditions (temperature, field, ...), shape [N, c]; c may be 0.
+        group: Trajectory group of the snapshot, shape [N], int64.
+        factor: Covariance of the increment over that of the whole system; K/m in theory.
+    """
+
+    z: Tensor
+    increment: Tensor
+    elapsed: Tensor
+    conditions: Tensor
+    group: Tensor
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse shapes and values that no likelihood can use."""
+        n, d = self.z.shape
+        shapes = {
+            "increment": (tuple(self.increment.shape), (n, d)),
+            "elapsed": (tuple(self.elapsed.shape), (n,)),
+            "conditions": (tuple(self.conditions.shape[:1]), (n,)),
+            "group": (tuple(self.group.shape), (n,)),
+        }
+        for name, (shape, expected) in shapes.items():
+            if shape != expected:
+                raise ValueError(f"{name} has shape {shape}, z needs {expected}")
+        if n == 0:
+            raise ValueError("No transitions: the data set is empty")
+        if not self.factor > 0:
+            raise ValueError(f"The covariance factor must be positive, got {self.factor}")
+        if not bool((self.elapsed > 0).all()):
+            raise ValueError("Every elapsed time must be positive: drop transitions without time")
+        for name in ("z", "increment", "elapsed", "conditions"):
+            if not bool(torch.isfinite(getattr(self, name)).all()):
+                raise ValueError(f"{name} holds values that are not finite")
+
+    def __len__(self) -> int:
+        """Number of transitions N."""
+        return len(self.z)
+
+    @property
+    def variables(self) -> int:
+        """Number of macroscopic variables d."""
+        return self.z.shape[1]
+
+    def select(self, index: Tensor) -> TransitionData:
+        """The transitions at `index` (int64 or bool), in its order."""
+        index = index.to(self.z.device)
+        return replace(
+            self,
+            z=self.z[index],
+            increment=self.increment[index],
+            elapsed=self.elapsed[index],
+            conditions=self.conditions[index],
+            group=self.group[index],
+        )
+
+    def to(self, device: str | torch.device) -> TransitionData:
+        """The same transitions on another device."""
+        return replace(
+            self,
+            z=self.z.to(device),
+            increment=self.increment.to(device),
+            elapsed=self.elapsed.to(device),
+            conditions=self.conditions.to(device),
+            group=self.group.to(device),
+        )
+
+    def with_factor(self, factor: float) -> TransitionData:
+        """The same transitions with another covariance factor."""
+        return replace(self, factor=float(factor))
+
+    def split(self, fraction: float, *, seed: int) -> tuple[TransitionData, TransitionData]:
+        """Divide into training and validation data by trajectory group.
+
+        Args:
+            fraction: Share of the transitions to validate on, 0 < fraction < 1.
+            seed: Seed of the choice of groups.
+
+        Returns:
+            Training data and validation data, which share no group.
+        """
+        train, validation = split_by_group(self.group, fraction, seed=seed)
+        return self.select(train), self.select(validation)
+
+    @classmethod
+    def from_latents(
+        cls,
+        latents: xr.Dataset,
+        *,
+        factor: float | None = None,
+        lag: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> TransitionData:
+        """Read a latents data set: average over patches where their elapsed times agree.
+
+        Where the patches of a snapshot were evolved for different times (`stop: events`), each
+        patch becomes a transition of its own, and the factor of one patch, K, holds.
+
+        Args:
+            latents: Data set with `z`, `increment`, `elapsed` and `condition_values`.
+            factor: Covariance factor; K/m (or K, see above) if None.
+            lag: Index along `lag`.
+            dtype: Precision of the tensors.
+            device: Where to put them.
+
+        Returns:
+            The transitions.
+
+        Source: eq. (3) of arXiv:2511.12842.
+        """
+        arrays = LatentArrays.from_dataset(latents, lag=lag)
+        z, conditions, group = arrays.z, arrays.conditions, arrays.group
+        if arrays.synchronous:
+            increment, elapsed = arrays.increment.mean(axis=1), arrays.elapsed[:, 0]
+        else:
+            increment = arrays.increment.reshape(-1, z.shape[1])
+            elapsed = arrays.elapsed.reshape(-1)
+            z, conditions, group = (
+                np.repeat(values, arrays.patches, axis=0) for values in (z, conditions, group)
+            )
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.as_tensor(values, dtype=dtype).to(device)
+
+        return cls(
+            z=tensor(z),
+            increment=tensor(increment),
+            elapsed=tensor(elapsed),
+            conditions=tensor(conditions),
+            group=torch.as_tensor(group, dtype=torch.int64).to(device),
+            factor=arrays.theoretical_factor if factor is None else float(factor),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentArrays:
+    """One lag of a latents data set as arrays, patches apart.
+
+    Attributes:
+        z: Shape [N, d].
+        increment: Shape [N, m, d].
+        elapsed: Shape [N, m].
+        conditions: Shape [N, c].
+        group: Shape [N].
+        patches_total: Number of patches K of the large system.
+        n_observables: How many of the d variables, the first ones, are observables.
+    """
+
+    z: np.ndarray
+    increment: np.ndarray
+    elapsed: np.ndarray
+    conditions: np.ndarray
+    group: np.ndarray
+    patches_total: int
+    n_observables: int
+
+    @property
+    def patches(self) -> int:
+        """Number of evolved patches m."""
+        return int(self.increment.shape[1])
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether the patches of each snapshot were evolved for the same time."""
+        return bool(np.allclose(self.elapsed, self.elapsed[:, :1], rtol=1e-9, atol=0.0))
+
+    @property
+    def averaged_patches(self) -> int:
+        """Patches that one transition averages over: m, or 1 if the times differ."""
+        return self.patches if self.synchronous else 1
+
+    @property
+    def theoretical_factor(self) -> float:
+        """K/m, for m patches that fluctuate independently."""
+        return self.patches_total / self.averaged_patches
+
+    @classmethod
+    def from_dataset(cls, latents: xr.Dataset, *, lag: int = 0) -> LatentArrays:
+        """Read the arrays at one index along `lag`.
+
+        Raises:
+            ValueError: If a variable or an attribute is missing, or there is no such lag.
+        """
+        missing = [name for name in ("z", "increment", "elapsed") if name not in latents]
+        if "patches_total" not in latents.attrs:
+            missing.append("attribute patches_total")
+        if missing:
+            raise ValueError(f"The latents data set lacks {missing}: make it again")
+        lags = latents.sizes["lag"]
+        if not 0 <= lag < lags:
+            raise ValueError(f"lag index {lag} is not among the {lags} of the latents data set")
+        z = latents["z"].transpose("sample", "variable").values.astype(np.float64)
+        increment = latents["increment"].isel(lag=lag)
+        elapsed = latents["elapsed"].isel(lag=lag).transpose("sample", "patch")
+        if "condition_values" in latents and latents.sizes.get("condition", 0) > 0:
+            values = latents["condition_values"].transpose("sample", "condition").values
+            conditions = values.astype(np.float64)
+        else:
+            conditions = np.zeros((len(z), 0))
+        group = latents["group"].values if "group" in latents.coords else np.arange(len(z))
+        return cls(
+            z=z,
+            increment=increment.transpose("sample", "patch", "variable").values.astype(np.float64),
+            elapsed=elapsed.values.astype(np.float64),
+            conditions=conditions,
+            group=np.asarray(group, dtype=np.int64),
+            patches_total=int(latents.attrs["patches_total"]),
+            n_observables=int(
+                latents.attrs["n_observables"] if "n_observables" in latents.attrs else z.shape[1]
+            ),
+        )
+
+
+def split_by_group(group: Tensor, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Choose whole groups for validation, until they hold `fraction` of the samples.
+
+    Args:
+        group: Group of each sample, shape [N].
+        fraction: Share of the samples to validate on, 0 < fraction < 1.
+        seed: Seed of the choice.
+
+    Returns:
+        Sorted sample indices for training and for validation.
+
+    Raises:
+        ValueError: If the fraction is out of range, or there are fewer than two groups.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise ValueError(f"The validation fraction must lie between 0 and 1, got {fraction}")
+    numbers = group.cpu().numpy()
+    labels, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    if len(labels) < 2:
+        raise ValueError("Need at least two groups of snapshots to hold one out for validation")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    before = np.cumsum(counts[order]) - counts[order]
+    # A group joins while less than half of it would be too much.
+    wanted = int(np.sum(before + 0.5 * counts[order] <= fraction * counts.sum()))
+    held_out = np.zeros(len(labels), dtype=bool)
+    held_out[order[: min(max(wanted, 1), len(labels) - 1)]] = True
+    mask = held_out[inverse]
+    return torch.as_tensor(np.flatnonzero(~mask)), torch.as_tensor(np.flatnonzero(mask))

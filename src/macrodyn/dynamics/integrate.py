@@ -1,0 +1,195 @@
+"""Euler-Maruyama trajectories of a trained ensemble."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from macrodyn.dynamics.model import ACTIVATIONS, EnsembleSDE
+
+Bounds = Sequence[tuple[float, float]]
+# Replicas advanced together on a CPU: the activations of a chunk stay in its cache.
+_CHUNK = 256
+
+
+def simulate(
+    model: EnsembleSDE,
+    z0: Tensor,
+    times: Tensor | np.ndarray | Sequence[float],
+    *,
+    step: float,
+    bounds: Bounds | None = None,
+    seed: int = 0,
+    conditions: Tensor | None = None,
+    device: str | torch.device | None = None,
+    on_divergence: Literal["raise", "nan"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Simulate R trajectories of each of the E members, with independent noise.
+
+    z += mu(z) h + L(z) sqrt(h) xi. Each recording interval is divided into
+    max(1, round(interval / step)) equal substeps. A component that leaves its bounds is reflected
+    at them, then clamped.
+
+    Args:
+        model: The ensemble.
+        z0: Initial states, shape [R, d] (the same for every member) or [E, R, d].
+        times: Recording times, increasing, shape [T]; z0 holds at times[0].
+        step: Wanted length of a substep, in units of physical time.
+        bounds: (low, high) of each component; infinite values leave a side open.
+        seed: Seed of the Brownian increments.
+        conditions: Shape [R, c] or [1, c]; None if the model has none.
+        device: Where to integrate; the model's own device if None.
+        on_divergence: Whether trajectories that are not finite raise or are returned as nan.
+        progress: Called as progress(done, total) in units of recording intervals.
+
+    Returns:
+        States, shape [E, R, T, d], float32, on the CPU; the first record is z0.
+
+    Raises:
+        ValueError: If shapes, times, step or bounds do not fit.
+        FloatingPointError: If a trajectory diverges.
+
+    Source: Kloeden and Platen (1992), section 10.2.
+    """
+    architecture = model.architecture
+    target = model.z_mean.device if device is None else torch.device(device)
+    if target != model.z_mean.device:
+        model = copy.deepcopy(model).to(target)
+    members, d = architecture.members, architecture.variables
+    z0 = torch.as_tensor(z0, dtype=torch.float32)
+    if z0.dim() == 2:
+        z0 = z0.expand(members, *z0.shape)
+    if z0.dim() != 3 or z0.shape[0] != members or z0.shape[2] != d:
+        raise ValueError(f"z0 must be [R, {d}] or [{members}, R, {d}], got {tuple(z0.shape)}")
+    plan = _substeps(torch.as_tensor(np.asarray(times, dtype=np.float64)), step)
+    low, high = _bounds(bounds, d, target)
+    replicas = z0.shape[1]
+    given = None
+    if architecture.conditions:
+        if conditions is None:
+            raise ValueError(f"The model needs {architecture.conditions} condition(s)")
+        given = torch.as_tensor(conditions, dtype=torch.float32).expand(replicas, -1).to(target)
+    generator = torch.Generator(target).manual_seed(seed)
+    chunk = _CHUNK if target.type == "cpu" else replicas
+    starts = range(0, replicas, chunk)
+    records = torch.empty(members, replicas, len(plan) + 1, d)
+    with torch.inference_mode():
+        for number, start in enumerate(starts):
+            rows = slice(start, min(start + chunk, replicas))
+            kernel = _Kernel(model, None if given is None else given[rows])
+            z = z0[:, rows].to(target).clone()
+            records[:, rows, 0] = z.cpu()
+            for interval, (count, h) in enumerate(plan):
+                for _ in range(count):
+                    z = kernel.step(z, h, generator)
+                    if low is not None and high is not None:
+                        z = torch.where(z < low, 2.0 * low - z, z)
+                        z = torch.where(z > high, 2.0 * high - z, z)
+                        z = torch.minimum(torch.maximum(z, low), high)
+                records[:, rows, interval + 1] = z.cpu()
+                if progress is not None:
+                    progress(number * len(plan) + interval + 1, len(starts) * len(plan))
+    _check_finite(records, on_divergence)
+    return records
+
+
+class _Kernel:
+    """One Euler-Maruyama step, with scalers and conditions folded into the parameters.
+
+    Conditions are constant along a trajectory, so their part of the first layer is a constant.
+    """
+
+    def __init__(self, model: EnsembleSDE, conditions: Tensor | None) -> None:
+        architecture = model.architecture
+        d, self.members = architecture.variables, architecture.members
+        self.model, self.activation = model, architecture.activation
+        self.networks = model.weights[0].shape[0] // self.members
+        weights = [w.detach() for w in model.weights]
+        biases = [b.detach() for b in model.biases]
+        linear, self.drift_out = model.drift_linear.detach(), model.drift_out.detach()
+        drift_bias = model.drift_bias.detach()
+        if conditions is not None:
+            standardised = model.standardise_conditions(conditions)
+            biases[0] = biases[0] + standardised @ weights[0][:, d:]
+            drift_bias = drift_bias + standardised @ linear[:, d:]
+        shift = (model.z_mean / model.z_scale)[None]
+        first, linear = weights[0][:, :d], linear[:, :d]
+        biases[0] = biases[0] - shift @ first
+        drift_bias = drift_bias - shift @ linear
+        weights[0] = first / model.z_scale[:, None]
+        self.weights, self.biases = weights, biases
+        # From here on in physical units: drift = bias + z linear + hidden out.
+        self.linear = linear / model.z_scale[:, None] * model.drift_scale
+        self.drift_bias = drift_bias * model.drift_scale
+        self.drift_out = self.drift_out * model.drift_scale
+        self.constant = None
+        if self.networks == 1:
+            self.constant = model.triangle(model.diffusion_bias.detach())
+
+    def step(self, z: Tensor, h: float, generator: torch.Generator) -> Tensor:
+        hidden = z.repeat(self.networks, 1, 1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            hidden = torch.baddbmm(bias, hidden, weight)
+            if self.activation == "silu":
+                hidden = torch.nn.functional.silu(hidden, inplace=True)
+            else:
+                hidden = ACTIVATIONS[self.activation](hidden)
+        drift = torch.baddbmm(self.drift_bias, z, self.linear)
+        drift = torch.baddbmm(drift, hidden[: self.members], self.drift_out)
+        noise = torch.randn(z.shape, generator=generator, device=z.device)
+        if self.constant is None:
+            model = self.model
+            raw = torch.baddbmm(model.diffusion_bias, hidden[self.members :], model.diffusion_out)
+            kick = (model.triangle(raw) * noise.unsqueeze(-2)).sum(-1)
+        else:
+            kick = noise @ self.constant[:, 0].transpose(-1, -2)
+        return z.add(drift, alpha=h).add_(kick, alpha=math.sqrt(h))
+
+
+def _substeps(times: Tensor, step: float) -> list[tuple[int, float]]:
+    """Number and length of the substeps of each recording interval."""
+    if not step > 0:
+        raise ValueError(f"step must be positive, got {step}")
+    if times.dim() != 1 or len(times) < 1:
+        raise ValueError(f"times must have one dimension, got shape {tuple(times.shape)}")
+    intervals = times.diff()
+    if not bool((intervals > 0).all()):
+        raise ValueError("times must increase")
+    counts = [max(1, round(float(interval) / step)) for interval in intervals]
+    return [(n, float(interval) / n) for n, interval in zip(counts, intervals, strict=True)]
+
+
+def _bounds(
+    bounds: Bounds | None, d: int, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    if bounds is None:
+        return None, None
+    if len(bounds) != d:
+        raise ValueError(f"Need bounds for each of the {d} variables, got {len(bounds)}")
+    for low, high in bounds:
+        if not low < high:
+            raise ValueError(f"Bounds must be (low, high) with low < high, got ({low}, {high})")
+    if all(math.isinf(low) and math.isinf(high) for low, high in bounds):
+        return None, None
+    table = torch.tensor([[float(v) for v in pair] for pair in bounds], device=device)
+    return table[:, 0], table[:, 1]
+
+
+def _check_finite(records: Tensor, on_divergence: str) -> None:
+    finite = torch.isfinite(records).all(-1)
+    if on_divergence == "nan" or bool(finite.all()):
+        return
+    lost = ~finite
+    member, _, _ = (int(i) for i in torch.nonzero(lost)[0])
+    raise FloatingPointError(
+        f"{int(lost[..., -1].sum())} of {lost[..., -1].numel()} trajectories diverged, first in "
+        f"member {member}, from record {int(torch.nonzero(lost)[:, 2].min())} on: use a smaller "
+        "step, bounds for every variable, or fewer closure variables"
+    )

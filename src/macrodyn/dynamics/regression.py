@@ -1,0 +1,83 @@
+"""Polynomial ridge regression of increments: a first, closed-form estimate of the drift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def standardise(values: Array) -> tuple[Array, Array, Array]:
+    """Values [N, k] with mean 0 and standard deviation 1, the mean [k] and the scale [k].
+
+    A column that does not vary keeps the scale 1.
+    """
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    scale = np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
+    return (values - mean) / scale, mean, scale
+
+
+def polynomial_features(inputs: Array, degree: int) -> Array:
+    """All monomials of the inputs up to a total degree, the constant first.
+
+    Args:
+        inputs: Standardised inputs, shape [N, k].
+        degree: Highest total degree.
+
+    Returns:
+        Features, shape [N, C(k + degree, degree)].
+    """
+    columns = [np.ones(len(inputs))]
+    for order in range(1, degree + 1):
+        for indices in combinations_with_replacement(range(inputs.shape[1]), order):
+            columns.append(np.prod(inputs[:, indices], axis=1))
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftFit:
+    """A polynomial fit of the drift.
+
+    Attributes:
+        drift: Fitted drift at the samples, per unit time, shape [N, d].
+        coefficients: Shape [features, d].
+        noise: Covariance of the increment per unit time around the fit, shape [d, d].
+    """
+
+    drift: Array
+    coefficients: Array
+    noise: Array
+
+
+def fit_drift(
+    inputs: Array, increment: Array, elapsed: Array, *, degree: int = 3, ridge: float = 1e-6
+) -> DriftFit:
+    """Fit increment = drift(inputs) * elapsed + noise, noise variance proportional to elapsed.
+
+    Args:
+        inputs: Standardised z and conditions, shape [N, k].
+        increment: Shape [N, d].
+        elapsed: Physical time, shape [N].
+        degree: Highest total degree; lowered until there are 10 samples for each feature.
+        ridge: Penalty, relative to the mean square of the features.
+
+    Returns:
+        The fit.
+    """
+    features = polynomial_features(inputs, degree)
+    while degree > 0 and len(inputs) < 10 * features.shape[1]:
+        degree -= 1
+        features = polynomial_features(inputs, degree)
+    root = np.sqrt(elapsed)[:, None]
+    design, target = features * root, increment / root
+    gram = design.T @ design
+    penalty = ridge * np.diag(gram).mean() * np.eye(len(gram))
+    coefficients = np.linalg.solve(gram + penalty, design.T @ target)
+    drift = features @ coefficients
+    residual = target - drift * root
+    freedom = max(len(inputs) - features.shape[1], 1)
+    return DriftFit(drift=drift, coefficients=coefficients, noise=residual.T @ residual / freedom)

@@ -1,0 +1,60 @@
+"""Scalers of the networks, from the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from macrodyn.dynamics.data import TransitionData
+from macrodyn.dynamics.model import Scalers
+from macrodyn.dynamics.regression import fit_drift, standardise
+
+
+def fit_scalers(data: TransitionData) -> Scalers:
+    """Standardise by what a polynomial regression finds.
+
+    The drift of one transition is far smaller than its noise. Dividing by the standard deviation
+    of the increments would leave the drift network an output of order 0.1 to learn against noise
+    of order 1, so the drift is scaled by the spread of its own cubic fit, less the part of that
+    spread which the noise explains. The diffusion is scaled by the covariance around the fit, and
+    the drift starts from its linear fit.
+
+    Args:
+        data: Training transitions.
+
+    Returns:
+        Scalers, float64, on the CPU.
+
+    Raises:
+        ValueError: If the noise has no full rank.
+    """
+    z, z_mean, z_scale = standardise(data.z.double().cpu().numpy())
+    conditions, c_mean, c_scale = standardise(data.conditions.double().cpu().numpy())
+    inputs = np.concatenate([z, conditions], axis=1)
+    increment = data.increment.double().cpu().numpy()
+    elapsed = data.elapsed.double().cpu().numpy()
+    fit = fit_drift(inputs, increment, elapsed)
+    # Summed over the features, the fit's own error variance, averaged over the samples.
+    fit_error = np.diag(fit.noise) / elapsed.sum()
+    spread = fit.drift.var(axis=0) - len(fit.coefficients) * fit_error
+    drift_scale = np.sqrt(np.maximum(spread, fit_error))
+    try:
+        diffusion_scale = np.linalg.cholesky(fit.noise / data.factor)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            "The increments' noise has no full rank: a variable does not fluctuate or is a linear "
+            f"combination of others (variances per unit time {np.diag(fit.noise)}). Use fewer "
+            "closure variables."
+        ) from None
+    linear = fit_drift(inputs, increment, elapsed, degree=1).coefficients
+    padded = np.zeros((1 + inputs.shape[1], data.variables))
+    padded[: len(linear)] = linear
+    return Scalers(
+        z_mean=torch.from_numpy(z_mean),
+        z_scale=torch.from_numpy(z_scale),
+        condition_mean=torch.from_numpy(c_mean),
+        condition_scale=torch.from_numpy(c_scale),
+        drift_scale=torch.from_numpy(drift_scale),
+        diffusion_scale=torch.from_numpy(diffusion_scale),
+        linear_drift=torch.from_numpy(padded / drift_scale),
+    )

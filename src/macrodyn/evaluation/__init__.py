@@ -1,0 +1,48 @@
+"""Metrics, diagnostics and figures that compare predictions with direct simulation."""
+
+from __future__ import annotations
+
+from macrodyn.evaluation.bootstrap import SamplingError, sampling_error
+from macrodyn.evaluation.equilibrium import EquilibriumComparison, equilibrium, late_values
+from macrodyn.evaluation.markov import bin_average, bin_edges, bin_index, markov_diagnostic
+from macrodyn.evaluation.metrics import (
+    TrajectoryError,
+    align,
+    mean_error,
+    spread_error,
+    trajectory_errors,
+)
+from macrodyn.evaluation.mmd import (
+    Discrepancy,
+    mmd_at_equilibrium,
+    mmd_at_times,
+    mmd_squared,
+    null_distribution,
+    rbf_bandwidths,
+)
+from macrodyn.evaluation.tables import summary_html, summary_text
+
+__all__ = [
+    "Discrepancy",
+    "EquilibriumComparison",
+    "SamplingError",
+    "TrajectoryError",
+    "align",
+    "bin_average",
+    "bin_edges",
+    "bin_index",
+    "equilibrium",
+    "late_values",
+    "markov_diagnostic",
+    "mean_error",
+    "mmd_at_equilibrium",
+    "mmd_at_times",
+    "mmd_squared",
+    "null_distribution",
+    "rbf_bandwidths",
+    "sampling_error",
+    "spread_error",
+    "summary_html",
+    "summary_text",
+    "trajectory_errors",
+]

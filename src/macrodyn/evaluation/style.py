@@ -1,0 +1,193 @@
+"""One look for all figures: palette, sizes, labels, and how a figure is written."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+from cycler import cycler
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "INITIAL_MAP",
+    "PALETTE",
+    "QUIET",
+    "RC",
+    "WIDTH",
+    "grid",
+    "initial_norm",
+    "label",
+    "legend",
+    "new_figure",
+    "save",
+    "styled",
+    "symbol",
+]
+
+WIDTH = 7.2
+"""Width of a figure in inches: 1080 px at 150 dpi, readable when shown 900 px wide."""
+
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F3F", "#4D4D4D",
+    "#F0E442",
+)  # fmt: skip
+"""Okabe and Ito's colours, which colour-blind readers can tell apart, dark ones first."""
+
+QUIET = "#8C8C8C"
+"""Notes, and lines that are only there to compare with."""
+
+INITIAL_MAP = LinearSegmentedColormap.from_list(
+    "initial", ["#313695", "#2B7FB8", "#1B9E8A", "#7A9A2E", "#D98E04", "#B2182B"]
+)
+"""Ordered in hue, dark enough throughout for thin lines on white."""
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9.5,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "figure.titlesize": 11,
+    "mathtext.fontset": "dejavusans",
+    "axes.prop_cycle": cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.limits": (-3, 4),
+    "axes.formatter.use_mathtext": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "macrodyn",
+}
+
+_SYMBOLS = {
+    "magnetisation": r"$m$",
+    "domain_wall_density": r"$\rho$",
+}
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def styled(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a drawing function under the common style, leaving the global settings alone."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        with mpl.rc_context(RC):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Make an empty figure with constrained layout on an Agg canvas.
+
+    Args:
+        height: Inches.
+        width: Inches.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def grid(figure: Figure, rows: int, columns: int, **options: Any) -> NDArray[Any]:
+    """Add a grid of axes; always an array of shape [rows, columns]."""
+    axes: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
+    return axes
+
+
+def label(name: str, unit: str | None = None) -> str:
+    """Write a variable's name for an axis: words, symbol if it has one, unit in brackets.
+
+    Args:
+        name: Name as in the stores, e.g. `domain_wall_density` or `closure_0`.
+        unit: Unit, e.g. `1/sweep`; None for a pure number.
+    """
+    words = name.replace("domain_wall", "domain-wall").replace("_", " ")
+    text = f"{words} {_SYMBOLS[name]}" if name in _SYMBOLS else words
+    return f"{text} [{unit}]" if unit else text
+
+
+def symbol(name: str) -> str:
+    """Return the symbol of a variable for a formula: its own, or its name in upright letters."""
+    if name in _SYMBOLS:
+        return _SYMBOLS[name]
+    if name.startswith("closure_"):
+        return rf"$\hat z_{{{name.removeprefix('closure_')}}}$"
+    return name.replace("_", " ")
+
+
+def legend(
+    figure: Figure, handles: Sequence[Any], title: str | None = None, **options: Any
+) -> None:
+    """Put a legend, and the title, above all panels, where they cover no data.
+
+    Args:
+        figure: The figure.
+        handles: Labelled artists, in order; as many rows are used as their labels need.
+        title: Title of the figure.
+        options: Further options of the legend.
+    """
+    # Inches: a letter of 8.5 points is about 0.07 wide, and the key as wide as 7 of them.
+    lengths = [0.07 * (len(str(handle.get_label())) + 7) for handle in handles]
+    for rows in range(1, len(lengths) + 1):
+        columns = math.ceil(len(lengths) / rows)
+        if _columns_width(lengths, columns) <= figure.get_figwidth():
+            break
+    figure.legend(
+        handles=list(handles), loc="outside upper center", ncols=columns,
+        title=title, title_fontsize=11, columnspacing=1.4, **options,
+    )  # fmt: skip
+
+
+def _columns_width(lengths: Sequence[float], columns: int) -> float:
+    """Width of a legend, filled column by column, each as wide as its longest entry."""
+    return float(sum(part.max() for part in np.array_split(np.asarray(lengths), columns)))
+
+
+def initial_norm(initial: ArrayLike) -> Normalize:
+    """Return the colour scale of initial values; a single value gets the middle."""
+    values = np.asarray(initial, np.float64)
+    low, high = float(values.min()), float(values.max())
+    return Normalize(low, high) if high > low else Normalize(low - 1, high + 1)
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
+    """Write a figure as PNG, whole or not at all, the same bytes for the same figure.
+
+    Args:
+        figure: The figure.
+        path: Where to; the folder must exist.
+        dpi: Dots per inch.
+    """
+    target = Path(path)
+    buffer = io.BytesIO()
+    with mpl.rc_context(RC):
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, target)

@@ -1,0 +1,249 @@
+"""Geometry of periodic lattices: tilings, patches, halos, gather and scatter.
+
+States are arrays ``[batch, channel, *lattice]``. A *patch* is a rectangular block of sites; its
+*window* is the patch with the margin that its evolution needs: a buffer that evolves with it, and a
+frozen halo as wide as the interaction's range. Nothing here depends on the dimension (1, 2, 3), on
+powers of two or on equal sides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+Boundary = Literal["frozen", "periodic"]
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """The shape of a patch and of what surrounds it.
+
+    Attributes:
+        shape: Sites along each axis of the patch.
+        halo: Width of the frozen halo: the range of the interaction, in sites.
+        buffer: Width of the ring that evolves with the patch but is not counted, in sites.
+        boundary: ``frozen``: surrounded by buffer and halo. ``periodic``: wrapped onto itself.
+    """
+
+    shape: Shape
+    halo: int = 1
+    buffer: int = 0
+    boundary: Boundary = "frozen"
+
+    def __post_init__(self) -> None:
+        if self.boundary == "periodic" and self.buffer:
+            raise ValueError("a periodic patch has no surroundings: set buffer to 0")
+        if self.buffer < 0 or self.halo < 0 or min(self.shape) < 1:
+            raise ValueError(f"impossible patch geometry {self}")
+
+    @property
+    def margin(self) -> int:
+        """Sites on each side of the patch inside its window."""
+        return 0 if self.boundary == "periodic" else self.buffer + self.halo
+
+    @property
+    def window(self) -> Shape:
+        """Shape of the patch with its margin."""
+        return tuple(side + 2 * self.margin for side in self.shape)
+
+    @property
+    def active(self) -> Shape:
+        """Shape of the part that evolves: the patch with its buffer."""
+        return tuple(side + 2 * self.buffer for side in self.shape)
+
+    @property
+    def core(self) -> tuple[slice, ...]:
+        """Slices that cut the patch out of the last axes of a window."""
+        return tuple(slice(self.margin, self.margin + side) for side in self.shape)
+
+    def cut(self, windows: NDArray) -> NDArray:
+        """Cut the patch out of windows ``[..., *window]``: ``[..., *patch]``."""
+        return windows[(..., *self.core)]
+
+    def check(self, lattice: Shape) -> None:
+        """Raise ValueError unless windows of this geometry fit into the lattice."""
+        if len(lattice) != len(self.shape):
+            raise ValueError(f"patch {self.shape} and lattice {lattice} differ in dimension")
+        for axis, (side, length) in enumerate(zip(self.active, lattice, strict=True)):
+            if side > length:
+                raise ValueError(
+                    f"the patch with its buffer is wider ({side}) than the lattice ({length}) "
+                    f"along axis {axis}: choose a smaller patch or buffer"
+                )
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A periodic lattice cut into equal patches.
+
+    Attributes:
+        lattice: Sites along each axis of the lattice.
+        patch: Sites along each axis of a patch; must divide the lattice.
+    """
+
+    lattice: Shape
+    patch: Shape
+
+    def __post_init__(self) -> None:
+        if len(self.lattice) != len(self.patch):
+            raise ValueError(f"patch {self.patch} and lattice {self.lattice} differ in dimension")
+        if any(p < 1 or n % p for n, p in zip(self.lattice, self.patch, strict=True)):
+            raise ValueError(f"patch {self.patch} does not divide the lattice {self.lattice}")
+
+    @property
+    def counts(self) -> Shape:
+        """Patches along each axis."""
+        return tuple(n // p for n, p in zip(self.lattice, self.patch, strict=True))
+
+    @property
+    def number(self) -> int:
+        """K, the number of patches."""
+        return math.prod(self.counts)
+
+    def origins(self, offset: Shape | None = None) -> NDArray[np.int64]:
+        """Return the first site of each patch, shape [K, dimension], in row-major order.
+
+        Args:
+            offset: Shift of the whole tiling; patches of a shifted tiling overlap those of the
+                original one. Origins are wrapped into the lattice.
+        """
+        grid = np.array(list(product(*(range(c) for c in self.counts))), dtype=np.int64)
+        shift = np.zeros(len(self.lattice), dtype=np.int64) if offset is None else np.array(offset)
+        return (grid * np.array(self.patch) + shift) % np.array(self.lattice)
+
+    def colours(self) -> Iterator[NDArray[np.int64]]:
+        """Yield sets of patch numbers such that no two patches of a set touch, even at a corner.
+
+        Patches of one set can be evolved at the same time, each with frozen surroundings, as if one
+        after the other. Along an axis with one patch there is nothing to keep apart; an odd number
+        of patches needs a third colour for the last one.
+        """
+        axes = []
+        for count in self.counts:
+            colour = np.arange(count) % 2
+            if count % 2 and count > 1:
+                colour[-1] = 2
+            axes.append(colour)
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(self.number, -1)
+        for key in np.unique(grid, axis=0):
+            yield np.flatnonzero((grid == key).all(axis=1))
+
+    def overlapping_offsets(self) -> list[Shape]:
+        """Offsets of the 2^d tilings shifted by zero or half a patch along each axis.
+
+        The first is the tiling itself, the second is shifted along all axes; used in turn they move
+        every patch's edge into the middle of another patch.
+        """
+        halves = [(0, p // 2) if n > p else (0,) for n, p in zip(self.lattice, self.patch, strict=True)]
+        offsets = sorted(product(*halves), key=sum)
+        return [offsets[0], *offsets[:0:-1]]
+
+
+def site_index(lattice: Shape, origins: NDArray[np.integer], shape: Shape) -> NDArray[np.int64]:
+    """Flat site numbers of blocks of a periodic lattice.
+
+    Args:
+        lattice: Sites along each axis.
+        origins: First site of each block, shape [..., dimension]; any integers, wrapped.
+        shape: Sites along each axis of a block; may exceed the lattice, it then wraps around.
+
+    Returns:
+        Row-major site numbers, shape [..., *shape].
+    """
+    origins = np.asarray(origins)
+    lead = origins.shape[:-1]
+    flat = np.zeros((*lead, *(1 for _ in shape)), dtype=np.int64)
+    for axis, (length, side) in enumerate(zip(lattice, shape, strict=True)):
+        along = (origins[..., axis, None] + np.arange(side)) % length
+        flat = flat * length + along.reshape(*lead, *(side if a == axis else 1 for a in range(len(shape))))
+    return flat
+
+
+def gather(states: NDArray, origins: NDArray[np.integer], shape: Shape) -> NDArray:
+    """Copy the same blocks out of every state.
+
+    Args:
+        states: ``[batch, channel, *lattice]``.
+        origins: First sites of M blocks, shape [M, dimension].
+        shape: Sites along each axis of a block.
+
+    Returns:
+        Blocks, shape [batch, M, channel, *shape].
+    """
+    batch, channels, *lattice = states.shape
+    index = site_index(tuple(lattice), origins, shape)
+    blocks = np.take(states.reshape(batch, channels, -1), index, axis=2)
+    return np.ascontiguousarray(np.moveaxis(blocks, 1, 2))
+
+
+def gather_each(states: NDArray, origins: NDArray[np.integer], shape: Shape) -> NDArray:
+    """Copy blocks of its own out of each state.
+
+    Args:
+        states: ``[batch, channel, *lattice]``.
+        origins: First sites of M blocks for each state, shape [batch, M, dimension].
+        shape: Sites along each axis of a block.
+
+    Returns:
+        Blocks, shape [batch, M, channel, *shape].
+    """
+    batch, channels, *lattice = states.shape
+    blocks = origins.shape[1]
+    index = site_index(tuple(lattice), origins, shape).reshape(batch, 1, -1)
+    flat = np.take_along_axis(states.reshape(batch, channels, -1), index, axis=2)
+    flat = flat.reshape(batch, channels, blocks, -1).swapaxes(1, 2)
+    return np.ascontiguousarray(flat).reshape(batch, blocks, channels, *shape)
+
+
+def scatter(states: NDArray, origins: NDArray[np.integer], blocks: NDArray) -> None:
+    """Write disjoint blocks back into every state, in place.
+
+    Args:
+        states: C-contiguous ``[batch, channel, *lattice]``.
+        origins: First sites of M blocks, shape [M, dimension].
+        blocks: ``[batch, M, channel, *shape]``.
+    """
+    batch, channels, *lattice = states.shape
+    shape = blocks.shape[3:]
+    index = site_index(tuple(lattice), origins, shape)
+    view = states.reshape(batch, channels, -1)
+    if not np.shares_memory(view, states):
+        raise ValueError("scatter writes in place: states must be C-contiguous")
+    view[:, :, index] = np.moveaxis(blocks, 2, 1)
+
+
+def split(states: NDArray, patch: Shape) -> NDArray:
+    """Cut every state into the K patches of its tiling: ``[batch, K, channel, *patch]``."""
+    return gather(states, Tiling(states.shape[2:], patch).origins(), patch)
+
+
+def upsampling_levels(small: Shape, large: Shape) -> list[Shape]:
+    """Sizes that lead from the small lattice to the large one.
+
+    Each level multiplies every axis by the smallest prime that remains of its ratio.
+
+    Returns:
+        The sizes after each level, ending with ``large``; empty if the sizes are equal.
+
+    Raises:
+        ValueError: If the small lattice does not divide the large one.
+    """
+    ratios = list(Tiling(large, small).counts)
+    size, levels = list(small), []
+    while any(r > 1 for r in ratios):
+        factors = [_smallest_prime(r) for r in ratios]
+        ratios = [r // f for r, f in zip(ratios, factors, strict=True)]
+        size = [n * f for n, f in zip(size, factors, strict=True)]
+        levels.append(tuple(size))
+    return levels
+
+
+def _smallest_prime(number: int) -> int:
+    return next((p for p in range(2, math.isqrt(number) + 1) if number % p == 0), number)

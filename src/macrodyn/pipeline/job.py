@@ -1,0 +1,120 @@
+"""What surrounds every job: its log, its progress, its threads, and its traceback on failure."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_LOGGER = logging.getLogger("macrodyn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a script needs to know of the rule that runs it.
+
+    Attributes:
+        config: The stage's configuration.
+        inputs: The rule's named inputs; a list where the rule gives several files.
+        outputs: The rule's named outputs.
+        wildcards: The rule's wildcards.
+        params: The rule's other params.
+        threads: Cores that the job may use.
+        log: The job's log file.
+    """
+
+    config: dict[str, Any]
+    inputs: dict[str, Any]
+    outputs: dict[str, Path]
+    wildcards: dict[str, str]
+    params: dict[str, Any]
+    threads: int
+    log: Path | None
+
+    def progress(self, iterable: Iterable, label: str) -> Iterable:
+        """Go through an iterable and log the rate and the remaining time every few seconds."""
+        return _log_progress(iterable, label)
+
+    def info(self, message: str) -> None:
+        """Write a line to the job's log."""
+        _LOGGER.info(message)
+
+
+def _log_progress(iterable: Iterable, label: str, every: float = 5.0) -> Iterator[Any]:
+    items = list(iterable)
+    start = last = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - last >= every:
+            last = now
+            rate = done / (now - start)
+            left = (len(items) - done) / rate if rate else float("inf")
+            _LOGGER.info("%s: %d of %d, %.3g/s, %.0f s left", label, done, len(items), rate, left)
+        yield item
+    _LOGGER.info("%s: %d in %.1f s", label, len(items), time.monotonic() - start)
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Job]:
+    """Set up a job from a script's ``snakemake`` object, and log what happens in it.
+
+    Threads of numba and torch are set to the rule's; messages and, on failure, the traceback go to
+    the rule's log; the error's last line goes to standard error as well.
+
+    Args:
+        snakemake: The object that Snakemake puts into a script.
+
+    Yields:
+        The job.
+    """
+    log = Path(str(snakemake.log[0])) if snakemake.log else None
+    _set_up_log(log)
+    _set_threads(int(snakemake.threads))
+    started = time.monotonic()
+    _LOGGER.info("rule %s starts with %d thread(s)", snakemake.rule, snakemake.threads)
+    params = dict(snakemake.params.items())
+    try:
+        yield Job(
+            config=params.pop("config", {}),
+            inputs={
+                k: [Path(p) for p in v] if not isinstance(v, str) else Path(v)
+                for k, v in snakemake.input.items()
+            },
+            outputs={k: Path(v) for k, v in snakemake.output.items()},
+            wildcards=dict(snakemake.wildcards.items()),
+            params=params,
+            threads=int(snakemake.threads),
+            log=log,
+        )
+    except Exception as error:
+        _LOGGER.error("failed after %.1f s\n%s", time.monotonic() - started, traceback.format_exc())
+        print(f"rule {snakemake.rule}: {error} (log: {log})", file=sys.stderr)
+        raise
+    _LOGGER.info("done in %.1f s", time.monotonic() - started)
+
+
+def _set_up_log(log: Path | None) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handlers = [logging.FileHandler(log, mode="w")]
+    logging.basicConfig(
+        handlers=handlers, level=logging.INFO, format="%(asctime)s %(message)s", force=True
+    )
+    logging.captureWarnings(True)
+
+
+def _set_threads(threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import numba
+
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)

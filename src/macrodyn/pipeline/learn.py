@@ -1,0 +1,232 @@
+"""The learning stages: closure, encoding, dynamics, prediction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from macrodyn.closure.model import PatchAutoencoder
+from macrodyn.closure.settings import ClosureSettings, History
+from macrodyn.closure.train import train_closure
+from macrodyn.config import DynamicsConfig, HorizonConfig
+from macrodyn.dynamics.data import LatentArrays, TransitionData
+from macrodyn.dynamics.factor import (
+    CovarianceFactor,
+    covariance_factor,
+    estimate_covariance_factor,
+)
+from macrodyn.dynamics.integrate import simulate
+from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.train import History as DynamicsHistory
+from macrodyn.dynamics.train import TrainingSettings, train_ensemble
+from macrodyn.lattice import Shape, Tiling, gather_each, split
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.sample import horizon_times, snapshots, stage_system
+from macrodyn.storage.netcdf import read_dataset
+from macrodyn.streams import generator, seeds, stream_key
+from macrodyn.systems import System
+
+# Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
+CLOSURE_PATCHES = 65536
+_CHUNK = 1024
+
+
+def _torch_seed(seed: int, *path: int | str) -> int:
+    return int(stream_key(seed, *path) >> np.uint64(1))
+
+
+def train_closure_stage(job: Job, data: Path, scratch: Path) -> tuple[PatchAutoencoder, History]:
+    """Train the patch autoencoder on patches of the large snapshots.
+
+    Args:
+        job: The job; its configuration holds ``patch`` and ``closure``.
+        data: The upsampled snapshots.
+        scratch: Folder for checkpoints.
+    """
+    config = job.config
+    system = stage_system(config)
+    source = read_dataset(data)
+    states = source.states.values
+    patch: Shape = tuple(config["patch"])
+    origins = Tiling(states.shape[2:], patch).origins()
+    each = max(1, min(len(origins), CLOSURE_PATCHES // len(states)))
+    rng = generator(config["seed"], "closure-patches")
+    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(states), 1)), axis=1)[:, :each]
+    patches = gather_each(states, origins[chosen], patch).reshape(-1, system.channels, *patch)
+    settings = ClosureSettings(
+        **config["closure"],
+        seed=_torch_seed(config["seed"], "closure"),
+        device=job.params["device"],
+    )
+    return train_closure(
+        patches,
+        system.observe_patch(patches),
+        settings,
+        kind=system.kind,
+        groups=np.repeat(source.group.values, each),
+        snapshots=np.repeat(np.arange(len(states)), each),
+        checkpoint_dir=scratch,
+        progress=lambda step, steps, loss: job.info(f"closure: step {step} of {steps}, {loss:.5f}"),
+    )
+
+
+def encode_states(model: PatchAutoencoder, states: NDArray, patch: Shape) -> NDArray[np.float64]:
+    """Closure variables of states: the mean of the patch encoder over their patches (eq. 1).
+
+    Args:
+        model: The closure.
+        states: Patches, small or large states, [batch, channel, *lattice].
+        patch: Sites along each axis of a patch; must divide the lattice.
+
+    Returns:
+        Shape [batch, closure variable].
+    """
+    dimension = model.architecture.closure_dim
+    if dimension == 0:
+        return np.zeros((len(states), 0))
+    out = np.empty((len(states), dimension))
+    for begin in range(0, len(states), _CHUNK):
+        part = states[begin : begin + _CHUNK]
+        out[begin : begin + _CHUNK] = model.encode_snapshot(split(part, patch))
+    return out
+
+
+def encode_stage(job: Job, pairs: Path, states: Path, model: PatchAutoencoder) -> xr.Dataset:
+    """Turn pairs of states into pairs of macroscopic states z = (z*, zhat) (eq. 3).
+
+    Args:
+        job: The job; its configuration holds ``scope`` and ``patch``.
+        pairs: The pairs.
+        states: The snapshots that the pairs began from.
+        model: The closure.
+    """
+    config = job.config
+    patch: Shape = tuple(config["patch"])
+    source = read_dataset(pairs)
+    whole = snapshots(states, config["scope"], job.params["snapshots_config"]).states.values
+    z_closure = encode_states(model, whole, patch)
+    before, after = source.before.values, source.after.values
+    lead = after.shape[:3]
+    site = before.shape[2:]
+    phi_before = encode_states(model, before.reshape(-1, *site), patch).reshape(*lead[:2], 1, -1)
+    phi_after = encode_states(model, after.reshape(-1, *site), patch).reshape(*lead, -1)
+    names = [str(n) for n in source.observable.values]
+    variables = [*names, *(f"closure_{i}" for i in range(z_closure.shape[1]))]
+    increments = np.concatenate([source.increments.values, phi_after - phi_before], axis=-1)
+    return xr.Dataset(
+        {
+            "z": (
+                ("sample", "variable"),
+                np.concatenate([source.z_observables.values, z_closure], axis=1),
+                {"long_name": "macroscopic state of the whole snapshot", "units": "1"},
+            ),
+            "increment": (
+                ("sample", "patch", "lag", "variable"),
+                increments,
+                {"long_name": "increment of the macroscopic state by a patch", "units": "1"},
+            ),
+            "elapsed": source.elapsed,
+            "condition_values": source.condition_values,
+            "group": source.group,
+            "time": source.time,
+        },
+        coords={"variable": variables, "lag": source.lag, "condition": source.condition},
+        attrs={
+            "patches_total": source.attrs["patches_total"],
+            "dt": source.attrs["dt"],
+            "n_observables": len(names),
+        },
+    )
+
+
+def train_dynamics_stage(
+    job: Job, latents: Path, scratch: Path
+) -> tuple[EnsembleSDE, DynamicsHistory, CovarianceFactor, float]:
+    """Train the ensemble of drift and diffusion networks.
+
+    Returns:
+        The ensemble, the course of the training, the estimated factor, and the factor used.
+    """
+    config = DynamicsConfig(**job.config["dynamics"])
+    seed = job.config["seed"]
+    source = read_dataset(latents)
+    estimate = estimate_covariance_factor(LatentArrays.from_dataset(source), seed=seed)
+    factor = covariance_factor(config.covariance_factor, estimate)
+    job.info(f"covariance factor {factor:.4g} (theory {estimate.theory:.4g}, {estimate.estimated=})")
+    data = TransitionData.from_latents(source, factor=factor)
+    train, validation = data.split(config.validation_fraction, seed=seed)
+    settings = TrainingSettings(
+        **config.model_dump(exclude={"covariance_factor", "validation_fraction"}),
+        seed=_torch_seed(seed, "dynamics"),
+        device=job.params["device"],
+    )
+    ensemble, history = train_ensemble(
+        train,
+        validation,
+        settings,
+        checkpoint_dir=scratch,
+        progress=lambda *args: job.info(f"dynamics: {args}"),
+    )
+    return ensemble, history, estimate, factor
+
+
+def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) -> xr.Dataset:
+    """Predict trajectories of the large system from its initial states.
+
+    Only initial states of the large system are made, none is evolved: they give the distribution
+    of z at time 0, sampling noise and closure variables included.
+    """
+    config = job.config
+    system = stage_system(config)
+    initial = np.array(config["initial"], float)
+    replicas = config["replicas"]
+    z0 = initial_latents(system, closure, config)
+    names = config["conditions"]
+    values = [float(getattr(system.parameters, name)) for name in names]
+    times = horizon_times(HorizonConfig(**config["horizon"]))
+    bounds = [*system.bounds, *[(-np.inf, np.inf)] * closure.architecture.closure_dim]
+    z = simulate(
+        ensemble,
+        torch.as_tensor(z0, dtype=torch.float32),
+        times,
+        step=config["dt"],
+        bounds=bounds,
+        seed=_torch_seed(config["seed"], "predict"),
+        conditions=torch.tensor([values]) if names else None,
+        device=job.params["device"],
+    ).numpy()
+    variables = [*system.observables, *(f"closure_{i}" for i in range(z0.shape[1] - len(system.bounds)))]
+    return xr.Dataset(
+        {
+            "z": (
+                ("member", "initial", "replica", "time", "variable"),
+                z.reshape(len(z), len(initial), replicas, len(times), -1),
+                {"long_name": "predicted macroscopic state", "units": "1"},
+            )
+        },
+        coords={
+            "initial": initial,
+            "time": ("time", np.array(times), {"units": system.time_unit}),
+            "variable": variables,
+        },
+    )
+
+
+def initial_latents(
+    system: System, closure: PatchAutoencoder, config: dict[str, Any]
+) -> NDArray[np.float64]:
+    """Macroscopic states of freshly drawn large initial states, [initial * replica, variable]."""
+    initial = np.repeat(np.array(config["initial"], float), config["replicas"])
+    keys = seeds(config["seed"], "predict-initial", index=len(initial))
+    parts = []
+    for begin in range(0, len(initial), _CHUNK):
+        rows = slice(begin, begin + _CHUNK)
+        states = system.initial_states(initial[rows], tuple(config["large"]), keys[rows])
+        zhat = encode_states(closure, states, tuple(config["patch"]))
+        parts.append(np.concatenate([system.observe(states), zhat], axis=1))
+    return np.concatenate(parts)

@@ -1,0 +1,353 @@
+"""The sampling stages: configuration and input files to data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from macrodyn.config import EvolveConfig, HorizonConfig, SimulateConfig, UpsampleConfig
+from macrodyn.lattice import PatchGeometry, Tiling
+from macrodyn.pipeline.job import Job
+from macrodyn.sampling.cost import Cost
+from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
+from macrodyn.sampling.groups import by_condition, make_groups
+from macrodyn.sampling.relax import Relaxation
+from macrodyn.sampling.simulate import simulate_reference, simulate_small
+from macrodyn.sampling.upsample import upsample_pools
+from macrodyn.sampling.variables import axis_names, state_attributes
+from macrodyn.storage.netcdf import gather_shards, read_dataset
+from macrodyn.streams import seeds
+from macrodyn.systems import System, system_class
+
+EXAMPLES = 3
+_SAMPLE_CHUNK = 512
+
+
+def stage_system(config: dict[str, Any]) -> System:
+    """Make the system that a stage's configuration names."""
+    cls = system_class(config["system"]["name"])
+    return cls(cls.Parameters.model_validate(config["system"]["parameters"]))
+
+
+def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
+    """Simulate the small systems of one shard's groups."""
+    config, settings = job.config, SimulateConfig(**job.config["simulate"])
+    groups = make_groups(
+        settings.groups, settings.initial_range, config["conditions"], config["seed"]
+    ).shard(shard, shards)
+    cost = Cost(job.threads)
+    data = simulate_small(
+        stage_system(config),
+        groups,
+        tuple(config["small"]),
+        replicas=settings.replicas,
+        times=settings.times,
+        seed=config["seed"],
+        cost=cost,
+        progress=job.progress,
+    )
+    return data.assign_attrs(**cost.attributes())
+
+
+def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset:
+    """Upsample and relax the snapshots of one shard's groups.
+
+    Returns:
+        The large snapshots, and a few examples of every level before and after relaxation.
+    """
+    config = job.config
+    settings = UpsampleConfig(**config["upsample"])
+    system = stage_system(config)
+    source = read_dataset(small)
+    source = source.isel(group=slice(shard, None, shards))
+    names = tuple(str(n) for n in source.condition.values)
+    shape = tuple(config["large"])
+    groups = source.group.values
+    out = np.empty(
+        (len(groups), source.sizes["time"], settings.snapshots, system.channels, *shape),
+        dtype=system.dtype,
+    )
+    boundary = settings.relaxation.boundary
+    geometry = PatchGeometry(
+        tuple(config["patch"]), 0 if boundary == "periodic" else system.halo, 0, boundary
+    )
+    cost = Cost(job.threads)
+    examples: dict[str, Any] = {}
+    middle = source.sizes["time"] // 2
+    work = [
+        (part, rows, t)
+        for part, rows in by_condition(system, names, source.condition_values.values)
+        for t in range(source.sizes["time"])
+    ]
+    for part, rows, t in job.progress(work, "upsample"):
+        time = float(source.time.values[t])
+        pools = source.states.values[rows, t]
+        age = time if settings.relaxation.up_to_age else settings.relaxation.duration
+        levels = upsample_pools(
+            part,
+            pools,
+            shape,
+            method=settings.method,
+            number=settings.snapshots,
+            patch=geometry,
+            relaxation=Relaxation(
+                min(settings.relaxation.duration, age), settings.relaxation.sweep
+            ),
+            seed=config["seed"],
+            names=[(int(groups[r]), t) for r in rows],
+            cost=cost,
+        )
+        final = pools[:, : settings.snapshots]
+        for number, level in enumerate(levels):
+            final = level.relaxed
+            if t == middle:
+                _keep_examples(examples, number, level.raw, level.relaxed, level.shape, system)
+        if final.shape[1] < settings.snapshots:
+            raise ValueError(
+                f"simulate.replicas ({pools.shape[1]}) must be at least upsample.snapshots "
+                f"({settings.snapshots}) where the small lattice is the large one"
+            )
+        out[rows, t] = final
+    samples = int(np.prod(out.shape[:3]))
+    repeat = (source.sizes["time"], settings.snapshots)
+    per_group = repeat[0] * repeat[1]
+    data = xr.Dataset(
+        {
+            "states": (
+                ("sample", "channel", *axis_names(len(shape))),
+                out.reshape(samples, *out.shape[3:]),
+                state_attributes(system),
+            ),
+            "macrostate": ("sample", np.repeat(source.macrostate.values, per_group)),
+            "condition_values": (
+                ("sample", "condition"),
+                np.repeat(source.condition_values.values, per_group, axis=0),
+            ),
+            "group": ("sample", np.repeat(groups, per_group)),
+            "time": (
+                "sample",
+                np.tile(np.repeat(source.time.values, repeat[1]), len(groups)),
+                {"long_name": "time of the small snapshot", "units": system.time_unit},
+            ),
+            "number": ("sample", (groups[:, None] * per_group + np.arange(per_group)).ravel()),
+        },
+        coords={"condition": list(names)},
+    )
+    return data.assign(examples).assign_attrs(**cost.attributes())
+
+
+def _keep_examples(
+    examples: dict[str, Any], number: int, raw: NDArray, relaxed: NDArray, shape: Any, system: System
+) -> None:
+    """Keep examples of one level, spread over the shard's groups, hence over magnetisations."""
+    chosen = np.linspace(0, len(raw) - 1, EXAMPLES).round().astype(int)
+    axes = axis_names(len(shape), f"level_{number}_")
+    for kind, states in (("raw", raw), ("relaxed", relaxed)):
+        examples[f"level_{number}_{kind}"] = (
+            ("example", "channel", *axes),
+            states[chosen, 0],
+            state_attributes(system),
+        )
+
+
+def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
+    """Make the pairs of one shard's snapshots: patches of large ones, or whole systems."""
+    config, scope = job.config, job.config["scope"]
+    system = stage_system(config)
+    samples = snapshots(states, scope, config)
+    samples = samples.isel(sample=slice(shard, None, shards))
+    names = tuple(str(n) for n in samples.condition.values)
+    settings = EvolveConfig(**config["evolve"])
+    cost = Cost(job.threads)
+    keys = seeds(config["seed"], "evolve", scope, index=samples.number.values)
+    parts: list[tuple[NDArray[np.int64], Pairs]] = []
+    for part, rows in by_condition(system, names, samples.condition_values.values):
+        chunks = [rows[i : i + _SAMPLE_CHUNK] for i in range(0, len(rows), _SAMPLE_CHUNK)]
+        for chunk in job.progress(chunks, "evolve"):
+            now = samples.states.values[chunk]
+            parts.append((chunk, _evolve(part, now, config, settings, keys[chunk], cost)))
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    joined = Pairs(
+        *(
+            np.concatenate([getattr(pairs, name) for _, pairs in parts])[order]
+            for name in ("before", "after", "increments", "elapsed")
+        )
+    )
+    data = _pairs_dataset(system, samples, joined, settings.lags)
+    shape = samples.states.shape[2:]
+    total = Tiling(shape, tuple(config["patch"])).number if scope == "partial" else 1
+    return data.assign_attrs(patches_total=total, dt=settings.dt, scope=scope, **cost.attributes())
+
+
+def _evolve(
+    system: System,
+    states: NDArray,
+    config: dict[str, Any],
+    settings: EvolveConfig,
+    keys: NDArray[np.uint64],
+    cost: Cost,
+) -> Pairs:
+    patch = tuple(config["patch"])
+    if config["scope"] != "partial" or Tiling(states.shape[2:], patch).number == 1:
+        return evolve_whole(
+            system, states, dt=settings.dt, lags=settings.lags, keys=keys, cost=cost
+        )
+    geometry = PatchGeometry(
+        patch,
+        0 if settings.boundary == "periodic" else system.halo,
+        settings.buffer,
+        settings.boundary,
+    )
+    return evolve_patches(
+        system,
+        states,
+        geometry,
+        number=settings.patches,
+        dt=settings.dt,
+        lags=settings.lags,
+        keys=keys,
+        cost=cost,
+        events=int(np.prod(patch)) if settings.stop == "events" else None,
+    )
+
+
+def snapshots(path: Path, scope: str, config: dict[str, Any]) -> xr.Dataset:
+    """Read snapshots as samples; of small systems as many as the patches of the partial scheme."""
+    data = read_dataset(path)
+    if scope != "small":
+        return data
+    wanted = config["snapshots"] * config["evolve"]["patches"]
+    data = data.isel(replica=slice(wanted))
+    sizes = data.sizes
+    number = np.arange(sizes["group"] * sizes["time"] * sizes["replica"])
+    per_group = sizes["time"] * sizes["replica"]
+    return xr.Dataset(
+        {
+            "states": (
+                ("sample", "channel", *data.states.dims[4:]),
+                data.states.values.reshape(len(number), *data.states.shape[3:]),
+            ),
+            "condition_values": (
+                ("sample", "condition"),
+                np.repeat(data.condition_values.values, per_group, axis=0),
+            ),
+            "group": ("sample", np.repeat(data.group.values, per_group)),
+            "time": (
+                "sample",
+                np.tile(np.repeat(data.time.values, sizes["replica"]), sizes["group"]),
+            ),
+            "number": ("sample", number),
+        },
+        coords={"condition": data.condition.values},
+    )
+
+
+def _pairs_dataset(
+    system: System, samples: xr.Dataset, pairs: Pairs, lags: Sequence[int]
+) -> xr.Dataset:
+    axes = axis_names(system.dimension, "patch_")
+    lead = ("sample", "patch", "lag")
+    return xr.Dataset(
+        {
+            "before": (("sample", "patch", "channel", *axes), pairs.before, state_attributes(system)),
+            "after": ((*lead, "channel", *axes), pairs.after, state_attributes(system)),
+            "increments": (
+                (*lead, "observable"),
+                pairs.increments,
+                {"long_name": "increments of the observables over a patch", "units": "1"},
+            ),
+            "elapsed": (
+                lead,
+                pairs.elapsed,
+                {"long_name": "time of the pair", "units": system.time_unit},
+            ),
+            "z_observables": (
+                ("sample", "observable"),
+                system.observe(samples.states.values),
+                {"long_name": "observables of the whole snapshot", "units": "1"},
+            ),
+            "condition_values": (("sample", "condition"), samples.condition_values.values),
+            "group": ("sample", samples.group.values),
+            "time": ("sample", samples.time.values),
+            "number": ("sample", samples.number.values),
+        },
+        coords={
+            "lag": list(lags),
+            "observable": list(system.observables),
+            "condition": samples.condition.values,
+        },
+    )
+
+
+def record_times(horizons: dict[str, dict[str, Any]]) -> list[float]:
+    """Return the sorted union of all horizons' record times."""
+    times: set[float] = set()
+    for horizon in horizons.values():
+        times.update(horizon_times(HorizonConfig(**horizon)))
+    return sorted(times)
+
+
+def horizon_times(horizon: HorizonConfig) -> list[float]:
+    """Return a horizon's record times, rounded so that equal times of two horizons are equal."""
+    return [round(i * horizon.spacing, 9) for i in range(horizon.points)]
+
+
+def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
+    """Simulate one shard's trajectories of the large system."""
+    config = job.config
+    initial = np.repeat(np.array(config["initial"], float), config["replicas"])
+    # Dealt out in turn, so that every shard has the same mixture and takes as long.
+    numbers = np.arange(len(initial))[shard::shards]
+    cost = Cost(job.threads)
+    data = simulate_reference(
+        stage_system(config),
+        tuple(config["large"]),
+        initial=initial[numbers],
+        numbers=numbers,
+        times=record_times(config["horizons"]),
+        seed=config["seed"],
+        cost=cost,
+        progress=job.progress,
+    )
+    return data.assign_attrs(**cost.attributes())
+
+
+def gather_stage(stage: str, shards: Sequence[Path], config: dict[str, Any]) -> xr.Dataset:
+    """Gather the shards of a sampling stage, in an order that does not depend on their number."""
+    dimension, order = _GATHERED[stage]
+    gathered = gather_shards(shards, dimension, order)
+    return _order_reference(gathered, config) if stage == "reference" else gathered
+
+
+_GATHERED = {
+    "simulate": ("group", "group"),
+    "upsample": ("sample", "number"),
+    "evolve": ("sample", "number"),
+    "reference": ("trajectory", "number"),
+}
+
+
+def _order_reference(data: xr.Dataset, config: dict[str, Any]) -> xr.Dataset:
+    """Turn gathered trajectories into [initial, replica, time, observable]."""
+    shape = (len(config["initial"]), config["replicas"])
+    values = data.observables.values
+    observables = (
+        ("initial", "replica", "time", "observable"),
+        values.reshape(*shape, *values.shape[1:]),
+        data.observables.attrs,
+    )
+    result = xr.Dataset(
+        {"observables": observables, "final_states": data.final_states},
+        coords={
+            "initial": list(config["initial"]),
+            "time": data.time,
+            "observable": data.observable,
+        },
+        attrs=data.attrs,
+    )
+    return result

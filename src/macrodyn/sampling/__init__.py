@@ -1,0 +1,1 @@
+"""Sampling: trajectories, upsampling, relaxation, evolution. Physics-free."""

@@ -1,0 +1,102 @@
+"""Patch-local relaxation: the small simulator heals what upsampling made up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrodyn.lattice import PatchGeometry, Tiling, gather, scatter
+from macrodyn.sampling.cost import Cost
+from macrodyn.streams import Seeds, substreams
+from macrodyn.systems import System
+
+_WINDOW_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """How long every site is relaxed, and how long a patch is held between two offsets.
+
+    Attributes:
+        duration: Physical time that passes for every site.
+        sweep: Physical time of one pass over all patches; each pass uses another offset.
+    """
+
+    duration: float
+    sweep: float
+
+    @property
+    def sweeps(self) -> int:
+        """Number of passes: the duration is cut into equal ones no longer than ``sweep``."""
+        return math.ceil(self.duration / self.sweep - 1e-9)
+
+
+def relax(
+    system: System,
+    states: NDArray,
+    patch: PatchGeometry,
+    relaxation: Relaxation,
+    keys: Seeds,
+    cost: Cost,
+) -> NDArray:
+    """Relax states patch by patch, over tilings with overlapping offsets in turn.
+
+    Patches that do not touch evolve together, those that touch one after the other, each with its
+    surroundings frozen. Every step is then the exact dynamics of a part of the system, which leaves
+    the equilibrium distribution as it is; and as the sweep gets short, it is the dynamics of the
+    whole.
+
+    Args:
+        system: The system.
+        states: Shape [batch, channel, *lattice]; left unchanged.
+        patch: Geometry of the patches; with ``periodic`` they are wrapped onto themselves.
+        relaxation: For how long, and in what steps.
+        keys: One stream per state.
+        cost: Adds up what it costs.
+
+    Returns:
+        The relaxed states.
+    """
+    if relaxation.sweeps == 0:
+        return states.copy()
+    lattice = states.shape[2:]
+    tiling = Tiling(lattice, patch.shape)
+    states = np.ascontiguousarray(states).copy()
+    step = relaxation.duration / relaxation.sweeps
+    cost.add(len(states) * math.prod(lattice), relaxation.duration)
+    if tiling.number == 1:
+        return system.evolve(states, relaxation.duration, keys)
+    offsets = tiling.overlapping_offsets()
+    colours = list(tiling.colours())
+    largest = max(len(c) for c in colours) * math.prod(patch.window) * states.itemsize
+    chunk = max(1, _WINDOW_BYTES // largest)
+    for begin in range(0, len(states), chunk):
+        part = states[begin : begin + chunk]
+        part_keys = keys[begin : begin + chunk]
+        for sweep in range(relaxation.sweeps):
+            origins = tiling.origins(offsets[sweep % len(offsets)])
+            for number, colour in enumerate(colours):
+                pass_keys = substreams(part_keys, sweep * len(colours) + number)
+                _evolve_patches(system, part, origins[colour], patch, step, pass_keys)
+    return states
+
+
+def _evolve_patches(
+    system: System,
+    states: NDArray,
+    origins: NDArray[np.int64],
+    patch: PatchGeometry,
+    duration: float,
+    keys: Seeds,
+) -> None:
+    """Evolve the same patches of every state, in place."""
+    windows = gather(states, origins - patch.margin, patch.window)
+    batch, number = windows.shape[:2]
+    patch_keys = substreams(np.repeat(keys, number), np.tile(np.arange(number), batch))
+    after, _ = system.evolve_patch(
+        windows.reshape(batch * number, *windows.shape[2:]), patch, duration, patch_keys
+    )
+    scatter(states, origins, patch.cut(after.reshape(windows.shape)))

@@ -1,0 +1,1 @@
+"""Stores on disk: NetCDF data sets, models, checkpoints, provenance."""

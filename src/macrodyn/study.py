@@ -1,0 +1,210 @@
+"""Load and check a configuration: every error at once, each with its key's path, before any job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from macrodyn.config import RunConfig, StudyConfig
+from macrodyn.lattice import PatchGeometry, Tiling
+from macrodyn.systems import System, UnknownSystemError, system_class
+
+RESERVED_RUN_NAMES = {"stages", "summary", "report"}
+
+
+class ConfigError(ValueError):
+    """A configuration is wrong; the message lists each wrong key and what to do."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study.
+
+    Attributes:
+        name: Its name, that of its folder.
+        title: A line that says what it is.
+        runs: The runs by name, each with the base merged in.
+    """
+
+    name: str
+    title: str
+    runs: dict[str, RunConfig]
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; anything that is not a mapping replaces what was there."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def load_study(source: Path | dict[str, Any], where: str = "") -> Study:
+    """Read and check a configuration.
+
+    Args:
+        source: A YAML file, or its content as a mapping.
+        where: Name of the file for messages, if ``source`` is a mapping.
+
+    Returns:
+        The study with its runs.
+
+    Raises:
+        ConfigError: With one line for each wrong key.
+    """
+    if isinstance(source, Path):
+        where = where or str(source)
+        try:
+            content = yaml.safe_load(source.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{source} is not valid YAML: {error}") from error
+    else:
+        content = source
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where or 'the configuration'} must be a mapping of keys")
+    try:
+        study = StudyConfig.model_validate(content)
+    except ValidationError as error:
+        raise _config_error(where, list(_messages(error, ""))) from None
+    base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
+    runs: dict[str, RunConfig] = {}
+    problems: dict[str, str] = {}
+    for name, changes in study.runs.items():
+        prefix = f"runs.{name}."
+        if name in RESERVED_RUN_NAMES:
+            problems[f"runs.{name}"] = "this name is reserved, choose another"
+            continue
+        try:
+            runs[name] = RunConfig.model_validate(merge(base, changes or {}))
+        except ValidationError as error:
+            problems.update(_messages(error, prefix))
+            continue
+        for path, message in check_run(runs[name]):
+            changed = path.split(".")[0] in (changes or {})
+            problems[(prefix if changed else "") + path] = message
+    if problems:
+        raise _config_error(where, list(problems.items()))
+    return Study(study.study, study.title, runs)
+
+
+def make_system(run: RunConfig) -> System:
+    """Make the run's system with its own parameters.
+
+    Raises:
+        UnknownSystemError: If no installed package provides it.
+        ValidationError: If a parameter is wrong.
+    """
+    cls = system_class(run.system.name)
+    return cls(cls.Parameters.model_validate(run.system.parameters))
+
+
+def patch_shape(run: RunConfig) -> tuple[int, ...]:
+    """Return the patch of a run: its own, or the small size."""
+    return run.sizes.patch or run.sizes.small
+
+
+def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
+    """Yield (key path, message) for what is wrong across the keys of one run."""
+    try:
+        cls = system_class(run.system.name)
+    except UnknownSystemError as error:
+        yield "system.name", str(error)
+        return
+    try:
+        system = cls(cls.Parameters.model_validate(run.system.parameters))
+    except ValidationError as error:
+        yield from _messages(error, "system.parameters.")
+        return
+    for name, values in run.conditions.items():
+        try:
+            for value in values:
+                system.with_parameters(**{name: value})
+        except ValidationError as error:
+            yield f"conditions.{name}", "; ".join(m for _, m in _messages(error, ""))
+    yield from _check_sizes(run, system)
+    yield from _check_sampling(run, system)
+
+
+def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": patch_shape(run)}
+    wrong = [k for k, shape in sizes.items() if len(shape) != system.dimension]
+    for key in wrong:
+        yield (
+            f"sizes.{key}",
+            f"{run.system.name} has {system.dimension} dimension(s), but {list(sizes[key])} is given",
+        )
+    if wrong:
+        return
+    for part, whole in (("small", "large"), ("patch", "large"), ("patch", "small")):
+        try:
+            Tiling(sizes[whole], sizes[part])
+        except ValueError:
+            key = part if part == "small" or run.sizes.patch else "small"
+            yield (
+                f"sizes.{key}",
+                f"{list(sizes[part])} does not divide the {whole} lattice {list(sizes[whole])}: "
+                "every side must be a divisor",
+            )
+            return
+    if run.evolve.boundary == "periodic" and run.evolve.buffer:
+        yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
+        return
+    try:
+        PatchGeometry(sizes["patch"], system.halo, run.evolve.buffer, run.evolve.boundary).check(
+            sizes["large"]
+        )
+    except ValueError as error:
+        yield "evolve.buffer", str(error)
+    number = Tiling(sizes["large"], sizes["patch"]).number
+    if run.evolve.patches > number:
+        yield "evolve.patches", f"{run.evolve.patches} is more than the K = {number} patches there are"
+
+
+def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    low, high = run.simulate.initial_range
+    if not low < high:
+        yield "simulate.initial_range", f"[{low}, {high}] is empty: give the lower end first"
+    times = run.simulate.times
+    if list(times) != sorted(set(times)):
+        yield "simulate.times", "must grow from entry to entry"
+    lags = run.evolve.lags
+    if lags[0] != 1 or list(lags) != sorted(set(lags)):
+        yield "evolve.lags", "must begin with 1 and grow from entry to entry"
+    if run.evolve.stop not in system.stops:
+        yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
+    if run.upsample.method not in system.upsamplings:
+        yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
+    if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
+        number = Tiling(run.sizes.large, patch_shape(run)).number
+        if number > 1:
+            yield (
+                "dynamics.covariance_factor",
+                "cannot be estimated from one patch a snapshot: set evolve.patches to 2 or more",
+            )
+
+
+def _messages(error: ValidationError, prefix: str) -> Iterator[tuple[str, str]]:
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"])
+        message = item["msg"]
+        if item["type"] == "extra_forbidden":
+            message = "unknown key: remove it or correct its spelling"
+        elif item["type"] == "missing":
+            message = "is missing"
+        elif not isinstance(item["input"], dict):
+            message = f"{message[0].lower()}{message[1:]}, not {item['input']!r}"
+        yield prefix + path, message
+
+
+def _config_error(where: str, problems: list[tuple[str, str]]) -> ConfigError:
+    lines = [f"  {path}: {message}" for path, message in problems]
+    return ConfigError("\n".join([f"{where or 'configuration'} is wrong:", *lines]))

@@ -1,0 +1,160 @@
+"""The interface of a microscopic system.
+
+A system is one class. It knows its physics (how states begin, evolve and are observed) and nothing
+of upsampling, closures or learning. Everything else in macrodyn sees only this interface.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from macrodyn.lattice import PatchGeometry, Shape
+from macrodyn.streams import Seeds
+
+StateKind = Literal["spin", "field", "species"]
+
+
+class Parameters(BaseModel):
+    """Physical parameters of a system; subclass it with the system's own, with their limits."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class System(ABC):
+    """A microscopic system on a periodic lattice.
+
+    States are arrays ``[batch, channel, *lattice]``. Times are physical times of the system, in the
+    unit that ``time_unit`` names. Every method that draws random numbers takes one seed per state
+    and must give the same state for the same seed, whatever else is in the batch.
+
+    Attributes:
+        dimension: Dimension of the lattice.
+        channels: Fields per site.
+        dtype: Type of a state's entries.
+        kind: What a site holds: it chooses the closure's reconstruction loss.
+        halo: Range of the interaction, in sites.
+        observables: Names of the macroscopic observables z*, in order.
+        bounds: Lowest and highest possible value of each observable; trajectories keep them.
+        labels: Symbols of the observables for figures.
+        time_unit: Name of the unit of time.
+        stops: How a patch's evolution may end: after a time, or after a number of events.
+        upsamplings: Ways of making larger states that suit this system.
+        Parameters: The pydantic model of its parameters.
+    """
+
+    dimension: ClassVar[int]
+    channels: ClassVar[int] = 1
+    dtype: ClassVar[type[np.generic]]
+    kind: ClassVar[StateKind]
+    halo: ClassVar[int] = 1
+    observables: ClassVar[tuple[str, ...]]
+    bounds: ClassVar[tuple[tuple[float, float], ...]]
+    labels: ClassVar[tuple[str, ...]]
+    time_unit: ClassVar[str] = "1"
+    stops: ClassVar[tuple[str, ...]] = ("time",)
+    upsamplings: ClassVar[tuple[str, ...]] = ("tile", "replicate")
+    Parameters: ClassVar[type[Parameters]]
+
+    def __init__(self, parameters: Any) -> None:
+        self.parameters = parameters
+
+    def with_parameters(self, **changes: float) -> Self:
+        """Return the same system with some parameters changed, validated anew."""
+        return type(self)(type(self.parameters)(**{**self.parameters.model_dump(), **changes}))
+
+    @abstractmethod
+    def initial_states(self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds) -> NDArray:
+        """Draw initial states.
+
+        Args:
+            macrostate: The initial macrostate of each state, shape [batch] (for spins: the expected
+                magnetisation). One value must mean the same at every size.
+            shape: Sites along each axis.
+            seeds: One stream per state, shape [batch], uint64.
+
+        Returns:
+            States, shape [batch, channel, *shape].
+        """
+
+    @abstractmethod
+    def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
+        """Advance whole periodic systems.
+
+        Args:
+            states: Shape [batch, channel, *lattice]; left unchanged.
+            duration: Physical time.
+            seeds: One stream per state, shape [batch], uint64.
+
+        Returns:
+            The states after ``duration``.
+        """
+
+    @abstractmethod
+    def evolve_patch(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        events: int | None = None,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches inside their windows, the surroundings frozen.
+
+        Args:
+            windows: Patches with their margin, shape [batch, channel, *patch.window]; left
+                unchanged.
+            patch: Geometry of the windows: what evolves, what is frozen, or periodic wrap.
+            duration: Physical time.
+            seeds: One stream per window, shape [batch], uint64.
+            events: If given, stop after this number of events instead of after ``duration``.
+
+        Returns:
+            The windows afterwards, halo unchanged, and the physical time that passed, [batch].
+        """
+
+    @abstractmethod
+    def observe(self, states: NDArray) -> NDArray[np.float64]:
+        """Measure the intensive observables z* of whole periodic systems.
+
+        Args:
+            states: Shape [batch, channel, *lattice].
+
+        Returns:
+            Shape [batch, observable]; defined in the same way at every size.
+        """
+
+    @abstractmethod
+    def observe_patch(self, patches: NDArray) -> NDArray[np.float64]:
+        """Measure the observables of patches from their own sites only.
+
+        Args:
+            patches: Patches without margin, shape [batch, channel, *patch].
+
+        Returns:
+            Shape [batch, observable].
+        """
+
+    @abstractmethod
+    def observable_increment(
+        self, before: NDArray, after: NDArray, patch: PatchGeometry
+    ) -> NDArray[np.float64]:
+        """Change of the observables by the evolution of a patch, as if all K patches changed so.
+
+        With frozen surroundings a pair of sites that crosses the patch's edge counts in full, as
+        only one of its ends has moved; with a buffer both ends have moved and half of it belongs to
+        the patch. So the mean over the K patches of a tiling is the drift of the whole system as
+        the duration goes to zero.
+
+        Args:
+            before: Windows before, shape [batch, channel, *patch.window].
+            after: Windows after, the same shape.
+            patch: Geometry of the windows.
+
+        Returns:
+            Shape [batch, observable].
+        """

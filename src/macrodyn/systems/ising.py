@@ -1,0 +1,147 @@
+"""Two-dimensional Ising model under Glauber dynamics."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from macrodyn.lattice import PatchGeometry, Shape
+from macrodyn.streams import Seeds
+from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems import base
+
+_ALGORITHMS = {
+    "uniformisation": kernels.UNIFORMISATION,
+    "n-fold": kernels.NFOLD,
+    "auto": kernels.AUTOMATIC,
+}
+
+
+class IsingParameters(base.Parameters):
+    """Parameters of H = -sum_<ij> s_i s_j - h sum_i s_i with unit coupling."""
+
+    temperature: float = Field(gt=0, description="Temperature, in units of the coupling / k_B.")
+    field: float = Field(default=0.0, description="Magnetic field h, in units of the coupling.")
+    algorithm: Literal["auto", "uniformisation", "n-fold"] = Field(
+        default="auto",
+        description="Exact continuous-time algorithm; auto takes the n-fold way where few "
+        "attempts are accepted.",
+    )
+
+
+class Ising(base.System):
+    """Spins s_i = +-1 on a periodic square grid with rates 1 / (1 + exp(dE / T)).
+
+    Time is in units of the inverse attempt rate of one site. The observables are the magnetisation
+    (mean spin) and the domain-wall density (fraction of unlike neighbour bonds).
+    """
+
+    dimension: ClassVar[int] = 2
+    dtype = np.int8
+    kind: ClassVar[base.StateKind] = "spin"
+    observables = ("magnetisation", "domain_wall_density")
+    bounds = ((-1.0, 1.0), (0.0, 1.0))
+    labels = ("magnetisation m", "domain-wall density ρ")
+    time_unit = "1/attempt rate"
+    stops = ("time", "events")
+    Parameters = IsingParameters
+    parameters: IsingParameters
+
+    def __init__(self, parameters: IsingParameters) -> None:
+        super().__init__(parameters)
+        self._rates = kernels.flip_rates(parameters.temperature, parameters.field)
+        self._algorithm = _ALGORITHMS[parameters.algorithm]
+
+    def initial_states(self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds) -> NDArray:
+        """Draw independent spins with the expected magnetisation ``macrostate``, in [-1, 1]."""
+        macrostate = np.asarray(macrostate, dtype=np.float64)
+        if np.any(np.abs(macrostate) > 1):
+            raise ValueError("initial magnetisations must lie between -1 and 1")
+        states = np.empty((len(seeds), 1, *shape), dtype=np.int8)
+        for state, m, key in zip(states, macrostate, seeds, strict=True):
+            uniform = np.random.Generator(np.random.Philox(key=int(key))).random(shape)
+            state[0] = np.where(uniform < 0.5 * (1.0 + m), 1, -1)
+        return states
+
+    def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
+        """Advance whole lattices by ``duration``; see `System.evolve`."""
+        self._check(states, duration)
+        padded = np.zeros((len(states), *(n + 2 for n in states.shape[2:])), dtype=np.int8)
+        padded[:, 1:-1, 1:-1] = states[:, 0]
+        kernels.advance(padded, True, self._rates, duration, -1, seeds, self._algorithm)
+        return np.ascontiguousarray(padded[:, None, 1:-1, 1:-1])
+
+    def evolve_patch(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        events: int | None = None,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches in their windows; an event is a flip. See `System.evolve_patch`."""
+        self._check(windows, duration)
+        if windows.shape[2:] != patch.window:
+            raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
+        periodic = patch.boundary == "periodic"
+        rim = 1 if periodic else 0
+        padded = np.pad(windows[:, 0], ((0, 0), (rim, rim), (rim, rim)))
+        count = -1 if events is None else events
+        elapsed, _, _ = kernels.advance(
+            padded, periodic, self._rates, duration, count, seeds, self._algorithm
+        )
+        inner = padded[:, None, 1:-1, 1:-1] if periodic else padded[:, None]
+        return np.ascontiguousarray(inner), elapsed
+
+    def observe(self, states: NDArray) -> NDArray[np.float64]:
+        """Measure magnetisation and domain-wall density: [batch, 2]."""
+        return kernels.measure(np.ascontiguousarray(states[:, 0]))
+
+    def observe_patch(self, patches: NDArray) -> NDArray[np.float64]:
+        """Measure mean spin and fraction of unlike bonds among those inside the patch."""
+        spins = patches[:, 0]
+        unlike = np.zeros(len(spins))
+        bonds = 0
+        for axis in (1, 2):
+            n = spins.shape[axis]
+            pairs = np.take(spins, range(n - 1), axis) != np.take(spins, range(1, n), axis)
+            unlike += pairs.sum(axis=(1, 2))
+            bonds += pairs[0].size if len(pairs) else 0
+        return np.stack([spins.mean(axis=(1, 2)), unlike / max(bonds, 1)], axis=1)
+
+    def observable_increment(
+        self, before: NDArray, after: NDArray, patch: PatchGeometry
+    ) -> NDArray[np.float64]:
+        """Change of (m, rho) by the evolution of one patch; see `System.observable_increment`."""
+        if patch.boundary == "periodic":
+            return self.observe(after) - self.observe(before)
+        return _patch_density(after, patch) - _patch_density(before, patch)
+
+    @staticmethod
+    def _check(states: NDArray, duration: float) -> None:
+        if states.dtype != np.int8:
+            raise TypeError(f"spins are int8, not {states.dtype}")
+        if not duration >= 0:
+            raise ValueError(f"a duration must not be negative: {duration}")
+
+
+def _patch_density(windows: NDArray, patch: PatchGeometry) -> NDArray[np.float64]:
+    """Spins and weighted unlike bonds of the patches in their windows, per site and bond: [b, 2]."""
+    margin = patch.margin
+    rows, columns = patch.shape
+    spins = windows[:, 0]
+    core = spins[:, margin : margin + rows, margin : margin + columns]
+    edge_weight = 1.0 if patch.buffer == 0 else 0.5
+    vertical = spins[:, margin - 1 : margin + rows + 1, margin : margin + columns]
+    horizontal = spins[:, margin : margin + rows, margin - 1 : margin + columns + 1]
+    down = (vertical[:, 1:] != vertical[:, :-1]).sum(axis=2)
+    right = (horizontal[:, :, 1:] != horizontal[:, :, :-1]).sum(axis=1)
+    weights_down = np.ones(rows + 1)
+    weights_down[[0, -1]] = edge_weight
+    weights_right = np.ones(columns + 1)
+    weights_right[[0, -1]] = edge_weight
+    unlike = down @ weights_down + right @ weights_right
+    return np.stack([core.mean(axis=(1, 2)), unlike / (2.0 * rows * columns)], axis=1)

@@ -1,0 +1,261 @@
+"""Training: entropy bounds, textures, early stopping, exact resume."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from macrodyn.closure import (
+    ENCODER_KINDS,
+    ClosureSettings,
+    reconstruction_error,
+    split_groups,
+    train_closure,
+)
+from macrodyn.storage.models import load_model
+
+SMALL = ClosureSettings(
+    dimension=2,
+    channels=(4, 6),
+    hidden=16,
+    steps=60,
+    batch=32,
+    validation_every=10,
+    learning_rate=5e-3,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def independent_spins(count: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Patches of independent spins, and the probability of +1 in each."""
+    rng = np.random.default_rng(seed)
+    p = rng.uniform(0.05, 0.95, size=(count, 1))
+    up = rng.random((count, 1, side, side)) < p[..., None, None]
+    return np.where(up, 1, -1).astype(np.int8), p
+
+
+def entropy(p: np.ndarray) -> np.ndarray:
+    return -(p * np.log(p) + (1 - p) * np.log(1 - p))
+
+
+def textures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stripes or a checkerboard, a tenth of the sites drawn anew; the mean spin tells nothing."""
+    rng = np.random.default_rng(seed)
+    i, j = np.indices((8, 10))
+    label = rng.integers(0, 2, size=count)
+    both = np.stack([1 - 2 * (i % 2), 1 - 2 * ((i + j) % 2)])
+    clean = both[label]
+    noise = rng.choice([-1, 1], size=clean.shape)
+    states = np.where(rng.random(clean.shape) < 0.1, noise, clean)
+    return states[:, None].astype(np.int8), label
+
+
+def mean_spin(patches: np.ndarray) -> np.ndarray:
+    return patches.mean(axis=(1, 2, 3))[:, None]
+
+
+def test_loss_approaches_the_entropy_and_does_not_beat_it() -> None:
+    """A decoder that knows p, and nothing else of a patch, is bounded by the entropy H(p)."""
+    patches, p = independent_spins(6000, 8, seed=0)
+    settings = dataclasses.replace(
+        SMALL, dimension=0, train_baseline=True, steps=400, batch=256, validation_every=100
+    )
+    model, _ = train_closure(patches, p, settings, kind="spin")
+    fresh, p = independent_spins(6000, 8, seed=1)
+    loss = reconstruction_error(model, fresh, p)
+    # Sampling error of the mean of -log p(s) over the fresh spins, at the exact probabilities.
+    variance = p * (1 - p) * np.log(p / (1 - p)) ** 2
+    error = np.sqrt(variance.mean() / fresh.size)
+    exact = entropy(p).mean()
+    assert exact - 4 * error < loss < exact + 0.005
+
+
+@pytest.mark.parametrize("encoder", ENCODER_KINDS)
+def test_closure_finds_the_density_of_independent_spins(encoder) -> None:
+    """Without observables one closure variable finds p, up to a monotone map."""
+    patches, p = independent_spins(6000, 8, seed=0)
+    settings = dataclasses.replace(
+        SMALL, dimension=1, encoder=encoder, steps=400, batch=256, validation_every=100
+    )
+    model, _ = train_closure(patches, np.zeros((6000, 0)), settings, kind="spin")
+    fresh, p = independent_spins(3000, 8, seed=1)
+    loss = reconstruction_error(model, fresh, np.zeros((3000, 0)))
+    assert entropy(p).mean() - 0.02 < loss < entropy(p).mean() + 0.01
+    closure = model.encode_patches(fresh)[:, 0]
+    ranks = [values.argsort().argsort() for values in (closure, mean_spin(fresh)[:, 0])]
+    assert abs(np.corrcoef(*ranks)[0, 1]) > 0.98
+
+
+@pytest.mark.parametrize("encoder", ENCODER_KINDS)
+def test_closure_tells_textures_apart(encoder) -> None:
+    patches, _ = textures(3000, seed=0)
+    settings = dataclasses.replace(SMALL, dimension=1, encoder=encoder, steps=250, batch=128)
+    baseline = dataclasses.replace(settings, dimension=0, train_baseline=True)
+    model, _ = train_closure(patches, mean_spin(patches), settings, kind="spin")
+    without, _ = train_closure(patches, mean_spin(patches), baseline, kind="spin")
+    fresh, label = textures(2000, seed=1)
+    closure = model.encode_patches(fresh)[:, 0]
+    low, high = sorted((closure[label == 0], closure[label == 1]), key=np.mean)
+    assert low.max() < high.min()
+    loss = reconstruction_error(model, fresh, mean_spin(fresh))
+    loss_without = reconstruction_error(without, fresh, mean_spin(fresh))
+    # Half of the sites agree in both textures; 5% of the spins are noise. Known texture: the
+    # entropy of the noise. Unknown: log 2 on the sites where the two textures differ.
+    noise = entropy(np.array(0.05))
+    assert noise - 0.01 < loss < noise + 0.03
+    assert (noise + np.log(2)) / 2 - 0.02 < loss_without < (noise + np.log(2)) / 2 + 0.05
+
+
+def test_closure_is_scaled_over_the_training_snapshots() -> None:
+    patches, _ = independent_spins(600, 6, seed=0)
+    snapshots = np.repeat(np.arange(150), 4)
+    model, _ = train_closure(patches, mean_spin(patches), SMALL, kind="spin", snapshots=snapshots)
+    training, _ = split_groups(snapshots, SMALL.validation_fraction, SMALL.seed)
+    closure = model.encode_snapshot(patches[training].reshape(-1, 4, 1, 6, 6))
+    np.testing.assert_allclose(closure.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(closure.std(axis=0), 1, atol=1e-5)
+
+
+def test_without_closure_variables_it_returns_at_once() -> None:
+    patches, p = independent_spins(50, 6, seed=0)
+    settings = dataclasses.replace(SMALL, dimension=0)
+    model, history = train_closure(patches, p, settings, kind="spin")
+    assert history.steps == []
+    assert model.encode_patches(patches).shape == (50, 0)
+    np.testing.assert_allclose(model.observable_shift.item(), p.mean(), atol=0.1)
+
+
+def test_validation_groups_are_held_out_whole() -> None:
+    groups = np.random.default_rng(0).integers(0, 20, size=300)
+    training, validation = split_groups(groups, 0.2, seed=1)
+    assert sorted([*training, *validation]) == list(range(300))
+    assert not set(groups[training]) & set(groups[validation])
+    assert len(set(groups[validation])) == 4
+    with pytest.raises(ValueError, match="two groups"):
+        split_groups(np.zeros(5, dtype=int), 0.5, seed=0)
+
+
+def test_early_stopping_keeps_the_best_weights() -> None:
+    """On few patches of pure noise the validation loss soon rises."""
+    patches, p = independent_spins(60, 6, seed=0)
+    settings = dataclasses.replace(
+        SMALL, dimension=8, steps=2000, patience=4, validation_fraction=0.3
+    )
+    model, history = train_closure(patches, np.full_like(p, 0.5), settings, kind="spin")
+    assert history.stopped_early
+    assert history.steps[-1] == history.best_step + 4 * settings.validation_every
+    assert history.best_loss == min(history.validation_loss)
+    _, held_out = split_groups(np.arange(60), 0.3, settings.seed)
+    loss = reconstruction_error(model, patches[held_out], np.full((len(held_out), 1), 0.5))
+    assert loss == pytest.approx(history.best_loss, abs=1e-6)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_at(step: int):
+    def progress(done: int, total: int, loss: float) -> None:
+        if done >= step:
+            raise Interrupted
+
+    return progress
+
+
+def weights(model) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize("encoder", ENCODER_KINDS)
+@pytest.mark.parametrize("damage", ["none", "newest", "both", "settings"])
+def test_interrupted_training_ends_with_the_same_bits(
+    tmp_path: Path, encoder, damage: str, caplog
+) -> None:
+    patches, p = independent_spins(300, 6, seed=0)
+    settings = dataclasses.replace(SMALL, encoder=encoder)
+    straight, expected = train_closure(patches, p, settings, kind="spin")
+    folder = tmp_path / "checkpoint"
+    first = dataclasses.replace(settings, seed=9) if damage == "settings" else settings
+    with pytest.raises(Interrupted):
+        train_closure(
+            patches, p, first, kind="spin", checkpoint_dir=folder, progress=interrupt_at(30)
+        )
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: load_model(path)[1]["step"])
+    assert [load_model(path)[1]["step"] for path in files] == [20, 30]
+    for path in {"newest": files[1:], "both": files}.get(damage, []):
+        path.write_bytes(path.read_bytes()[:-1])
+
+    done: list[int] = []
+    resumed, history = train_closure(
+        patches,
+        p,
+        settings,
+        kind="spin",
+        checkpoint_dir=folder,
+        progress=lambda step, total, loss: done.append(step),
+    )
+    assert done[0] == {"none": 40, "newest": 30, "both": 10, "settings": 10}[damage]
+    assert weights(resumed) == weights(straight)
+    assert history == expected
+    assert not folder.exists()
+    assert ("Checkpoint not used" in caplog.text) == (damage != "none")
+
+
+@pytest.mark.parametrize("kind", ["field", "species"])
+def test_other_kinds_of_state_beat_their_baseline(kind) -> None:
+    """One closure variable finds the level that all sites of a patch share."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(0, 3, size=(2000, 1, 1, 1))
+    if kind == "species":
+        states = np.where(rng.random((2000, 1, 5, 7)) < 0.1, 1, level).astype(np.uint8)
+    else:
+        states = (100 + 10 * level + rng.normal(size=(2000, 1, 5, 7))).astype(np.float32)
+    nothing = np.zeros((2000, 1))
+    settings = dataclasses.replace(SMALL, dimension=1, steps=150, batch=128)
+    _, history = train_closure(states, nothing, settings, kind=kind)
+    _, baseline = train_closure(
+        states,
+        nothing,
+        dataclasses.replace(settings, dimension=0, train_baseline=True),
+        kind=kind,
+    )
+    assert history.best_loss is not None and baseline.best_loss is not None
+    assert history.best_loss < 0.4 * baseline.best_loss
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"observables": np.zeros((9, 1))}, "observables"),
+        ({"groups": np.zeros(9)}, "groups"),
+        ({"snapshots": np.zeros((10, 1))}, "snapshots"),
+        ({"patches": np.zeros((10, 1, 4, 4), dtype=np.int8)}, "spin"),
+    ],
+    ids=["observables", "groups", "snapshots", "states"],
+)
+def test_wrong_inputs_are_refused(change, message: str) -> None:
+    given = {"patches": np.ones((10, 1, 4, 4), dtype=np.int8), "observables": np.zeros((10, 1))}
+    given |= change
+    with pytest.raises(ValueError, match=message):
+        train_closure(settings=SMALL, kind="spin", **given)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 0}, {"patience": 0}, {"validation_fraction": 1.0}, {"learning_rate": 0.0}],
+    ids=str,
+)
+def test_wrong_settings_are_refused(change) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(SMALL, **change)

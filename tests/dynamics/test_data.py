@@ -1,0 +1,85 @@
+"""Reading latents and dividing them by group."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from macrodyn.dynamics import TransitionData, split_by_group
+
+from .conftest import PATCHES, OrnsteinUhlenbeck
+
+
+def test_synchronous_patches_are_averaged(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> None:
+    latents = ornstein_uhlenbeck(samples=50, evolved=4)
+    data = TransitionData.from_latents(latents, dtype=torch.float64)
+    assert len(data) == 50
+    assert data.factor == PATCHES / 4
+    expected = latents["increment"].isel(lag=0).mean("patch").values
+    np.testing.assert_allclose(data.increment.numpy(), expected)
+    np.testing.assert_array_equal(data.group.numpy(), latents["group"].values)
+    assert data.conditions.shape == (50, 0)
+
+
+def test_patches_of_different_times_stand_alone(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> None:
+    times = np.random.default_rng(0).uniform(0.01, 0.03, (50, 4))
+    latents = ornstein_uhlenbeck(samples=50, evolved=4, elapsed=times)
+    data = TransitionData.from_latents(latents, dtype=torch.float64)
+    assert len(data) == 200
+    assert data.factor == PATCHES
+    np.testing.assert_allclose(data.elapsed.numpy().reshape(50, 4), times)
+    np.testing.assert_allclose(
+        data.increment.numpy().reshape(50, 4), latents["increment"].values[:, :, 0, 0]
+    )
+    np.testing.assert_allclose(data.z.numpy()[::4], latents["z"].values)
+    np.testing.assert_array_equal(data.group.numpy()[1::4], latents["group"].values)
+
+
+def test_the_lag_is_chosen(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> None:
+    latents = ornstein_uhlenbeck(samples=10)
+    with pytest.raises(ValueError, match="lag index 1"):
+        TransitionData.from_latents(latents, lag=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"elapsed": torch.zeros(5)}, "elapsed", id="no-time"),
+        pytest.param({"increment": torch.full((5, 2), np.nan)}, "increment", id="nan"),
+        pytest.param({"group": torch.zeros(4, dtype=torch.int64)}, "group", id="shape"),
+        pytest.param({"factor": 0.0}, "factor", id="factor"),
+    ],
+)
+def test_useless_values_are_named(change: dict, message: str) -> None:
+    values = {
+        "z": torch.zeros(5, 2),
+        "increment": torch.zeros(5, 2),
+        "elapsed": torch.ones(5),
+        "conditions": torch.zeros(5, 0),
+        "group": torch.zeros(5, dtype=torch.int64),
+    }
+    with pytest.raises(ValueError, match=message):
+        TransitionData(**{**values, **change})
+
+
+@pytest.mark.parametrize("groups", [2, 7, 100])
+def test_no_group_is_on_both_sides(groups: int) -> None:
+    group = torch.from_numpy(np.random.default_rng(0).integers(groups, size=2000))
+    train, validation = split_by_group(group, 0.2, seed=3)
+    assert not set(group[train].tolist()) & set(group[validation].tolist())
+    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(2000))
+    if groups == 100:
+        assert abs(len(validation) / 2000 - 0.2) < 0.01
+
+
+def test_the_division_is_seeded() -> None:
+    group = torch.arange(40).repeat(5)
+    first, again, other = (split_by_group(group, 0.2, seed=s)[1] for s in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_one_group_cannot_be_divided() -> None:
+    with pytest.raises(ValueError, match="two groups"):
+        split_by_group(torch.zeros(10, dtype=torch.int64), 0.2, seed=0)

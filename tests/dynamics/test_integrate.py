@@ -1,0 +1,147 @@
+"""Trajectories against exact Ornstein-Uhlenbeck statistics."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from macrodyn.dynamics import Architecture, EnsembleSDE, Scalers, simulate
+
+
+def _linear(rate: torch.Tensor, noise: torch.Tensor, members: int = 2) -> EnsembleSDE:
+    """dz = -rate z dt + noise dW as a model: a linear drift and a constant covariance."""
+    d = len(rate)
+    architecture = Architecture(
+        variables=d, members=members, hidden=(4,), covariance="constant"
+    )
+    identity = Scalers.identity(architecture)
+    scalers = Scalers(
+        **{
+            **vars(identity),
+            "diffusion_scale": noise,
+            "linear_drift": torch.cat([torch.zeros(1, d), -torch.diag(rate)]),
+        }
+    )
+    model = EnsembleSDE(architecture, scalers)
+    with torch.no_grad():
+        model.drift_out.zero_()
+    return model
+
+
+NOISE = torch.tensor([[0.8, 0.0], [0.3, 0.5]])
+
+
+def test_stationary_covariance_is_exact() -> None:
+    """Euler-Maruyama of OU has the covariance sum_k A^k h S A^k, A = 1 - a h, exactly."""
+    a, h, replicas = 0.7, 0.05, 4000
+    model = _linear(torch.full((2,), a), NOISE)
+    path = simulate(model, torch.zeros(replicas, 2), [0.0, 12.0], step=h, seed=1)
+    final = path[:, :, -1].reshape(-1, 2).double()
+    exact = (NOISE @ NOISE.T).double() * h / (1 - (1 - a * h) ** 2)
+    samples = len(final)
+    assert bool((final.mean(0).abs() < 4 * (exact.diagonal() / samples).sqrt()).all())
+    found = final.T @ final / samples
+    variance = exact.diagonal()[:, None] * exact.diagonal()[None] + exact**2
+    assert bool(((found - exact).abs() < 4 * (variance / samples).sqrt()).all())
+
+
+def test_the_mean_converges_with_first_order() -> None:
+    model = _linear(torch.ones(1), torch.full((1, 1), 1e-6), members=1)
+    errors = []
+    for step in (0.2, 0.1, 0.05, 0.025):
+        path = simulate(model, torch.ones(1, 1), [0.0, 1.0], step=step)
+        errors.append(abs(float(path[0, 0, -1, 0]) - math.exp(-1.0)))
+    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    assert all(abs(order - 1.0) < 0.15 for order in orders), orders
+
+
+def test_recording_times_may_be_uneven() -> None:
+    model = _linear(torch.ones(1), torch.full((1, 1), 1e-7), members=1)
+    times = [1.0, 1.004, 1.5, 3.0]
+    path = simulate(model, torch.ones(1, 1), times, step=0.01)[0, 0, :, 0]
+    exact = torch.tensor([0.996, 0.996 * 0.99 ** 49.6, 0.996 * 0.99 ** 199.6])
+    assert path[0] == 1.0
+    torch.testing.assert_close(path[1:], exact, rtol=2e-4, atol=0.0)
+
+
+def test_bounds_are_kept() -> None:
+    model = _linear(torch.full((2,), 0.1), 3.0 * NOISE)
+    bounds = [(-1.0, 1.0), (0.0, math.inf)]
+    z0 = torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
+    path = simulate(model, z0, torch.arange(50.0), step=0.5, bounds=bounds)
+    assert bool((path[..., 0].abs() <= 1.0).all())
+    assert bool((path[..., 1] >= 0.0).all())
+    assert float(path[..., 1].max()) > 2.0
+    open_path = simulate(model, z0, torch.arange(50.0), step=0.5)
+    assert float(open_path[..., 0].abs().max()) > 1.0
+
+
+@pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
+@pytest.mark.parametrize("activation", ["silu", "tanh"])
+def test_one_step_is_that_of_the_model(form: str, activation: str) -> None:
+    """The folded scalers and conditions give the drift and covariance of the model itself."""
+    architecture = Architecture(
+        variables=2,
+        conditions=1,
+        members=3,
+        hidden=(8, 8),
+        activation=activation,  # type: ignore[arg-type]
+        covariance=form,  # type: ignore[arg-type]
+    )
+    generator = torch.Generator().manual_seed(5)
+    scalers = Scalers(
+        z_mean=torch.tensor([0.3, -2.0]),
+        z_scale=torch.tensor([0.5, 3.0]),
+        condition_mean=torch.tensor([2.5]),
+        condition_scale=torch.tensor([0.2]),
+        drift_scale=torch.tensor([0.1, 4.0]),
+        diffusion_scale=torch.tensor([[0.1, 0.0], [0.3, 0.2]]),
+        linear_drift=torch.randn(4, 2, generator=generator),
+    )
+    model = EnsembleSDE(architecture, scalers, seed=2)
+    z0 = torch.randn(300, 2, generator=generator)
+    c = 2.5 + 0.2 * torch.randn(300, 1, generator=generator)
+    h = 0.25
+    path = simulate(model, z0, [0.0, h], step=h, seed=11, conditions=c)
+    with torch.no_grad():
+        drift, cholesky = model(z0, c)
+    noise_of = torch.Generator().manual_seed(11)
+    noise = torch.cat([torch.randn(3, n, 2, generator=noise_of) for n in (256, 44)], dim=1)
+    expected = z0 + h * drift + math.sqrt(h) * (cholesky @ noise[..., None])[..., 0]
+    torch.testing.assert_close(path[:, :, 1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_noise_is_seeded_and_differs_between_members() -> None:
+    model = _linear(torch.ones(2), NOISE)
+    first, again, other = (
+        simulate(model, torch.zeros(5, 2), [0.0, 1.0], step=0.1, seed=s) for s in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_divergence_is_told() -> None:
+    model = _linear(torch.full((2,), -50.0), NOISE)
+    arguments = (model, torch.ones(3, 2), [0.0, 100.0])
+    with pytest.raises(FloatingPointError, match="6 of 6 trajectories diverged"):
+        simulate(*arguments, step=0.1)
+    assert not bool(torch.isfinite(simulate(*arguments, step=0.1, on_divergence="nan")).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"step": 0.0}, "step", id="step"),
+        pytest.param({"times": [0.0, 0.0]}, "increase", id="times"),
+        pytest.param({"bounds": [(0.0, 1.0)]}, "Need bounds", id="bounds-number"),
+        pytest.param({"bounds": [(1.0, 0.0)] * 2}, "low < high", id="bounds-order"),
+        pytest.param({"z0": torch.zeros(3, 1)}, "z0 must be", id="z0"),
+    ],
+)
+def test_wrong_arguments_are_named(change: dict, message: str) -> None:
+    arguments = {"z0": torch.zeros(3, 2), "times": [0.0, 1.0], "step": 0.1}
+    with pytest.raises(ValueError, match=message):
+        simulate(_linear(torch.ones(2), NOISE), **{**arguments, **change})

@@ -1,0 +1,373 @@
+"""Every figure draws what it is given: lines, labels, limits, and pixels that are not blank."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.figure import Figure
+from PIL import Image
+
+from macrodyn.evaluation import style
+from macrodyn.evaluation.equilibrium import equilibrium
+from macrodyn.evaluation.figures_cost import Cost, TrainingCurve, costs, training_curves
+from macrodyn.evaluation.figures_dynamics import (
+    equilibrium_histograms,
+    learned_drift_diffusion,
+    markov_lags,
+    trajectories,
+)
+from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
+from macrodyn.evaluation.figures_study import (
+    Ablation,
+    CovarianceFactor,
+    ErrorSeries,
+    ablations,
+    covariance_factors,
+    error_against_patch_size,
+)
+from macrodyn.evaluation.markov import bin_index, markov_diagnostic
+
+NAMES = ["magnetisation", "domain_wall_density"]
+TIME = np.arange(0, 40, 1.0)
+INITIAL = np.array([-0.5, 0.0, 0.5])
+
+
+def _simulate(replicas: int, seed: int) -> np.ndarray:
+    """Two coupled variables that relax, shape [initial, replica, time, variable]."""
+    rng = np.random.default_rng(seed)
+    z = np.zeros((3, replicas, 2))
+    z[..., 0], z[..., 1] = INITIAL[:, None], 0.5
+    path = [z]
+    for _ in TIME[1:]:
+        drift = np.stack([0.1 * (0.6 - z[..., 0]), -0.3 * (z[..., 1] - 0.2)], axis=-1)
+        z = z + drift + 0.02 * rng.standard_normal(z.shape)
+        path.append(z)
+    return np.stack(path, axis=2)
+
+
+@pytest.fixture(scope="module")
+def reference() -> np.ndarray:
+    return _simulate(40, seed=1)
+
+
+@pytest.fixture(scope="module")
+def prediction() -> np.ndarray:
+    return np.stack([_simulate(20, seed=s) for s in (2, 3)])
+
+
+@pytest.fixture(scope="module")
+def latents() -> xr.Dataset:
+    rng = np.random.default_rng(4)
+    z = rng.uniform(-1, 1, (3000, 2))
+    steps = 0.1 * rng.standard_normal((3000, 2, 4, 2)).cumsum(axis=2) - 0.05 * z[:, None, None]
+    lags = np.array([1, 2, 4])
+    return xr.Dataset(
+        {
+            "z": (("sample", "variable"), z),
+            "increment": (("sample", "patch", "lag", "variable"), steps[:, :, lags - 1]),
+            "elapsed": (("sample", "patch", "lag"), np.broadcast_to(0.5 * lags, (3000, 2, 3))),
+        },
+        coords={"variable": NAMES, "lag": lags},
+        attrs={"patches_total": 16},
+    )
+
+
+def _pixels(figure: Figure) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    return np.asarray(Image.open(buffer).convert("RGB"), np.float64)
+
+
+def _legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def _assert_drawn(figure: Figure) -> None:
+    """Each panel holds dark or coloured pixels, and the legend covers none of them."""
+    pixels = _pixels(figure)
+    height = pixels.shape[0]
+    renderer = figure.canvas.get_renderer()
+    boxes = [panel.get_window_extent(renderer) for panel in figure.axes]
+    scale = 80 / figure.dpi
+    for box in boxes:
+        rows = slice(int(height - box.y1 * scale) + 2, int(height - box.y0 * scale) - 2)
+        columns = slice(int(box.x0 * scale) + 2, int(box.x1 * scale) - 2)
+        assert pixels[rows, columns].std() > 1, "a panel is blank"
+    for legend in figure.legends:
+        frame = legend.get_window_extent(renderer)
+        assert not any(frame.overlaps(box) for box in boxes), "the legend covers a panel"
+    inside = figure.get_tightbbox(renderer)
+    assert inside.x0 > -0.02 and inside.x1 < figure.get_figwidth() + 0.02, "cut at the side"
+    assert inside.y0 > -0.02 and inside.y1 < figure.get_figheight() + 0.02, "cut above or below"
+
+
+def test_trajectories(reference: np.ndarray, prediction: np.ndarray) -> None:
+    figure = trajectories(TIME, INITIAL, reference, prediction, NAMES, title="T = 2.5")
+    upper, _, lower, _ = figure.axes[:4]
+    assert len(upper.lines) == 3 * 4 and len(upper.collections) == 3
+    np.testing.assert_allclose(
+        lower.lines[1].get_ydata(),
+        prediction[:, 1, :, :, 0].mean(axis=(0, 1)) - reference[1, :, :, 0].mean(axis=0),
+    )
+    assert upper.get_ylabel() == "magnetisation $m$"
+    assert lower.get_xlabel() == "time [sweep]"
+    assert figure.axes[4].get_ylabel() == "initial magnetisation $m$"
+    _assert_drawn(figure)
+
+
+def test_trajectories_on_a_logarithmic_axis_leave_out_time_zero(
+    reference: np.ndarray, prediction: np.ndarray
+) -> None:
+    figure = trajectories(TIME, INITIAL, reference, prediction, NAMES, log_time=True)
+    assert figure.axes[0].get_xscale() == "log"
+    assert figure.axes[0].lines[0].get_xdata()[0] == 1.0
+    _assert_drawn(figure)
+
+
+def test_trajectories_of_a_diverged_member(reference: np.ndarray, prediction: np.ndarray) -> None:
+    broken = prediction.copy()
+    broken[0, :, :, 30:] = np.inf
+    figure = trajectories(TIME, INITIAL, reference, broken, NAMES)
+    assert np.isnan(figure.axes[0].lines[1].get_ydata()[30:]).all()
+
+
+def test_learned_drift_and_diffusion_average_over_the_bins(latents: xr.Dataset) -> None:
+    diagnostic = markov_diagnostic(latents, bins=8)
+    z = latents["z"].values
+    drift = np.stack([-0.1 * z, -0.12 * z])
+    covariance = np.broadcast_to(np.diag([1e-3, 2e-3]), (2, len(z), 2, 2))
+    figure = learned_drift_diffusion(diagnostic, z, drift, covariance, n_observables=2)
+    assert len(figure.axes) == 5
+    first = z[bin_index(z[:, 0], diagnostic["edge"].values) == 0, 0]
+    assert figure.axes[0].lines[1].get_ydata()[0] == pytest.approx(-0.12 * first.mean())
+    labels = [panel.get_ylabel() for panel in figure.axes]
+    assert labels[0] == "drift of $m$ [1/sweep]"
+    assert labels[4] == r"diffusion $\Sigma_{m\rho}$ [1/sweep]"
+    _assert_drawn(figure)
+    single = learned_drift_diffusion(diagnostic, z, drift, covariance, n_observables=1)
+    assert len(single.axes) == 2
+    _assert_drawn(single)
+
+
+def test_markov_lags(latents: xr.Dataset) -> None:
+    figure = markov_lags(markov_diagnostic(latents, bins=8), n_observables=2)
+    assert len(figure.axes) == 4
+    assert all(len(panel.containers) == 3 for panel in figure.axes)
+    assert _legend(figure) == ["Δt = 0.5 sweep", "Δt = 1 sweep", "Δt = 2 sweep"]
+    assert figure.axes[3].get_ylabel() == r"diffusion of $\rho$ [1/sweep]"
+    assert "lag dependence" in figure.axes[0].get_title(loc="right")
+    _assert_drawn(figure)
+
+
+def test_equilibrium_histograms(reference: np.ndarray, prediction: np.ndarray) -> None:
+    ours = equilibrium(prediction, reference)
+    naive = equilibrium(prediction + 0.1, reference)
+    figure = equilibrium_histograms(ours, NAMES, baselines={"naive": naive})
+    assert _legend(figure) == ["direct simulation", "ours", "naive"]
+    low, high = figure.axes[0].get_xlim()
+    assert low < naive.reference_mean[0] < naive.prediction_mean[:, 0].max() < high
+    assert figure.axes[1].get_ylabel() == r"probability density of $\rho$"
+    _assert_drawn(figure)
+
+
+def _spins(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).choice(np.array([-1, 1], np.int8), shape)
+
+
+def test_snapshots_of_spins_on_a_rectangle() -> None:
+    levels = [
+        SnapshotLevel(upsampled=None, relaxed=_spins((1, 10, 6))),
+        SnapshotLevel(
+            upsampled=np.kron(_spins((10, 6)), np.ones((2, 2), np.int8)),
+            relaxed=np.ones((20, 12), np.int8),
+            direct=_spins((20, 12)),
+        ),
+    ]
+    figure = snapshots(levels)
+    assert len(figure.axes) == 6
+    assert [panel.get_title() for panel in figure.axes[:3]] == [
+        "after upsampling",
+        "after relaxation",
+        "direct simulation",
+    ]
+    assert [figure.axes[k].get_ylabel() for k in (0, 3)] == ["10 × 6", "20 × 12"]
+    assert [text.get_text() for k in (0, 2) for text in figure.axes[k].texts] == [
+        "small system:\nnot upsampled",
+        "not simulated",
+    ]
+    # Spins up are white, even in a snapshot of one value only.
+    image = figure.axes[4].images[0]
+    np.testing.assert_allclose(image.to_rgba(image.get_array())[..., :3], 1.0)
+    _pixels(figure)
+    box = figure.axes[1].get_window_extent(figure.canvas.get_renderer())
+    assert box.height / box.width == pytest.approx(10 / 6, rel=0.01)
+
+
+def test_snapshots_leave_out_a_column_without_any() -> None:
+    figure = snapshots([SnapshotLevel(upsampled=_spins((8, 8)), relaxed=_spins((8, 8)))])
+    assert len(figure.axes) == 2
+    _assert_drawn(figure)
+
+
+def test_snapshots_of_fields_share_one_scale() -> None:
+    rng = np.random.default_rng(0)
+    small, large = rng.normal(size=(2, 8, 16)), 3 * rng.normal(size=(2, 16, 32))
+    levels = [
+        SnapshotLevel(upsampled=None, relaxed=small, direct=small),
+        SnapshotLevel(upsampled=large, relaxed=large, direct=large),
+    ]
+    figure = snapshots(levels, quantity="concentration")
+    limits = {panel.images[0].get_clim() for panel in figure.axes if panel.images}
+    assert limits == {(min(small[0].min(), large[0].min()), max(small[0].max(), large[0].max()))}
+    assert figure.axes[-1].get_ylabel() == "concentration"
+
+
+def test_snapshots_in_one_and_three_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    lines = snapshots(
+        [SnapshotLevel(upsampled=rng.normal(size=(2, 40)), relaxed=rng.normal(size=(2, 40)))],
+        dimension=1,
+        channel_names=["prey", "predator"],
+    )
+    assert [len(panel.lines) for panel in lines.axes] == [2, 2]
+    assert _legend(lines) == ["prey", "predator"]
+    _assert_drawn(lines)
+    cube = _spins((6, 8, 8))
+    planes = snapshots([SnapshotLevel(upsampled=cube, relaxed=cube)], dimension=3)
+    np.testing.assert_array_equal(planes.axes[0].images[0].get_array(), cube[3])
+    with pytest.raises(ValueError, match="dimension 2"):
+        snapshots([SnapshotLevel(upsampled=None, relaxed=np.zeros(4))])
+    with pytest.raises(ValueError, match="at least one"):
+        snapshots([])
+
+
+SIZES = [(8, 8), (16, 16), (20, 12)]
+
+
+def test_error_against_patch_size() -> None:
+    series = [
+        ErrorSeries(name="ours", sizes=SIZES, errors=[[1e-3, 2e-3], [1e-4, 3e-4], [2e-4, 2e-4]]),
+        ErrorSeries(name="naive", sizes=SIZES, errors=[[np.inf, 1.0], [3e-2, 4e-2], [1e-2, 2e-2]]),
+    ]
+    published = [ErrorSeries(name="published", sizes=SIZES[:2], errors=[2e-2, 8e-4])]
+    figure = error_against_patch_size(series, sampling_error=(5e-5, 2e-4), published=published)
+    panel = figure.axes[0]
+    assert panel.get_xscale() == panel.get_yscale() == "log"
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["8 × 8", "20 × 12", "16 × 16"]
+    assert _legend(figure)[:3] == ["ours", "naive", "published"]
+    np.testing.assert_allclose(panel.containers[0].lines[0].get_ydata(), [1.5e-3, 2e-4, 2e-4])
+    assert [text.get_text() for text in panel.texts] == ["naive: diverged"]
+    assert panel.get_ylim()[0] > 1e-6
+    _assert_drawn(figure)
+
+
+def test_covariance_factors() -> None:
+    runs = [
+        CovarianceFactor(
+            name="8 × 8", theory=64, estimate=50, error=2,
+            patches=[1, 2, 4], variance=[1.0, 0.55, 0.3], variance_error=[0.1, 0.05, 0.03],
+        ),
+        CovarianceFactor(name="16 × 16", theory=16, estimate=15, error=1),
+    ]  # fmt: skip
+    figure = covariance_factors(runs)
+    curve = figure.axes[1].containers[0].lines[0]
+    np.testing.assert_allclose(curve.get_ydata(), [1.0, 1.1, 1.2])
+    assert _legend(figure) == ["estimate = theory", "8 × 8", "16 × 16"]
+    assert figure.axes[0].get_xlabel() == "theoretical factor $K$"
+    _assert_drawn(figure)
+    assert len(covariance_factors(runs[1:]).axes) == 1
+
+
+def test_costs_cut_only_a_bar_that_dwarfs_the_others() -> None:
+    entries = [
+        Cost(name="ours", updates={"simulate": 2e8, "relax": 1e8}, seconds={"simulate": 10.0}),
+        Cost(name="direct", updates={"direct": 9e9}, seconds={"direct": 40.0}),
+    ]
+    figure = costs(entries)
+    updates, seconds = figure.axes
+    assert [bar.get_width() for bar in updates.patches] == [2e8, 1e8, pytest.approx(4.8e8)]
+    assert [text.get_text() for text in updates.texts] == [
+        r"$3.0\times10^{8}$",
+        "//",
+        r"$9.0\times10^{9}$",
+    ]
+    assert [text.get_text() for text in seconds.texts] == ["10", "40"]
+    assert _legend(figure) == ["simulate", "relax", "direct"]
+    assert seconds.get_xlabel() == "processor time [s]"
+    _assert_drawn(figure)
+
+
+def test_training_curves_mark_the_best_step() -> None:
+    step = np.arange(50.0)
+    loss = (step - 30) ** 2 / 100 - 5
+    loss[0] = 1e6
+    curve = TrainingCurve(
+        training_step=step, training_loss=loss, validation_step=step, validation_loss=loss
+    )
+    figure = training_curves({"closure": [curve], "dynamics": [curve, curve]})
+    assert [len(panel.lines) for panel in figure.axes] == [3, 6]
+    assert figure.axes[0].lines[2].get_xdata()[0] == 30
+    assert figure.axes[0].get_ylim()[1] < 10, "the first spike flattens the rest"
+    assert figure.axes[1].get_ylabel() == "loss of the dynamics"
+    _assert_drawn(figure)
+
+
+def test_ablations() -> None:
+    runs = [
+        Ablation(name="base", errors={"transient": [1e-4, 3e-4], "long": [1e-4]}),
+        Ablation(name="replicate", errors={"transient": [1e-2, 2e-2]}),
+        Ablation(name="wild", errors={"transient": [np.inf, 1e-2], "long": [2e-3]}),
+    ]
+    figure = ablations(runs, baseline="base", sampling_error={"transient": 5e-5})
+    transient, long = figure.axes
+    assert [tick.get_text() for tick in transient.get_yticklabels()] == [r.name for r in runs]
+    assert transient.get_xscale() == "log"
+    assert transient.lines[1].get_xdata()[0] == pytest.approx(2e-4)
+    assert [text.get_text() for text in transient.texts] == ["diverged"]
+    assert len(long.lines) == 2 * 2 + 1
+    _assert_drawn(figure)
+    with pytest.raises(ValueError, match="baseline 'other'"):
+        ablations(runs, baseline="other")
+
+
+def test_save_is_whole_and_reproducible(tmp_path: Path) -> None:
+    curve = TrainingCurve(
+        training_step=[0, 1], training_loss=[2, 1], validation_step=[0, 1], validation_loss=[2, 1]
+    )
+    for name in ("a.png", "b.png"):
+        style.save(training_curves({"closure": [curve]}), tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert Image.open(tmp_path / "a.png").width == 750
+
+
+def test_style_leaves_the_global_settings_alone() -> None:
+    before = dict(mpl.rcParams)
+
+    @style.styled
+    def draw() -> float:
+        return float(mpl.rcParams["font.size"])
+
+    assert draw() == style.RC["font.size"]
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "text"),
+    [
+        (style.label, "magnetisation", "magnetisation $m$"),
+        (style.label, "domain_wall_density", r"domain-wall density $\rho$"),
+        (style.label, "short_range_order", "short range order"),
+        (style.symbol, "closure_1", r"$\hat z_{1}$"),
+        (style.symbol, "prey_density", "prey density"),
+    ],
+)
+def test_labels(write: Callable[[str], str], name: str, text: str) -> None:
+    assert write(name) == text
+    assert style.label("m", "1/sweep") == "m [1/sweep]"

@@ -1,0 +1,107 @@
+"""The conda environments hold the versions of the lock."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LOCK_FILES = ("lock.txt", "torch.txt")
+CONDA_NAMES = {"torch": "pytorch"}
+ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+def conda_name(package: str) -> str:
+    """Return what conda-forge calls a package of the Python index."""
+    name = re.sub(r"[-_.]+", "-", package).lower()
+    return CONDA_NAMES.get(name, name)
+
+
+def read_lock() -> dict[str, str]:
+    """Return the locked version of every package, by its conda name."""
+    text = "\n".join((ROOT / "requirements" / name).read_text() for name in LOCK_FILES)
+    pins = re.findall(r"^([\w.-]+)==([^\s\\;]+)", text, flags=re.MULTILINE)
+    return {conda_name(package): version for package, version in pins}
+
+
+def differences(specs: list[object], lock: dict[str, str]) -> list[str]:
+    """Return one message for every dependency that does not hold the lock's version."""
+    messages = []
+    for spec in specs:
+        match = re.fullmatch(r"([a-z0-9._-]+)(?:\s*==\s*([^\s,*|<>=]+))?", str(spec))
+        name, version = match.groups() if match else (re.split(r"[\s=<>!]", str(spec))[0], None)
+        if name not in lock:
+            messages.append(f"{name}: not in requirements/ (add it to pyproject.toml, make lock)")
+        elif version is None:
+            messages.append(f"'{spec}': no exact pin; write '{name} =={lock[name]}'")
+        elif version != lock[name]:
+            messages.append(f"{name}: {version} here, {lock[name]} in requirements/")
+    return messages
+
+
+def without_python(specs: list[object]) -> list[object]:
+    """Return the dependencies without the interpreter, which no lock file names."""
+    return [spec for spec in specs if not re.match(r"python\b(?!-)", str(spec))]
+
+
+def load(path: Path) -> dict[str, list[object]]:
+    """Return the content of an environment file."""
+    return yaml.safe_load(path.read_text())
+
+
+def test_there_are_environments() -> None:
+    assert {path.stem for path in ENVIRONMENTS} >= {"simulate", "learn", "report"}
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_versions_are_those_of_the_lock(path: Path) -> None:
+    messages = differences(without_python(load(path)["dependencies"]), read_lock())
+    assert not messages, "\n  ".join([f"envs/{path.name} and the lock differ:", *messages])
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_channels_and_python(path: Path) -> None:
+    environment = load(path)
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    assert "python =3.11" in environment["dependencies"]
+
+
+@pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
+def test_no_package_is_named_twice(path: Path) -> None:
+    names = [re.split(r"[\s=<>]", str(spec))[0] for spec in load(path)["dependencies"]]
+    assert len(names) == len(set(names))
+
+
+LOCK = {"numpy": "2.4.6", "pytorch": "2.13.0"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("numpy ==2.4.6", None),
+        ("pytorch==2.13.0", None),
+        ("numpy ==2.4.5", "numpy: 2.4.5 here, 2.4.6 in requirements/"),
+        ("numpy ==2.4", "numpy: 2.4 here, 2.4.6 in requirements/"),
+        ("numpy", "'numpy': no exact pin"),
+        ("numpy =2.4.6", "'numpy =2.4.6': no exact pin"),
+        ("numpy >=2.4.6", "'numpy >=2.4.6': no exact pin"),
+        ("numpy ==2.4.*", "'numpy ==2.4.*': no exact pin"),
+        ("torch ==2.13.0", "torch: not in requirements/"),
+        ("cupy ==13.0", "cupy: not in requirements/"),
+    ],
+)
+def test_a_difference_is_told(spec: str, expected: str | None) -> None:
+    messages = differences([spec], LOCK)
+    if expected is None:
+        assert messages == []
+    else:
+        (message,) = messages
+        assert message.startswith(expected)
+
+
+def test_the_interpreter_is_not_a_locked_package() -> None:
+    specs: list[object] = ["python =3.11", "python-dateutil ==2.9", "numpy ==2.4.6"]
+    assert without_python(specs) == ["python-dateutil ==2.9", "numpy ==2.4.6"]
