@@ -40,16 +40,17 @@ def make_data() -> TransitionData:
 
 
 class PerSample(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """One transition at a time, to be collated."""
+    """One transition at a time from arrays, as a file gives them, to be collated."""
 
     def __init__(self, data: TransitionData) -> None:
-        self.data = data
+        self.arrays = [v.double().numpy() for v in (data.z, data.increment, data.elapsed)]
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.arrays[0])
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        return self.data.z[index], self.data.increment[index], self.data.elapsed[index]
+        z, increment, elapsed = (torch.as_tensor(a[index]).float() for a in self.arrays)
+        return z, increment, elapsed
 
 
 class Baseline(nn.Module):
@@ -96,7 +97,8 @@ def baseline_stepper(data: TransitionData) -> Callable[[], None]:
     batches = endless()
 
     def step() -> None:
-        loss = model.loss(*next(batches), data.factor)
+        z, increment, elapsed = next(batches)
+        loss = model.loss(z, increment, elapsed, data.factor)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -126,24 +128,25 @@ def main() -> None:
     torch.manual_seed(0)
     data = make_data()
     steppers = {
-        "DataLoader, matrix inverses (E=1)": baseline_stepper(data),
-        "macrodyn, data resident (E=1)": resident_stepper(data, 1),
-        "macrodyn, data resident (E=5)": resident_stepper(data, 5),
+        ("DataLoader, matrix inverses", 1): baseline_stepper(data),
+        ("macrodyn, data resident", 1): resident_stepper(data, 1),
+        ("macrodyn, data resident", 5): resident_stepper(data, 5),
     }
     for step in steppers.values():
         for _ in range(5):
             step()
-    rates: dict[str, list[float]] = {name: [] for name in steppers}
+    rates: dict[tuple[str, int], list[float]] = {name: [] for name in steppers}
     for _ in range(REPEATS):
         for name, step in steppers.items():
             rates[name].append(rate(step))
     reference = statistics.median(next(iter(rates.values())))
     print(f"batch {BATCH}, {VARIABLES} variables, hidden {HIDDEN} x {HIDDEN}, one thread")
-    print(f"{'':36}{'steps/s':>10}{'range':>18}{'ratio':>8}")
-    for name, values in rates.items():
+    print(f"{'':30}{'members':>8}{'steps/s':>10}{'range':>16}{'ratio':>8}{'per member':>12}")
+    for (title, members), values in rates.items():
         median = statistics.median(values)
         span = f"{min(values):.0f} to {max(values):.0f}"
-        print(f"{name:36}{median:10.1f}{span:>18}{median / reference:8.1f}")
+        ratio = median / reference
+        print(f"{title:30}{members:8d}{median:10.1f}{span:>16}{ratio:8.1f}{ratio * members:12.1f}")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ class ClosureConfig(Section):
         default=2, description="Closure variables; 0: the observables alone."
     )
     encoder: Literal["strided", "pooled"] = Field(
-        default="pooled",
+        default="strided",
         description="strided: convolutions, then all of the patch. pooled: mean of local features.",
     )
     channels: tuple[PositiveInt, ...] = Field(default=(16, 32), description="Of the convolutions.")
@@ -148,12 +148,12 @@ class DynamicsConfig(Section):
     covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
         default="theory", description="K/m by theory, estimated from the data, or a number."
     )
-    steps: PositiveInt = 3000
-    batch: PositiveInt = 2048
-    learning_rate: PositiveFloat = 3e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    patience: PositiveInt = 10
-    validation_every: PositiveInt = 100
+    steps: PositiveInt = 2000
+    batch: PositiveInt = 1024
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    patience: PositiveInt = 15
+    validation_every: PositiveInt = 50
     validation_fraction: Fraction = 0.15
 
 
@@ -216,8 +216,9 @@ class RunConfig(Section):
         description="naive: the small system taken for the large one. full: whole snapshots "
         "evolved.",
     )
-    published: dict[Name, float] = Field(
-        default_factory=dict, description="Published test errors to show beside this run's."
+    published: dict[Name, dict[str, PositiveFloat]] = Field(
+        default_factory=dict,
+        description="Published test errors to show beside this run's: by horizon, then name.",
     )
     execution: ExecutionConfig = ExecutionConfig()
 
@@ -236,7 +237,9 @@ class StudyConfig(RunConfig):
 def json_schema() -> str:
     """Return the JSON schema of a configuration file."""
     schema = StudyConfig.model_json_schema()
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2)
+    return json.dumps(
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2
+    )
 
 
 if __name__ == "__main__":

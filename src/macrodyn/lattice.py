@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,8 @@ class PatchGeometry:
 
     def cut(self, windows: NDArray) -> NDArray:
         """Cut the patch out of windows ``[..., *window]``: ``[..., *patch]``."""
-        return windows[(..., *self.core)]
+        index: tuple[Any, ...] = (..., *self.core)
+        return windows[index]
 
     def check(self, lattice: Shape) -> None:
         """Raise ValueError unless windows of this geometry fit into the lattice."""
@@ -141,7 +142,9 @@ class Tiling:
         The first is the tiling itself, the second is shifted along all axes; used in turn they move
         every patch's edge into the middle of another patch.
         """
-        halves = [(0, p // 2) if n > p else (0,) for n, p in zip(self.lattice, self.patch, strict=True)]
+        halves = [
+            (0, p // 2) if n > p else (0,) for n, p in zip(self.lattice, self.patch, strict=True)
+        ]
         offsets = sorted(product(*halves), key=sum)
         return [offsets[0], *offsets[:0:-1]]
 
@@ -162,7 +165,9 @@ def site_index(lattice: Shape, origins: NDArray[np.integer], shape: Shape) -> ND
     flat = np.zeros((*lead, *(1 for _ in shape)), dtype=np.int64)
     for axis, (length, side) in enumerate(zip(lattice, shape, strict=True)):
         along = (origins[..., axis, None] + np.arange(side)) % length
-        flat = flat * length + along.reshape(*lead, *(side if a == axis else 1 for a in range(len(shape))))
+        flat = flat * length + along.reshape(
+            *lead, *(side if a == axis else 1 for a in range(len(shape)))
+        )
     return flat
 
 
@@ -238,12 +243,13 @@ def upsampling_levels(small: Shape, large: Shape) -> list[Shape]:
     ratios = list(Tiling(large, small).counts)
     size, levels = list(small), []
     while any(r > 1 for r in ratios):
-        factors = [_smallest_prime(r) for r in ratios]
+        factors = [smallest_prime(r) for r in ratios]
         ratios = [r // f for r, f in zip(ratios, factors, strict=True)]
         size = [n * f for n, f in zip(size, factors, strict=True)]
         levels.append(tuple(size))
     return levels
 
 
-def _smallest_prime(number: int) -> int:
+def smallest_prime(number: int) -> int:
+    """Smallest prime factor of a positive integer; 1 for 1."""
     return next((p for p in range(2, math.isqrt(number) + 1) if number % p == 0), number)

@@ -32,7 +32,7 @@ def _word(part: int | str) -> np.uint64:
     if isinstance(part, str):
         data = part.encode()
         return np.uint64((zlib.crc32(data[::-1]) << 32) | zlib.crc32(data))
-    return np.uint64(part % 2**64)
+    return np.uint64(int(part) % 2**64)
 
 
 def stream_key(seed: int, *path: int | str) -> np.uint64:

@@ -64,7 +64,9 @@ def load_study(source: Path | dict[str, Any], where: str = "") -> Study:
         try:
             content = yaml.safe_load(source.read_text())
         except OSError as error:
-            raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
+            raise ConfigError(
+                f"cannot read the configuration {source}: {error.strerror}"
+            ) from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{source} is not valid YAML: {error}") from error
     else:
@@ -140,7 +142,7 @@ def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
     for key in wrong:
         yield (
             f"sizes.{key}",
-            f"{run.system.name} has {system.dimension} dimension(s), but {list(sizes[key])} is given",
+            f"{run.system.name} has {system.dimension} dimension(s): {list(sizes[key])}",
         )
     if wrong:
         return
@@ -166,7 +168,10 @@ def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
         yield "evolve.buffer", str(error)
     number = Tiling(sizes["large"], sizes["patch"]).number
     if run.evolve.patches > number:
-        yield "evolve.patches", f"{run.evolve.patches} is more than the K = {number} patches there are"
+        yield (
+            "evolve.patches",
+            f"{run.evolve.patches} is more than the K = {number} patches there are",
+        )
 
 
 def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:

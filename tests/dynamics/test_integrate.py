@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,9 +14,7 @@ from macrodyn.dynamics import Architecture, EnsembleSDE, Scalers, simulate
 def _linear(rate: torch.Tensor, noise: torch.Tensor, members: int = 2) -> EnsembleSDE:
     """dz = -rate z dt + noise dW as a model: a linear drift and a constant covariance."""
     d = len(rate)
-    architecture = Architecture(
-        variables=d, members=members, hidden=(4,), covariance="constant"
-    )
+    architecture = Architecture(variables=d, members=members, hidden=(4,), covariance="constant")
     identity = Scalers.identity(architecture)
     scalers = Scalers(
         **{
@@ -53,7 +52,7 @@ def test_the_mean_converges_with_first_order() -> None:
     for step in (0.2, 0.1, 0.05, 0.025):
         path = simulate(model, torch.ones(1, 1), [0.0, 1.0], step=step)
         errors.append(abs(float(path[0, 0, -1, 0]) - math.exp(-1.0)))
-    orders = [math.log2(a / b) for a, b in zip(errors[:-1], errors[1:], strict=True)]
+    orders = [math.log2(a / b) for a, b in pairwise(errors)]
     assert all(abs(order - 1.0) < 0.15 for order in orders), orders
 
 
@@ -61,7 +60,7 @@ def test_recording_times_may_be_uneven() -> None:
     model = _linear(torch.ones(1), torch.full((1, 1), 1e-7), members=1)
     times = [1.0, 1.004, 1.5, 3.0]
     path = simulate(model, torch.ones(1, 1), times, step=0.01)[0, 0, :, 0]
-    exact = torch.tensor([0.996, 0.996 * 0.99 ** 49.6, 0.996 * 0.99 ** 199.6])
+    exact = torch.tensor([0.996, 0.996 * 0.99**49.6, 0.996 * 0.99**199.6])
     assert path[0] == 1.0
     torch.testing.assert_close(path[1:], exact, rtol=2e-4, atol=0.0)
 

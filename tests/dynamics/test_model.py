@@ -94,7 +94,7 @@ def test_a_saved_model_is_the_same_model(form: str, tmp_path: Path) -> None:
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "other.safetensors", {"x": torch.zeros(1)}, {"kind": "Encoder"})
-    with pytest.raises(ValueError, match="other.safetensors holds a 'Encoder'"):
+    with pytest.raises(ValueError, match=r"other\.safetensors holds a 'Encoder'"):
         EnsembleSDE.load(tmp_path / "other.safetensors")
 
 

@@ -224,9 +224,7 @@ def test_a_member_keeps_its_best_validated_parameters(
     model, history = train_ensemble(*split, settings)
     assert history.finished_step < settings.steps
     recorded = np.array(history.validation_nll)
-    for member, (step, nll) in enumerate(
-        zip(history.best_step, history.best_nll, strict=True)
-    ):
+    for member, (step, nll) in enumerate(zip(history.best_step, history.best_nll, strict=True)):
         assert nll <= recorded[: history.steps.index(step) + 6, member].min()
     again = _validation_nll(model, split[1])
     np.testing.assert_allclose(again, history.best_nll, rtol=1e-5)

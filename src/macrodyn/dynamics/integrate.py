@@ -134,7 +134,7 @@ class _Kernel:
             self.constant = model.triangle(model.diffusion_bias.detach())
 
     def step(self, z: Tensor, h: float, generator: torch.Generator) -> Tensor:
-        hidden = z.repeat(self.networks, 1, 1)
+        hidden = torch.cat([z] * self.networks)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             hidden = torch.baddbmm(bias, hidden, weight)
             if self.activation == "silu":

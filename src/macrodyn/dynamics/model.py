@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
 }
 # softplus(x + this) is 1 at x = 0: an untrained network returns the reference covariance.
-_SOFTPLUS_ONE = math.log(math.e - 1.0)
+SOFTPLUS_ONE = math.log(math.e - 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ class EnsembleSDE(nn.Module):
         if architecture.covariance == "diagonal":
             reference = torch.diag(reference.square().sum(1).sqrt())
         self.register_buffer("diffusion_scale", reference)
-        rows, columns = self._triangle_indices()
+        rows, columns = self.triangle_indices()
         triangle_map = torch.zeros(len(rows), d, d)
         triangle_map[torch.arange(len(rows)), :, columns] = reference[:, rows].T
         self.register_buffer("triangle_map", triangle_map.reshape(len(rows), d * d))
@@ -166,7 +166,8 @@ class EnsembleSDE(nn.Module):
             self.diffusion_out = _normal(generators, 1, widths[-1], len(rows), gain=0.1)
         self.diffusion_bias = nn.Parameter(torch.zeros(members, 1, len(rows)))
 
-    def _triangle_indices(self) -> tuple[Tensor, Tensor]:
+    def triangle_indices(self) -> tuple[Tensor, Tensor]:
+        """Row and column of each raw output of the diffusion networks."""
         d = self.architecture.variables
         if self.architecture.covariance == "diagonal":
             return torch.arange(d), torch.arange(d)
@@ -216,7 +217,7 @@ class EnsembleSDE(nn.Module):
     def triangle(self, raw: Tensor) -> Tensor:
         """Cholesky factor from raw network output, [..., d (d+1) / 2] to [..., d, d]."""
         d = self.architecture.variables
-        positive = nn.functional.softplus(raw + _SOFTPLUS_ONE)
+        positive = nn.functional.softplus(raw + SOFTPLUS_ONE)
         entries = torch.where(self.on_diagonal, positive, raw)
         return (entries @ self.triangle_map).unflatten(-1, (d, d))
 

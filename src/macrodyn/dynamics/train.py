@@ -15,12 +15,15 @@ import torch
 from torch import Tensor
 
 from macrodyn.dynamics._checkpoint import CheckpointStore
+from macrodyn.dynamics._optimiser import EnsembleAdamW, flatten
 from macrodyn.dynamics.data import TransitionData
-from macrodyn.dynamics.likelihood import partial_nll
+from macrodyn.dynamics.gradient import LikelihoodGradient
 from macrodyn.dynamics.model import Activation, Architecture, CovarianceForm, EnsembleSDE
 from macrodyn.dynamics.scaling import fit_scalers
 
 Progress = Callable[[int, int], None]
+# Tensors that a step depends on, besides the parameters.
+_RESUMED = ("best_nll", "best_step", "waited", "running")
 # What may change between an interruption and its continuation.
 _FREE_TO_CHANGE = ("device", "checkpoint_every")
 
@@ -155,7 +158,13 @@ def train_ensemble(
 
 
 class Trainer:
-    """State of a training between two steps."""
+    """A training between two steps: `train_ensemble` drives it.
+
+    Args:
+        train: Transitions to learn from.
+        validation: Transitions of other groups.
+        settings: How to train.
+    """
 
     def __init__(
         self, train: TransitionData, validation: TransitionData, settings: TrainingSettings
@@ -175,21 +184,17 @@ class Trainer:
         self.train, self.validation = train, validation
         self.model = EnsembleSDE(architecture, fit_scalers(train), seed=settings.seed)
         self.model.to(self.device)
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        self.best = copy.deepcopy(self.averaged)
-        self.parameters = dict(self.model.named_parameters())
-        decayed = [p for n, p in self.parameters.items() if "weights" in n or n.endswith("_out")]
-        rest = [p for p in self.parameters.values() if all(p is not q for q in decayed)]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": settings.weight_decay},
-                {"params": rest, "weight_decay": 0.0},
-            ],
-            lr=settings.learning_rate,
-            fused=True,
+        self.model.requires_grad_(False)
+        self.averaged, self.best = copy.deepcopy(self.model), copy.deepcopy(self.model)
+        self.optimiser = EnsembleAdamW(
+            self.model,
+            weight_decay=settings.weight_decay,
+            gradient_clip=settings.gradient_clip,
         )
+        self.average = flatten(self.averaged)
+        self.gradient = LikelihoodGradient(self.model, train, self.optimiser.gradients)
+        self.validation_nll = LikelihoodGradient(self.averaged, validation, {})
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
-        self.packed, self.packed_validation = self._pack(train), self._pack(validation)
         members = settings.members
         self.step = 0
         self.best_nll = torch.full((members,), math.inf, dtype=torch.float64)
@@ -202,41 +207,30 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
+        """Whether the steps are done or every member has run out of patience."""
         patience = self.settings.patience
         return self.step >= self.settings.steps or bool((self.waited >= patience).all())
 
     def advance(self) -> None:
         """One optimiser step of every member."""
         settings = self.settings
-        n = len(self.packed)
-        if settings.batch >= n:
-            rows = self.packed[None]
-        else:
+        n = len(self.gradient.rows)
+        index = None
+        if settings.batch < n:
             shape = (settings.members, settings.batch)
             index = torch.randint(n, shape, generator=self.generator, device=self.device)
-            rows = self.packed[index]
-        loss = self._nll(self.model, rows, self.train.factor)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        self._clip()
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(self.step, settings.steps)
-        self.optimiser.step()
+        loss = self.gradient(index)
+        rate = settings.learning_rate * _schedule(self.step, settings.steps)
         self.step += 1
+        self.optimiser.update(self.step, rate)
         decay = min(settings.average, self.step / (self.step + 9.0))
-        with torch.no_grad():
-            for average, parameter in zip(
-                self.averaged.parameters(), self.parameters.values(), strict=True
-            ):
-                average.lerp_(parameter, 1.0 - decay)
-        self.running += loss.detach()
+        self.average.lerp_(self.optimiser.flat, 1.0 - decay)
+        self.running += loss
         self.since += 1
 
     def validate(self) -> None:
         """Validate the averaged parameters; keep them where a member improved."""
-        with torch.inference_mode():
-            nll = self._nll(self.averaged, self.packed_validation[None], self.validation.factor)
-        values = nll.double().cpu()
+        values = self.validation_nll.evaluate().double().cpu()
         if not bool(torch.isfinite(values).all()):
             raise FloatingPointError(
                 f"The validation likelihood is not finite at step {self.step} (members "
@@ -249,11 +243,8 @@ class Trainer:
         self.best_step[improved] = self.step
         self.waited = torch.where(improved, 0, torch.where(stopped, patience, self.waited + 1))
         chosen = improved.to(self.device)
-        with torch.no_grad():
-            for kept, average in zip(
-                self.best.parameters(), self.averaged.parameters(), strict=True
-            ):
-                self._by_member(kept)[:, chosen] = self._by_member(average)[:, chosen]
+        for kept, average in zip(self.best.parameters(), self.averaged.parameters(), strict=True):
+            self._by_member(kept)[:, chosen] = self._by_member(average)[:, chosen]
         self.history.steps.append(self.step)
         self.history.train_nll.append((self.running / max(self.since, 1)).tolist())
         self.history.validation_nll.append(values.tolist())
@@ -261,6 +252,7 @@ class Trainer:
         self.since = 0
 
     def result(self) -> tuple[EnsembleSDE, History]:
+        """The best validated parameters and the history."""
         self.history.best_step = self.best_step.tolist()
         self.history.best_nll = self.best_nll.tolist()
         self.history.finished_step = self.step
@@ -272,11 +264,8 @@ class Trainer:
         tensors = {"generator": self.generator.get_state()}
         for kind, module in self._modules().items():
             tensors |= {f"{kind}/{n}": p for n, p in module.named_parameters()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser/{name}/{key}"] = value
-        for name in ("best_nll", "best_step", "waited", "running"):
-            tensors[name] = getattr(self, name)
+        tensors |= {name: getattr(self, name) for name in _RESUMED}
+        tensors |= {"first": self.optimiser.first, "second": self.optimiser.second}
         history = self.history.as_dict()
         history["seconds"] += time.perf_counter() - self._started
         return tensors, {"step": self.step, "since": self.since, "history": history}
@@ -284,20 +273,13 @@ class Trainer:
     def restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self.generator.set_state(tensors["generator"])
-        with torch.no_grad():
-            for kind, module in self._modules().items():
-                for name, parameter in module.named_parameters():
-                    parameter.copy_(tensors[f"{kind}/{name}"])
-        for name, parameter in self.parameters.items():
-            prefix = f"optimiser/{name}/"
-            self.optimiser.state[parameter] = {
-                key.removeprefix(prefix): value.to(self.device)
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-        for name in ("best_nll", "best_step", "waited"):
-            setattr(self, name, tensors[name])
-        self.running = tensors["running"].to(self.device)
+        for kind, module in self._modules().items():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(tensors[f"{kind}/{name}"])
+        for name in _RESUMED:
+            getattr(self, name).copy_(tensors[name])
+        self.optimiser.first.copy_(tensors["first"])
+        self.optimiser.second.copy_(tensors["second"])
         self.step, self.since = metadata["step"], metadata["since"]
         self.history = History(**metadata["history"])
 
@@ -306,8 +288,8 @@ class Trainer:
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _FREE_TO_CHANGE}
         digest = hashlib.sha256(repr(sorted(settings.items())).encode())
         for data, packed in (
-            (self.train, self.packed),
-            (self.validation, self.packed_validation),
+            (self.train, self.gradient.rows),
+            (self.validation, self.validation_nll.rows),
         ):
             digest.update(f"{tuple(packed.shape)} {data.factor!r}".encode())
             digest.update(packed.cpu().numpy().tobytes())
@@ -316,36 +298,9 @@ class Trainer:
     def _modules(self) -> dict[str, EnsembleSDE]:
         return {"model": self.model, "averaged": self.averaged, "best": self.best}
 
-    def _pack(self, data: TransitionData) -> Tensor:
-        columns = [data.z, data.increment, data.elapsed[:, None], data.conditions]
-        return torch.cat([c.to(self.device, torch.float32) for c in columns], dim=1)
-
-    def _nll(self, model: EnsembleSDE, rows: Tensor, factor: float) -> Tensor:
-        d = model.architecture.variables
-        z, increment, elapsed, conditions = rows.split(
-            [d, d, 1, model.architecture.conditions], dim=-1
-        )
-        drift, cholesky = model(z, conditions)
-        return partial_nll(increment, drift, cholesky, elapsed[..., 0], factor=factor)
-
     def _by_member(self, parameter: Tensor) -> Tensor:
         """A view [networks, E, ...]; the networks of member e do not depend on the others."""
         return parameter.unflatten(0, (-1, self.settings.members))
-
-    def _clip(self) -> None:
-        members = self.settings.members
-        norms = torch.zeros(2, members, device=self.device)
-        gradients: list[tuple[Tensor, slice]] = []
-        for name, parameter in self.parameters.items():
-            assert parameter.grad is not None
-            gradient = self._by_member(parameter.grad)
-            network = slice(1, 2) if name.startswith("diffusion") else slice(0, len(gradient))
-            norms[network] += gradient.square().flatten(2).sum(-1)
-            gradients.append((gradient, network))
-        scale = (self.settings.gradient_clip / (norms.sqrt() + 1e-12)).clamp(max=1.0)
-        for gradient, network in gradients:
-            shape = (-1, members) + (1,) * (gradient.dim() - 2)
-            gradient.mul_(scale[network].view(shape))
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import io
 import math
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -17,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+
+from macrodyn.storage.files import atomic_path
 
 __all__ = [
     "INITIAL_MAP",
@@ -181,13 +181,8 @@ def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
 
     Args:
         figure: The figure.
-        path: Where to; the folder must exist.
+        path: Where to; the folder is made if need be.
         dpi: Dots per inch.
     """
-    target = Path(path)
-    buffer = io.BytesIO()
-    with mpl.rc_context(RC):
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, target)
+    with mpl.rc_context(RC), atomic_path(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
+from macrodyn.storage.netcdf import write_dataset
+from macrodyn.storage.provenance import provenance
+
 _LOGGER = logging.getLogger("macrodyn")
 
 
@@ -28,6 +33,7 @@ class Job:
         params: The rule's other params.
         threads: Cores that the job may use.
         log: The job's log file.
+        started: When the job began, by the monotonic clock.
     """
 
     config: dict[str, Any]
@@ -37,14 +43,54 @@ class Job:
     params: dict[str, Any]
     threads: int
     log: Path | None
+    started: float
+
+    @property
+    def shard(self) -> int:
+        """Number of the shard that the job makes."""
+        return int(self.wildcards["shard"])
+
+    @property
+    def shards(self) -> int:
+        """Number of shards of the stage."""
+        return int(self.wildcards["shards"])
+
+    @property
+    def core_seconds(self) -> float:
+        """Core seconds that the job has used so far."""
+        return (time.monotonic() - self.started) * self.threads
 
     def progress(self, iterable: Iterable, label: str) -> Iterable:
         """Go through an iterable and log the rate and the remaining time every few seconds."""
         return _log_progress(iterable, label)
 
+    @property
+    def scratch(self) -> Path:
+        """Folder for checkpoints, beside the outputs; no rule declares it."""
+        return next(iter(self.outputs.values())).parent / "checkpoint"
+
+    def step(self, label: str, done: int, total: int, note: str = "") -> None:
+        """Log the progress of an iteration, with its rate and the remaining time."""
+        rate = done / max(time.monotonic() - self.started, 1e-9)
+        left = (total - done) / rate
+        _LOGGER.info("%s: %d of %d, %.3g/s, %.0f s left %s", label, done, total, rate, left, note)
+
     def info(self, message: str) -> None:
         """Write a line to the job's log."""
         _LOGGER.info(message)
+
+
+def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
+    """Write a stage's data set to the output ``data``, with its provenance and its cost.
+
+    Args:
+        job: The job.
+        stage: Name of the stage.
+        data: The data set; the cost it already carries (of its shards) is added to.
+    """
+    spent = float(data.attrs.get("core_seconds", 0.0)) + job.core_seconds
+    data = data.assign_attrs(core_seconds=spent)
+    write_dataset(data, job.outputs["data"], provenance(stage, job.config))
 
 
 def _log_progress(iterable: Iterable, label: str, every: float = 5.0) -> Iterator[Any]:
@@ -92,6 +138,7 @@ def job(snakemake: Any) -> Iterator[Job]:
             params=params,
             threads=int(snakemake.threads),
             log=log,
+            started=started,
         )
     except Exception as error:
         _LOGGER.error("failed after %.1f s\n%s", time.monotonic() - started, traceback.format_exc())
@@ -115,6 +162,6 @@ def _set_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import numba
 
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(min(threads, numba.get_num_threads()))
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,24 +10,24 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.closure.model import PatchAutoencoder
-from macrodyn.closure.settings import ClosureSettings, History
+from macrodyn.closure.model import PatchAutoencoder, save_autoencoder
+from macrodyn.closure.settings import ClosureSettings
 from macrodyn.closure.train import train_closure
 from macrodyn.config import DynamicsConfig, HorizonConfig
 from macrodyn.dynamics.data import LatentArrays, TransitionData
 from macrodyn.dynamics.factor import (
-    CovarianceFactor,
     covariance_factor,
     estimate_covariance_factor,
 )
 from macrodyn.dynamics.integrate import simulate
 from macrodyn.dynamics.model import EnsembleSDE
-from macrodyn.dynamics.train import History as DynamicsHistory
 from macrodyn.dynamics.train import TrainingSettings, train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each, split
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.sample import horizon_times, snapshots, stage_system
+from macrodyn.storage.files import write_json
 from macrodyn.storage.netcdf import read_dataset
+from macrodyn.storage.provenance import provenance
 from macrodyn.streams import generator, seeds, stream_key
 from macrodyn.systems import System
 
@@ -40,17 +40,16 @@ def _torch_seed(seed: int, *path: int | str) -> int:
     return int(stream_key(seed, *path) >> np.uint64(1))
 
 
-def train_closure_stage(job: Job, data: Path, scratch: Path) -> tuple[PatchAutoencoder, History]:
+def closure_stage(job: Job) -> None:
     """Train the patch autoencoder on patches of the large snapshots.
 
     Args:
-        job: The job; its configuration holds ``patch`` and ``closure``.
-        data: The upsampled snapshots.
-        scratch: Folder for checkpoints.
+        job: The job; input ``data``, outputs ``model``, ``training``; its configuration holds
+            ``patch`` and ``closure``.
     """
     config = job.config
     system = stage_system(config)
-    source = read_dataset(data)
+    source = read_dataset(job.inputs["data"])
     states = source.states.values
     patch: Shape = tuple(config["patch"])
     origins = Tiling(states.shape[2:], patch).origins()
@@ -63,16 +62,22 @@ def train_closure_stage(job: Job, data: Path, scratch: Path) -> tuple[PatchAutoe
         seed=_torch_seed(config["seed"], "closure"),
         device=job.params["device"],
     )
-    return train_closure(
+    model, history = train_closure(
         patches,
         system.observe_patch(patches),
         settings,
         kind=system.kind,
         groups=np.repeat(source.group.values, each),
         snapshots=np.repeat(np.arange(len(states)), each),
-        checkpoint_dir=scratch,
-        progress=lambda step, steps, loss: job.info(f"closure: step {step} of {steps}, {loss:.5f}"),
+        checkpoint_dir=job.scratch,
+        progress=lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
     )
+    if model.architecture.closure_dim and each < len(origins):
+        # Some patches of each snapshot trained it; its scale is that of whole snapshots.
+        model.fit_normalisation(encode_states(model, states, patch))
+    save_autoencoder(job.outputs["model"], model, provenance("closure", config))
+    cost = {"core_seconds": job.core_seconds}
+    write_json(job.outputs["training"], {"history": asdict(history), "cost": cost})
 
 
 def encode_states(model: PatchAutoencoder, states: NDArray, patch: Shape) -> NDArray[np.float64]:
@@ -96,19 +101,18 @@ def encode_states(model: PatchAutoencoder, states: NDArray, patch: Shape) -> NDA
     return out
 
 
-def encode_stage(job: Job, pairs: Path, states: Path, model: PatchAutoencoder) -> xr.Dataset:
+def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
     """Turn pairs of states into pairs of macroscopic states z = (z*, zhat) (eq. 3).
 
     Args:
-        job: The job; its configuration holds ``scope`` and ``patch``.
-        pairs: The pairs.
-        states: The snapshots that the pairs began from.
+        job: The job; inputs ``pairs`` and ``states``, the snapshots that the pairs began from; its
+            configuration holds ``scope`` and ``patch``.
         model: The closure.
     """
     config = job.config
     patch: Shape = tuple(config["patch"])
-    source = read_dataset(pairs)
-    whole = snapshots(states, config["scope"], job.params["snapshots_config"]).states.values
+    source = read_dataset(job.inputs["pairs"])
+    whole = snapshots(job.inputs["states"], config["scope"], job.params["evolve"]).states.values
     z_closure = encode_states(model, whole, patch)
     before, after = source.before.values, source.after.values
     lead = after.shape[:3]
@@ -144,20 +148,20 @@ def encode_stage(job: Job, pairs: Path, states: Path, model: PatchAutoencoder) -
     )
 
 
-def train_dynamics_stage(
-    job: Job, latents: Path, scratch: Path
-) -> tuple[EnsembleSDE, DynamicsHistory, CovarianceFactor, float]:
+def dynamics_stage(job: Job) -> None:
     """Train the ensemble of drift and diffusion networks.
 
-    Returns:
-        The ensemble, the course of the training, the estimated factor, and the factor used.
+    Args:
+        job: The job; input ``latents``, outputs ``model`` and ``training``; its configuration
+            holds ``dynamics``.
     """
     config = DynamicsConfig(**job.config["dynamics"])
     seed = job.config["seed"]
-    source = read_dataset(latents)
-    estimate = estimate_covariance_factor(LatentArrays.from_dataset(source), seed=seed)
+    source = read_dataset(job.inputs["latents"])
+    arrays = LatentArrays.from_dataset(source)
+    estimate = estimate_covariance_factor(arrays, seed=seed)
     factor = covariance_factor(config.covariance_factor, estimate)
-    job.info(f"covariance factor {factor:.4g} (theory {estimate.theory:.4g}, {estimate.estimated=})")
+    job.info(f"covariance factor {factor:.4g}, {estimate.theory:.4g} by theory")
     data = TransitionData.from_latents(source, factor=factor)
     train, validation = data.split(config.validation_fraction, seed=seed)
     settings = TrainingSettings(
@@ -169,10 +173,23 @@ def train_dynamics_stage(
         train,
         validation,
         settings,
-        checkpoint_dir=scratch,
-        progress=lambda *args: job.info(f"dynamics: {args}"),
+        checkpoint_dir=job.scratch,
+        progress=lambda step, steps: job.step("dynamics", step, steps),
     )
-    return ensemble, history, estimate, factor
+    origin = provenance("dynamics", job.config)
+    names = [str(n) for n in source.variable.values]
+    conditions = [str(n) for n in source.condition.values]
+    ensemble.save(
+        job.outputs["model"],
+        {"variables": names, "conditions": conditions, "dt": source.attrs["dt"], **origin},
+    )
+    report = {
+        "history": history.as_dict(),
+        "factor": estimate.as_dict(),
+        "factor_used": factor,
+        "cost": {"core_seconds": job.core_seconds},
+    }
+    write_json(job.outputs["training"], report)
 
 
 def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) -> xr.Dataset:
@@ -200,7 +217,10 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         conditions=torch.tensor([values]) if names else None,
         device=job.params["device"],
     ).numpy()
-    variables = [*system.observables, *(f"closure_{i}" for i in range(z0.shape[1] - len(system.bounds)))]
+    variables = [
+        *system.observables,
+        *(f"closure_{i}" for i in range(z0.shape[1] - len(system.bounds))),
+    ]
     return xr.Dataset(
         {
             "z": (

@@ -117,7 +117,7 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
     device = run.execution.device
     system = run.system.model_dump(mode="json")
     small, large, patch = run.sizes.small, run.sizes.large, patch_shape(run)
-    shards: dict[str, int] = dict(run.execution.shards)
+    shards = {str(k): v for k, v in run.execution.shards.items()}
 
     def cut(stage: str) -> dict[str, Any]:
         return {"shards": shards.get(stage, 1), "device": device}

@@ -40,7 +40,7 @@ def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     groups = make_groups(
         settings.groups, settings.initial_range, config["conditions"], config["seed"]
     ).shard(shard, shards)
-    cost = Cost(job.threads)
+    cost = Cost()
     data = simulate_small(
         stage_system(config),
         groups,
@@ -51,7 +51,7 @@ def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         cost=cost,
         progress=job.progress,
     )
-    return data.assign_attrs(**cost.attributes())
+    return data.assign_attrs(site_updates=cost.site_updates)
 
 
 def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset:
@@ -76,7 +76,7 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
     geometry = PatchGeometry(
         tuple(config["patch"]), 0 if boundary == "periodic" else system.halo, 0, boundary
     )
-    cost = Cost(job.threads)
+    cost = Cost()
     examples: dict[str, Any] = {}
     middle = source.sizes["time"] // 2
     work = [
@@ -138,11 +138,16 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
         },
         coords={"condition": list(names)},
     )
-    return data.assign(examples).assign_attrs(**cost.attributes())
+    return data.assign(examples).assign_attrs(site_updates=cost.site_updates)
 
 
 def _keep_examples(
-    examples: dict[str, Any], number: int, raw: NDArray, relaxed: NDArray, shape: Any, system: System
+    examples: dict[str, Any],
+    number: int,
+    raw: NDArray,
+    relaxed: NDArray,
+    shape: Any,
+    system: System,
 ) -> None:
     """Keep examples of one level, spread over the shard's groups, hence over magnetisations."""
     chosen = np.linspace(0, len(raw) - 1, EXAMPLES).round().astype(int)
@@ -163,7 +168,7 @@ def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
     samples = samples.isel(sample=slice(shard, None, shards))
     names = tuple(str(n) for n in samples.condition.values)
     settings = EvolveConfig(**config["evolve"])
-    cost = Cost(job.threads)
+    cost = Cost()
     keys = seeds(config["seed"], "evolve", scope, index=samples.number.values)
     parts: list[tuple[NDArray[np.int64], Pairs]] = []
     for part, rows in by_condition(system, names, samples.condition_values.values):
@@ -181,7 +186,9 @@ def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
     data = _pairs_dataset(system, samples, joined, settings.lags)
     shape = samples.states.shape[2:]
     total = Tiling(shape, tuple(config["patch"])).number if scope == "partial" else 1
-    return data.assign_attrs(patches_total=total, dt=settings.dt, scope=scope, **cost.attributes())
+    return data.assign_attrs(
+        patches_total=total, dt=settings.dt, scope=scope, site_updates=cost.site_updates
+    )
 
 
 def _evolve(
@@ -254,7 +261,11 @@ def _pairs_dataset(
     lead = ("sample", "patch", "lag")
     return xr.Dataset(
         {
-            "before": (("sample", "patch", "channel", *axes), pairs.before, state_attributes(system)),
+            "before": (
+                ("sample", "patch", "channel", *axes),
+                pairs.before,
+                state_attributes(system),
+            ),
             "after": ((*lead, "channel", *axes), pairs.after, state_attributes(system)),
             "increments": (
                 (*lead, "observable"),
@@ -303,7 +314,7 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     initial = np.repeat(np.array(config["initial"], float), config["replicas"])
     # Dealt out in turn, so that every shard has the same mixture and takes as long.
     numbers = np.arange(len(initial))[shard::shards]
-    cost = Cost(job.threads)
+    cost = Cost()
     data = simulate_reference(
         stage_system(config),
         tuple(config["large"]),
@@ -314,7 +325,7 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         cost=cost,
         progress=job.progress,
     )
-    return data.assign_attrs(**cost.attributes())
+    return data.assign_attrs(site_updates=cost.site_updates)
 
 
 def gather_stage(stage: str, shards: Sequence[Path], config: dict[str, Any]) -> xr.Dataset:

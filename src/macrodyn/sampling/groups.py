@@ -42,7 +42,7 @@ class Groups:
         )
 
     def shard(self, number: int, total: int) -> Groups:
-        """Return the groups of one shard: every ``total``-th, so that all shards cover the range."""
+        """Return the groups of one shard: every ``total``-th, so that all cover the range."""
         return self.take(slice(number, None, total))
 
 
@@ -71,7 +71,9 @@ def make_groups(
         jitter = generator(seed, "groups", c).random(number)
         parts.append(low + (np.arange(number) + jitter) / number * (high - low))
     macrostate = np.concatenate(parts)
-    values = np.repeat(np.array(combinations, dtype=float).reshape(len(combinations), -1), number, 0)
+    values = np.repeat(
+        np.array(combinations, dtype=float).reshape(len(combinations), -1), number, 0
+    )
     return Groups(np.arange(len(macrostate)), macrostate, names, values)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.lattice import PatchGeometry, Tiling, gather, scatter
+from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather, scatter, smallest_prime
 from macrodyn.sampling.cost import Cost
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems import System
@@ -69,6 +69,8 @@ def relax(
     cost.add(len(states) * math.prod(lattice), relaxation.duration)
     if tiling.number == 1:
         return system.evolve(states, relaxation.duration, keys)
+    patch = _bounded(patch, lattice)
+    tiling = Tiling(lattice, patch.shape)
     offsets = tiling.overlapping_offsets()
     colours = list(tiling.colours())
     largest = max(len(c) for c in colours) * math.prod(patch.window) * states.itemsize
@@ -82,6 +84,18 @@ def relax(
                 pass_keys = substreams(part_keys, sweep * len(colours) + number)
                 _evolve_patches(system, part, origins[colour], patch, step, pass_keys)
     return states
+
+
+def _bounded(patch: PatchGeometry, lattice: Shape) -> PatchGeometry:
+    """Cut a frozen patch into smaller ones along the axes that it fills.
+
+    There its surroundings would be its own other edge, frozen while the edge moves: not the
+    dynamics of a part of the system, and the equilibrium would not stay as it is.
+    """
+    if patch.boundary == "periodic":
+        return patch
+    sides = zip(patch.shape, lattice, strict=True)
+    return replace(patch, shape=tuple(p // smallest_prime(p) if p == n else p for p, n in sides))
 
 
 def _evolve_patches(

@@ -122,7 +122,10 @@ def upsample_pools(
         count = max(number, min(members, number * above))
         rngs = [generator(seed, "upsample", *name, i) for name in names]
         raw = np.stack(
-            [METHODS[method](pool, size, count, rng) for pool, rng in zip(states, rngs, strict=True)]
+            [
+                METHODS[method](pool, size, count, rng)
+                for pool, rng in zip(states, rngs, strict=True)
+            ]
         )
         keys = np.concatenate([seeds(seed, "relax", *name, i, index=count) for name in names])
         flat = relax(system, raw.reshape(-1, *raw.shape[2:]), patch, relaxation, keys, cost)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -37,6 +39,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _synchronise(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write strict, readable JSON atomically.
+
+    Args:
+        path: The file.
+        content: Plain values; nan and infinities are refused.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _synchronise(path: Path) -> None:

@@ -76,10 +76,16 @@ def gather_shards(paths: Sequence[Path], dimension: str, order: str) -> xr.Datas
     for path, shard in zip(paths, shards, strict=True):
         if shard.attrs.get("stage_config") != first:
             raise StoreError(
-                f"{path} was made from another configuration than {paths[0]}: delete it and run again"
+                f"{path} was made from another configuration than {paths[0]}: "
+                "delete it and run again"
             )
     gathered = xr.concat(
-        shards, dim=dimension, data_vars="minimal", coords="minimal", compat="override", join="override"
+        shards,
+        dim=dimension,
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="override",
     )
     gathered = gathered.isel({dimension: np.argsort(gathered[order].values, kind="stable")})
     for cost in ("site_updates", "core_seconds"):

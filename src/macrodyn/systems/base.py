@@ -68,7 +68,9 @@ class System(ABC):
         return type(self)(type(self.parameters)(**{**self.parameters.model_dump(), **changes}))
 
     @abstractmethod
-    def initial_states(self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds) -> NDArray:
+    def initial_states(
+        self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
+    ) -> NDArray:
         """Draw initial states.
 
         Args:

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from macrodyn.lattice import PatchGeometry, Shape
 from macrodyn.streams import Seeds
-from macrodyn.systems import ising_kernels as kernels
 from macrodyn.systems import base
+from macrodyn.systems import ising_kernels as kernels
 
 _ALGORITHMS = {
     "uniformisation": kernels.UNIFORMISATION,
@@ -35,8 +35,8 @@ class IsingParameters(base.Parameters):
 class Ising(base.System):
     """Spins s_i = +-1 on a periodic square grid with rates 1 / (1 + exp(dE / T)).
 
-    Time is in units of the inverse attempt rate of one site. The observables are the magnetisation
-    (mean spin) and the domain-wall density (fraction of unlike neighbour bonds).
+    Time is in sweeps: units of the inverse attempt rate of one site. The observables are the
+    magnetisation (mean spin) and the domain-wall density (fraction of unlike neighbour bonds).
     """
 
     dimension: ClassVar[int] = 2
@@ -45,7 +45,7 @@ class Ising(base.System):
     observables = ("magnetisation", "domain_wall_density")
     bounds = ((-1.0, 1.0), (0.0, 1.0))
     labels = ("magnetisation m", "domain-wall density ρ")
-    time_unit = "1/attempt rate"
+    time_unit = "sweep"
     stops = ("time", "events")
     Parameters = IsingParameters
     parameters: IsingParameters
@@ -55,7 +55,9 @@ class Ising(base.System):
         self._rates = kernels.flip_rates(parameters.temperature, parameters.field)
         self._algorithm = _ALGORITHMS[parameters.algorithm]
 
-    def initial_states(self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds) -> NDArray:
+    def initial_states(
+        self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
+    ) -> NDArray:
         """Draw independent spins with the expected magnetisation ``macrostate``, in [-1, 1]."""
         macrostate = np.asarray(macrostate, dtype=np.float64)
         if np.any(np.abs(macrostate) > 1):
@@ -129,7 +131,7 @@ class Ising(base.System):
 
 
 def _patch_density(windows: NDArray, patch: PatchGeometry) -> NDArray[np.float64]:
-    """Spins and weighted unlike bonds of the patches in their windows, per site and bond: [b, 2]."""
+    """Mean spin and weighted fraction of unlike bonds of patches in their windows: [b, 2]."""
     margin = patch.margin
     rows, columns = patch.shape
     spins = windows[:, 0]

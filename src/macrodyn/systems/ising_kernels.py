@@ -1,14 +1,14 @@
 """Exact continuous-time Glauber dynamics of two-dimensional Ising spins.
 
-A site flips at the rate w = 1 / (1 + exp(dE / T)), in units of the inverse attempt rate. All kernels
-work on blocks with a rim of one ghost site. In a periodic block the rim mirrors the opposite edges;
-in a frozen window it holds the surroundings and never changes. One kernel so serves whole lattices,
+A site flips at the rate w = 1 / (1 + exp(dE / T)), in units of the attempt rate. All kernels work
+on blocks with a rim of one ghost site. In a periodic block the rim mirrors the opposite edges; in a
+frozen window it holds the surroundings and never changes. One kernel so serves whole lattices,
 patches wrapped onto themselves and patches in a frozen halo.
 
 Two algorithms that are equal in distribution:
 
-- *Uniformisation* (Jensen 1953): every rate is <= 1, so in a time t there are Poisson(n t) attempts,
-  each at a uniform site, accepted with probability w. Fast where many attempts are accepted.
+- *Uniformisation* (Jensen 1953): every rate is <= 1, so in a time t there are Poisson(n t)
+  attempts, each at a uniform site, accepted with probability w. Fast where many are accepted.
 - *n-fold way* (Bortz, Kalos, Lebowitz 1975): sites are kept in ten classes of equal rate; each step
   is a flip. Fast where few attempts are accepted.
 """
@@ -98,7 +98,7 @@ def uniformisation(
     ghosts: NDArray,
     thresholds: NDArray,
     attempts: int,
-    key: int,
+    key: np.uint64,
 ) -> int:
     """Make a number of attempts on one padded block, in place.
 
@@ -149,7 +149,7 @@ def nfold_way(
     rates: NDArray,
     duration: float,
     events: int,
-    key: int,
+    key: np.uint64,
 ) -> tuple[int, float]:
     """Advance one padded block flip by flip, in place.
 
@@ -272,6 +272,7 @@ def advance(
     flips = np.empty(batch, dtype=np.int64)
     for b in prange(batch):
         x = blocks[b].reshape(height * width)
+        corner = x[0]
         if periodic:
             for s in range(place.size):
                 for g in range(4):
@@ -290,6 +291,7 @@ def advance(
             attempts = poisson(duration * place.size, keys[b], _LANE_COUNT)
             f = uniformisation(x, width, place, ghosts, thresholds, attempts, keys[b])
             elapsed[b], updates[b], flips[b] = duration, attempts, f
+        x[0] = corner
     return elapsed, updates, flips
 
 

@@ -33,7 +33,9 @@ def philox_block(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def fill_words(words: NDArray, key: int, lane: int, first: int, blocks: int) -> None:
+def fill_words(
+    words: NDArray, key: np.uint64, lane: np.uint64, first: np.uint64, blocks: int
+) -> None:
     """Fill ``words[:4 * blocks]`` (uint32) with counters ``first ... first + blocks - 1``.
 
     Args:
@@ -47,9 +49,7 @@ def fill_words(words: NDArray, key: int, lane: int, first: int, blocks: int) -> 
     k1 = key >> _32
     for i in range(blocks):
         counter = first + np.uint64(i)
-        a, b, c, d = philox_block(
-            counter & _LOW, counter >> _32, lane, np.uint64(0), k0, k1
-        )
+        a, b, c, d = philox_block(counter & _LOW, counter >> _32, lane, np.uint64(0), k0, k1)
         words[i] = np.uint32(a)
         words[blocks + i] = np.uint32(b)
         words[2 * blocks + i] = np.uint32(c)
@@ -57,23 +57,23 @@ def fill_words(words: NDArray, key: int, lane: int, first: int, blocks: int) -> 
 
 
 @njit(inline="always")
-def uniform53(high, low):  # type: ignore[no-untyped-def]
-    """Make a uniform number in (0, 1), never 0 or 1, with 53 random bits from two 32-bit words."""
-    bits = ((np.uint64(high) << _32) | np.uint64(low)) >> np.uint64(11)
-    return (np.float64(bits) + 0.5) * 2.0**-53
+def uniform52(high, low):  # type: ignore[no-untyped-def]
+    """Make a uniform number in (0, 1), never 0 or 1, with 52 random bits from two 32-bit words."""
+    bits = ((np.uint64(high) << _32) | np.uint64(low)) >> np.uint64(12)
+    return (np.float64(bits) + 0.5) * 2.0**-52
 
 
 @njit(cache=True)
-def uniform_pair(key: int, lane: int, counter: int) -> tuple[float, float]:
+def uniform_pair(key: np.uint64, lane: np.uint64, counter: np.uint64) -> tuple[float, float]:
     """Two uniform numbers in (0, 1) at one counter of a stream."""
     a, b, c, d = philox_block(
         counter & _LOW, counter >> _32, lane, np.uint64(0), key & _LOW, key >> _32
     )
-    return uniform53(a, b), uniform53(c, d)
+    return uniform52(a, b), uniform52(c, d)
 
 
 @njit(cache=True)
-def poisson(mean: float, key: int, lane: int) -> int:
+def poisson(mean: float, key: np.uint64, lane: np.uint64) -> int:
     """Draw one Poisson number, exact up to rounding of the uniform numbers.
 
     Small means by inversion; means of 10 and more by transformed rejection with squeeze (PTRS;

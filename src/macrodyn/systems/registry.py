@@ -45,7 +45,7 @@ def system_class(name: str) -> type[System]:
         module, _, attribute = name.partition(":")
         try:
             loaded = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             raise UnknownSystemError(f"cannot load system {name!r}: {error}") from error
     else:
         raise UnknownSystemError(

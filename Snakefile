@@ -1,0 +1,45 @@
+# Learn the macroscopic dynamics of a large system from small simulations.
+#
+#   snakemake --cores 2                                   the quick study of config/config.yaml
+#   snakemake --cores 2 --configfile config/ising.yaml    another study
+#   snakemake --report results/demo/report.html           its report
+import os
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# Conda environments hold the dependencies only: the package itself is taken from here.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(workflow.basedir) / "src"), os.environ.get("PYTHONPATH")])
+)
+
+# A configuration given on the command line stands alone; it is not merged into the default one.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/upsample.smk"
+include: "workflow/rules/evolve.smk"
+include: "workflow/rules/gather.smk"
+include: "workflow/rules/closure.smk"
+include: "workflow/rules/dynamics.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/summarise.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        f"{RESULTS}/summary.csv",
+        expand(f"{RESULTS}/{{run}}/metrics.json", run=list(RUNS)),

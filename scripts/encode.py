@@ -1,0 +1,9 @@
+"""Turn pairs of states into pairs of macroscopic states."""
+
+from macrodyn.closure.model import load_autoencoder
+from macrodyn.pipeline.job import job, save_stage
+from macrodyn.pipeline.learn import encode_stage
+
+with job(snakemake) as this:
+    model, _ = load_autoencoder(this.inputs["model"])
+    save_stage(this, "encode", encode_stage(this, model))

@@ -1,0 +1,84 @@
+"""The command ``macrodyn``: check a configuration, list systems, print a study's results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from macrodyn import __version__
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        arguments: The command line without the program's name; ``sys.argv`` if left out.
+
+    Returns:
+        The exit status: 0, or 1 with a message on standard error.
+    """
+    parser = argparse.ArgumentParser(
+        prog="macrodyn",
+        description="Learn the macroscopic dynamics of large systems from small simulations.",
+    )
+    parser.add_argument("--version", action="version", version=f"macrodyn {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="check a configuration and list its stages")
+    check.add_argument("config", type=Path)
+    commands.add_parser("systems", help="list the microscopic systems that are installed")
+    summary = commands.add_parser("summary", help="print a study's table and its report's path")
+    summary.add_argument("folder", type=Path, help="the study's folder, such as results/demo")
+    given = parser.parse_args(arguments)
+    try:
+        {"check": _check, "systems": _systems, "summary": _summary}[given.command](given)
+    except (ValueError, OSError) as error:
+        print(f"macrodyn: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    from macrodyn.pipeline.plan import plan_study
+    from macrodyn.study import load_study
+
+    study = load_study(given.config)
+    plans = plan_study(study)
+    stages = {found for plan in plans.values() for found in plan.stages()}
+    print(f"{given.config}: study {study.name}, {len(plans)} run(s), {len(stages)} stage(s)")
+    for name, plan in plans.items():
+        own = plan.stages()
+        shared = sum(any(s in o.stages() for n, o in plans.items() if n != name) for s in own)
+        print(f"  {name}: {len(own)} stages, {shared} of them shared with other runs")
+
+
+def _systems(_: argparse.Namespace) -> None:
+    from macrodyn.systems import available_systems
+
+    for name, entry in sorted(available_systems().items()):
+        cls = entry.load()
+        description = (cls.__doc__ or "").strip().splitlines()[0]
+        print(f"{name}: {description}")
+        for field, info in cls.Parameters.model_fields.items():
+            default = "required" if info.is_required() else f"default {info.default!r}"
+            print(f"  {field} ({default}): {info.description or ''}")
+
+
+def _summary(given: argparse.Namespace) -> None:
+    from macrodyn.evaluation.tables import summary_text
+    from macrodyn.pipeline.summary import read_summary
+
+    table = given.folder / "summary.csv"
+    if not table.exists():
+        raise ValueError(f"{table} is missing: run the study first (snakemake --cores all)")
+    print(summary_text(read_summary(table)))
+    report = given.folder / "report.html"
+    if report.exists():
+        print(f"\nReport: {report.resolve()}")
+    else:
+        print(f"\nNo report yet: snakemake --report {report}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""The evaluation stage: what a run's predictions are worth, in numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from macrodyn.config import HorizonConfig
+from macrodyn.evaluation import (
+    EquilibriumComparison,
+    align,
+    equilibrium,
+    markov_diagnostic,
+    mmd_at_equilibrium,
+    mmd_at_times,
+    sampling_error,
+    trajectory_errors,
+)
+from macrodyn.pipeline.sample import horizon_times
+from macrodyn.storage.netcdf import read_dataset
+
+MMD_TIMES = 4
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Predictions of one horizon beside the reference, as arrays.
+
+    Attributes:
+        time: Record times, [time].
+        initial: Initial macrostates, [initial].
+        reference: Observables by direct simulation, [initial, replica, time, observable].
+        predictions: By method, [member, initial, replica, time, observable].
+        equilibria: Late-time comparison by method.
+    """
+
+    time: NDArray[np.float64]
+    initial: NDArray[np.float64]
+    reference: NDArray[np.float64]
+    predictions: dict[str, NDArray[np.float64]]
+    equilibria: dict[str, EquilibriumComparison]
+
+
+def compare_horizon(
+    reference: xr.Dataset,
+    predictions: dict[str, Path],
+    horizon: HorizonConfig,
+    fraction: float,
+    seed: int,
+) -> tuple[Comparison, dict[str, Any]]:
+    """Compare the predictions of all methods on one horizon with direct simulation.
+
+    Args:
+        reference: The reference, with the record times of all horizons.
+        predictions: Prediction file of each method.
+        horizon: The horizon.
+        fraction: Late part that is taken for equilibrium.
+        seed: Seed of bootstrap and of subsampling.
+
+    Returns:
+        The arrays, for figures, and the figures of merit.
+    """
+    direct = reference.sel(time=horizon_times(horizon))
+    arrays: dict[str, NDArray[np.float64]] = {}
+    equilibria: dict[str, EquilibriumComparison] = {}
+    metrics: dict[str, Any] = {}
+    names = [str(n) for n in reference.observable.values]
+    truth = direct.observables.values
+    late = sorted({round(f * (horizon.points - 1)) for f in np.linspace(0, 1, MMD_TIMES + 1)[1:]})
+    for method, path in predictions.items():
+        prediction, truth = align(read_dataset(path), direct)
+        mean, spread = trajectory_errors(prediction, truth)
+        settled = equilibrium(prediction, truth, fraction=fraction)
+        arrays[method], equilibria[method] = prediction, settled
+        at_times = mmd_at_times(prediction, truth, late, seed=seed)
+        metrics[method] = {
+            "test_error": mean.summary(),
+            "spread_error": spread.summary(),
+            "equilibrium": settled.summary(names),
+            "mmd_equilibrium": mmd_at_equilibrium(
+                prediction, truth, fraction=fraction, seed=seed
+            ).summary(),
+            "mmd_at_times": {
+                str(horizon_times(horizon)[t]): [d.summary() for d in row]
+                for t, row in zip(late, at_times, strict=True)
+            },
+        }
+    metrics["sampling_error"] = sampling_error(truth, seed=seed).summary()
+    time = np.array(horizon_times(horizon))
+    initial = np.asarray(reference.initial.values, np.float64)
+    return Comparison(time, initial, truth, arrays, equilibria), metrics
+
+
+def markov_metrics(latents: xr.Dataset) -> tuple[xr.Dataset, dict[str, Any]]:
+    """Run the Markov diagnostic, with fewer bins where there are few samples.
+
+    Returns:
+        The diagnostic, and by variable the excess of drift and diffusion at each lag over the
+        first, relative.
+    """
+    samples = latents.sizes["sample"]
+    bins = int(np.clip(samples // 100, 4, 20))
+    diagnostic = markov_diagnostic(latents, bins=bins, min_count=min(50, max(4, samples // 50)))
+    lags = [int(lag) for lag in latents.lag.values]
+    summary = {
+        str(name): {
+            kind: dict(
+                zip(
+                    map(str, lags),
+                    map(float, diagnostic[f"{kind}_excess"].sel(variable=name).values),
+                    strict=True,
+                )
+            )
+            for kind in ("drift", "diffusion")
+        }
+        for name in latents.variable.values
+    }
+    return diagnostic, summary
+
+
+def plain(value: Any) -> Any:
+    """Make a value fit for strict JSON: arrays to lists; nan and infinities to null or a word."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "diverged"
+    return value
+
+
+def costs_by_stage(files: dict[str, list[Path]]) -> dict[str, dict[str, float]]:
+    """Add up the costs that files carry in their attributes.
+
+    Args:
+        files: Files by name of their stage.
+
+    Returns:
+        Site updates and core seconds of each stage.
+    """
+    costs: dict[str, dict[str, float]] = {}
+    for stage, paths in files.items():
+        total = {"site_updates": 0.0, "core_seconds": 0.0}
+        for path in paths:
+            attributes = _attributes(path)
+            for kind in total:
+                total[kind] += float(attributes.get(kind, 0.0))
+        costs[stage] = total
+    return costs
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return json.loads(path.read_text()).get("cost", {})
+    with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+        return dict(dataset.attrs)

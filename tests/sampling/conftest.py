@@ -1,0 +1,102 @@
+"""Systems with simple exact behaviour for the physics-free stages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from macrodyn.systems import Parameters, System
+from macrodyn.systems.ising import Ising, IsingParameters
+
+
+class ClockSystem(System):
+    """Every site counts the time for which it has evolved; observables: mean, and mean square."""
+
+    kind = "field"
+    dtype = np.float64
+    observables = ("mean", "square")
+    bounds = ((-np.inf, np.inf), (0.0, np.inf))
+    labels = ("mean", "square")
+    Parameters = Parameters
+
+    def __init__(self, parameters, dimension=2):
+        super().__init__(parameters)
+        self.dimension = dimension
+        self.calls = []
+
+    def initial_states(self, macrostate, shape, seeds):
+        return np.broadcast_to(
+            np.asarray(macrostate, float).reshape(-1, *(1,) * (len(shape) + 1)),
+            (len(seeds), 1, *shape),
+        ).copy()
+
+    def evolve(self, states, duration, seeds):
+        return states + duration
+
+    def evolve_patch(self, windows, patch, duration, seeds, events=None):
+        self.calls.append((patch, duration, seeds))
+        after = windows.copy()
+        rim = patch.margin - patch.buffer
+        after[(..., *(slice(rim, rim + side) for side in patch.active))] += duration
+        return after, np.full(len(windows), duration)
+
+    def observe(self, states):
+        flat = states.reshape(len(states), -1)
+        return np.stack([flat.mean(axis=1), (flat**2).mean(axis=1)], axis=1)
+
+    observe_patch = observe
+
+    def observable_increment(self, before, after, patch):
+        return self.observe(patch.cut(after)) - self.observe(patch.cut(before))
+
+
+@pytest.fixture
+def make_clock():
+    return lambda dimension: ClockSystem(Parameters(), dimension)
+
+
+@pytest.fixture(scope="session")
+def make_ising():
+    def make(temperature=2.5, field=0.1, algorithm="auto"):
+        return Ising(IsingParameters(temperature=temperature, field=field, algorithm=algorithm))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def boltzmann():
+    """All states of a small periodic lattice, their probabilities and (m, energy) classes."""
+
+    def enumerate_states(shape, temperature, field):
+        n = int(np.prod(shape))
+        spins = (np.arange(2**n)[:, None] >> np.arange(n) & 1) * 2 - 1
+        states = spins.reshape(-1, *shape)
+        bonds = sum((states * np.roll(states, 1, axis)).sum(axis=(1, 2)) for axis in (1, 2))
+        magnetisation = spins.sum(axis=1)
+        weight = np.exp((bonds + field * magnetisation - 2 * n) / temperature)
+        key = np.stack([magnetisation, bonds], axis=1)
+        classes = np.unique(key, axis=0, return_inverse=True)[1].reshape(-1)
+        return states[:, None].astype(np.int8), weight / weight.sum(), classes
+
+    return enumerate_states
+
+
+@pytest.fixture(scope="session")
+def chi_square():
+    """p-value of observed numbers of classes against probabilities, rare classes merged."""
+
+    def p_value(observed, probability, least=8.0):
+        expected = np.asarray(probability) * np.sum(observed)
+        order = np.argsort(expected)
+        bins = np.zeros(len(expected), dtype=int)
+        total, current = 0.0, 0
+        for i in order:
+            if total >= least:
+                total, current = 0.0, current + 1
+            bins[i] = current
+            total += expected[i]
+        o, e = np.bincount(bins, observed), np.bincount(bins, expected)
+        return stats.chi2.sf(((o - e) ** 2 / e).sum(), len(e) - 1)
+
+    return p_value

@@ -1,0 +1,166 @@
+"""Relaxation: it keeps the Gibbs distribution and gives every site its time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from macrodyn.lattice import PatchGeometry
+from macrodyn.sampling import relax as relax_module
+from macrodyn.sampling.cost import Cost
+from macrodyn.sampling.relax import Relaxation, relax
+from macrodyn.streams import seeds
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch", "duration", "sweep"),
+    [
+        pytest.param((4, 4), (2, 2), 6.0, 1.0, id="4x4-by-2x2"),
+        pytest.param((4, 4), (2, 2), 10.0, 10.0, id="4x4-one-long-sweep"),
+        pytest.param((4, 4), (4, 2), 6.0, 1.0, id="patch-fills-an-axis"),
+        pytest.param((2, 6), (2, 2), 6.0, 1.0, id="three-patches-in-a-row"),
+        pytest.param((3, 4), (1, 2), 4.0, 0.5, id="odd-count"),
+        pytest.param((3, 3), (3, 3), 4.0, 0.5, id="one-patch"),
+    ],
+)
+def test_relaxation_keeps_the_gibbs_distribution(
+    boltzmann, chi_square, make_ising, shape, patch, duration, sweep
+):
+    states, probability, classes = boltzmann(shape, 2.5, 0.1)
+    n, bits = 60_000, 1 << np.arange(np.prod(shape))
+    drawn = np.random.default_rng(3).choice(len(states), n, p=probability)
+    relaxed = relax(
+        make_ising(2.5, 0.1),
+        states[drawn],
+        PatchGeometry(patch),
+        Relaxation(duration, sweep),
+        seeds(1, "relax", index=n),
+        Cost(),
+    )
+    numbers = (relaxed.reshape(n, -1) > 0) @ bits
+    assert np.mean(numbers != drawn) > 0.5
+    by_class = np.bincount(classes[numbers], minlength=classes.max() + 1)
+    assert chi_square(by_class, np.bincount(classes, probability)) > 1e-4
+    assert chi_square(np.bincount(numbers, minlength=len(states)), probability) > 1e-4
+
+
+def test_relaxation_reaches_the_gibbs_distribution(boltzmann, chi_square, make_ising):
+    states, probability, classes = boltzmann((4, 4), 4.0, 0.3)
+    n = 15_000
+    relaxed = relax(
+        make_ising(4.0, 0.3),
+        np.repeat(states[:1], n, axis=0),
+        PatchGeometry((2, 2)),
+        Relaxation(50.0, 0.5),
+        seeds(2, "relax", index=n),
+        Cost(),
+    )
+    numbers = (relaxed.reshape(n, -1) > 0) @ (1 << np.arange(16))
+    by_class = np.bincount(classes[numbers], minlength=classes.max() + 1)
+    assert chi_square(by_class, np.bincount(classes, probability)) > 1e-4
+
+
+def test_periodic_patches_do_not_keep_it(boltzmann, chi_square, make_ising):
+    states, probability, classes = boltzmann((4, 4), 2.5, 0.1)
+    n = 60_000
+    drawn = np.random.default_rng(3).choice(len(states), n, p=probability)
+    relaxed = relax(
+        make_ising(),
+        states[drawn],
+        PatchGeometry((2, 2), 0, 0, "periodic"),
+        Relaxation(2.0, 1.0),
+        seeds(1, "relax", index=n),
+        Cost(),
+    )
+    numbers = (relaxed.reshape(n, -1) > 0) @ (1 << np.arange(16))
+    by_class = np.bincount(classes[numbers], minlength=classes.max() + 1)
+    assert chi_square(by_class, np.bincount(classes, probability)) < 1e-8
+
+
+@pytest.mark.parametrize(
+    ("lattice", "patch"),
+    [((12,), (3,)), ((15,), (5,)), ((60, 48), (20, 12)), ((6, 9), (6, 3)), ((4, 6, 6), (2, 2, 3))],
+    ids=str,
+)
+@pytest.mark.parametrize("boundary", ["frozen", "periodic"])
+@pytest.mark.parametrize(
+    ("duration", "sweep", "sweeps"), [(2.0, 0.5, 4), (1.0, 0.3, 4), (0.2, 0.5, 1), (4.5, 0.5, 9)]
+)
+def test_every_site_gets_the_same_time(
+    make_clock, lattice, patch, boundary, duration, sweep, sweeps
+):
+    relaxation = Relaxation(duration, sweep)
+    assert relaxation.sweeps == sweeps
+    system, cost = make_clock(len(lattice)), Cost()
+    geometry = PatchGeometry(patch, 1 if boundary == "frozen" else 0, 0, boundary)
+    states = np.zeros((3, 1, *lattice))
+    relaxed = relax(system, states, geometry, relaxation, seeds(1, "c", index=3), cost)
+    np.testing.assert_allclose(relaxed, duration, rtol=1e-12)
+    assert not states.any()
+    assert cost.site_updates == pytest.approx(3 * np.prod(lattice) * duration)
+    assert all(d == pytest.approx(duration / sweeps) for _, d, _ in system.calls)
+
+
+def test_no_stream_is_used_twice(make_clock):
+    system = make_clock(2)
+    relax(
+        system,
+        np.zeros((5, 1, 12, 18)),
+        PatchGeometry((4, 6)),
+        Relaxation(4.0, 0.5),
+        seeds(1, "c", index=5),
+        Cost(),
+    )
+    keys = np.concatenate([k for _, _, k in system.calls])
+    assert len(keys) == 5 * 8 * 9
+    assert len(np.unique(keys)) == len(keys)
+
+
+def test_no_duration_changes_nothing(make_ising):
+    states = np.where(np.random.default_rng(1).random((3, 1, 8, 8)) < 0.5, 1, -1).astype(np.int8)
+    cost = Cost()
+    same = relax(
+        make_ising(),
+        states,
+        PatchGeometry((4, 4)),
+        Relaxation(0.0, 0.5),
+        seeds(1, "x", index=3),
+        cost,
+    )
+    np.testing.assert_array_equal(same, states)
+    assert same is not states and not np.shares_memory(same, states)
+    assert cost.site_updates == 0
+
+
+def test_result_does_not_depend_on_batch_or_chunk(make_ising, monkeypatch):
+    system = make_ising()
+    states = np.where(np.random.default_rng(1).random((11, 1, 60, 48)) < 0.5, 1, -1)
+    states = states.astype(np.int8)
+    keys = seeds(4, "x", index=11)
+
+    def run(which):
+        relaxation, patch = Relaxation(1.5, 0.5), PatchGeometry((20, 12))
+        return relax(system, states[which], patch, relaxation, keys[which], Cost())
+
+    whole = run(np.arange(11))
+    np.testing.assert_array_equal(run(np.array([7, 2])), whole[[7, 2]])
+    monkeypatch.setattr(relax_module, "_WINDOW_BYTES", 5000)
+    np.testing.assert_array_equal(run(np.arange(11)), whole)
+
+
+def test_short_sweeps_are_the_dynamics_of_the_whole(make_ising):
+    # (m, rho) at t = 1 from independent spins: each sweep errs by its own length.
+    system, n = make_ising(2.5, 0.1), 3000
+    start = system.initial_states(np.full(n, 0.4), (16, 16), seeds(1, "s", index=n))
+    whole = system.observe(system.evolve(start, 1.0, seeds(1, "whole", index=n)))
+    relaxed = relax(
+        system,
+        start,
+        PatchGeometry((8, 8)),
+        Relaxation(1.0, 0.05),
+        seeds(1, "patches", index=n),
+        Cost(),
+    )
+    parts = system.observe(relaxed)
+    error = np.sqrt((whole.var(axis=0) + parts.var(axis=0)) / n)
+    assert np.all(np.abs(whole.mean(axis=0) - parts.mean(axis=0)) < 5 * error + 1e-3)

@@ -1,0 +1,173 @@
+"""Groups of small simulations, their shards, and direct simulation for reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from pydantic import ValidationError
+
+from macrodyn.sampling.cost import Cost
+from macrodyn.sampling.groups import by_condition, make_groups
+from macrodyn.sampling.simulate import record, simulate_reference, simulate_small
+from macrodyn.streams import seeds
+
+TIMES = (0.0, 0.5, 2.0)
+
+
+def small(system, groups, **changes):
+    settings = {"replicas": 3, "times": TIMES, "seed": 5, "cost": Cost()}
+    return simulate_small(system, groups, (6, 4), **{**settings, **changes})
+
+
+def test_groups_cover_the_range_evenly():
+    groups = make_groups(40, (-0.8, 0.6), {}, seed=1)
+    parts = np.floor((groups.macrostate + 0.8) / 1.4 * 40).astype(int)
+    np.testing.assert_array_equal(parts, np.arange(40))
+    assert groups.condition_values.shape == (40, 0)
+    np.testing.assert_array_equal(groups.index, np.arange(40))
+    jitter = (groups.macrostate + 0.8) / 1.4 * 40 - np.arange(40)
+    assert jitter.std() > 0.2
+
+
+def test_groups_are_made_for_every_combination_of_conditions():
+    conditions = {"temperature": (2.0, 2.5, 3.0), "field": (0.0, 0.1)}
+    groups = make_groups(5, (-1, 1), conditions, seed=1)
+    assert len(groups) == 30
+    assert groups.condition_names == ("field", "temperature")
+    rows, counts = np.unique(groups.condition_values, axis=0, return_counts=True)
+    assert {tuple(r) for r in rows} == {(f, t) for f in (0.0, 0.1) for t in (2.0, 2.5, 3.0)}
+    assert (counts == 5).all()
+    assert len(np.unique(groups.macrostate)) == 30
+
+
+def test_groups_are_reproducible():
+    same = [make_groups(9, (-1, 1), {}, seed=s).macrostate for s in (1, 1, 2)]
+    np.testing.assert_array_equal(same[0], same[1])
+    assert (same[0] != same[2]).all()
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7, 12])
+def test_shards_are_a_partition(total):
+    groups = make_groups(10, (-1, 1), {"field": (0.0, 0.2)}, seed=1)
+    shards = [groups.shard(i, total) for i in range(total)]
+    index = np.concatenate([s.index for s in shards])
+    order = np.argsort(index)
+    np.testing.assert_array_equal(index[order], groups.index)
+    for name in ("macrostate", "condition_values"):
+        joined = np.concatenate([getattr(s, name) for s in shards])
+        np.testing.assert_array_equal(joined[order], getattr(groups, name))
+    sizes = [len(s) for s in shards]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_systems_under_conditions_have_their_parameters(make_ising):
+    values = np.array([[0.1, 2.0], [0.0, 2.0], [0.1, 2.0], [0.1, 3.0]])
+    parts = list(by_condition(make_ising(9.0, 0.7), ("field", "temperature"), values))
+    assert sorted(np.concatenate([rows for _, rows in parts])) == [0, 1, 2, 3]
+    for system, rows in parts:
+        for row in rows:
+            found = system.parameters.field, system.parameters.temperature
+            assert found == tuple(values[row])
+    (system, rows), *rest = by_condition(make_ising(9.0, 0.7), (), np.empty((3, 0)))
+    assert not rest and system.parameters.temperature == 9.0 and list(rows) == [0, 1, 2]
+    with pytest.raises(ValidationError):
+        list(by_condition(make_ising(), ("temperature",), np.array([[-1.0]])))
+
+
+@pytest.mark.parametrize("total", [2, 3, 5])
+@pytest.mark.parametrize("conditions", [{}, {"field": (0.0, 0.3)}], ids=["none", "field"])
+def test_shards_together_are_the_whole_bit_by_bit(make_ising, total, conditions):
+    groups = make_groups(7, (-0.9, 0.9), conditions, seed=3)
+    whole = small(make_ising(), groups)
+    parts = [small(make_ising(), groups.shard(i, total)) for i in range(total)]
+    joined = xr.concat(parts, "group", data_vars="minimal").sortby("group")
+    xr.testing.assert_identical(joined, whole)
+
+
+def test_small_simulations_are_named_and_distinct(make_ising):
+    cost = Cost()
+    groups = make_groups(6, (-0.5, 0.5), {}, seed=3)
+    data = small(make_ising(), groups, cost=cost)
+    assert data.states.dims == ("group", "time", "replica", "channel", "x", "y")
+    assert data.states.shape == (6, 3, 3, 1, 6, 4) and data.states.dtype == np.int8
+    np.testing.assert_array_equal(data.time, TIMES)
+    np.testing.assert_array_equal(data.macrostate, groups.macrostate)
+    assert cost.site_updates == pytest.approx(6 * 3 * 24 * 2.0)
+    flat = data.states.values.reshape(18 * 3, -1)
+    assert len(np.unique(flat, axis=0)) > 50
+    other = small(make_ising(), groups, seed=6)
+    assert (other.states != data.states).any()
+
+
+def test_conditions_change_the_dynamics(make_ising):
+    groups = make_groups(20, (-0.5, 0.5), {"field": (-2.0, 2.0)}, seed=3)
+    data = small(make_ising(), groups, replicas=10, times=(0.0, 10.0))
+    late = data.states.isel(time=1).mean(("replica", "channel", "x", "y")).values
+    assert (np.sign(late) == np.sign(data.condition_values.values[:, 0])).all()
+
+
+def test_first_snapshot_has_the_groups_magnetisation(make_ising):
+    groups = make_groups(8, (-1, 1), {}, seed=3)
+    data = small(make_ising(), groups, replicas=400, times=(0.0, 0.1))
+    mean = data.states.isel(time=0).mean(("replica", "channel", "x", "y")).values
+    error = np.sqrt((1 - groups.macrostate**2) / (400 * 24))
+    assert (np.abs(mean - groups.macrostate) < 5 * error).all()
+
+
+def test_recorded_times_need_not_begin_with_zero(make_clock):
+    seen = []
+    final = record(
+        make_clock(1),
+        np.zeros((2, 1, 4)),
+        [1.5, 1.5, 4.0],
+        seeds(1, "r", index=2),
+        lambda i, now: seen.append((i, float(now.mean()))),
+    )
+    assert seen == [(0, 1.5), (1, 1.5), (2, 4.0)]
+    np.testing.assert_allclose(final, 4.0)
+
+
+def test_progress_wraps_the_times(make_clock):
+    labels = []
+
+    def progress(iterable, label):
+        labels.append(label)
+        return iterable
+
+    groups = make_groups(2, (0, 1), {}, seed=1)
+    small(make_clock(2), groups, progress=progress)
+    assert labels == ["simulate"]
+
+
+def test_reference_does_not_depend_on_its_shards(make_ising):
+    system, initial, numbers = make_ising(), np.repeat([-0.5, 0.5], 4), np.arange(8)
+
+    def run(which, cost=None):
+        return simulate_reference(
+            system,
+            (12, 8),
+            initial=initial[which],
+            numbers=numbers[which],
+            times=TIMES,
+            seed=5,
+            cost=cost or Cost(),
+        )
+
+    cost = Cost()
+    whole = run(np.arange(8), cost)
+    assert whole.observables.shape == (8, 3, 2)
+    assert whole.final_states.shape == (2, 1, 12, 8)
+    assert cost.site_updates == pytest.approx(8 * 96 * 2.0)
+    for part in ([0, 1, 2], [7, 5]):
+        np.testing.assert_array_equal(run(part).observables, whole.observables[part])
+    final = system.observe(whole.final_states.values)
+    np.testing.assert_array_equal(final, whole.observables[:2, -1])
+    np.testing.assert_array_equal(whole.observable, system.observables)
+
+
+def test_cost_counts_site_updates():
+    cost = Cost()
+    cost.add(100, 2.5)
+    cost.add(10, 0.5)
+    assert cost.site_updates == 255.0

@@ -1,0 +1,63 @@
+# The study, its stages, and how rules find them. A stage's folder is named by a digest of the part of
+# the configuration it depends on: see src/macrodyn/pipeline/plan.py.
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from macrodyn.pipeline.plan import plan_study
+from macrodyn.study import ConfigError, load_study
+
+try:
+    STUDY = load_study(config, where=", ".join(map(str, workflow.configfiles)))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+RUNS = plan_study(STUDY)
+STAGES = {found: stage for run in RUNS.values() for found, stage in run.stages().items()}
+RESULTS = f"results/{STUDY.name}"
+AT = f"{RESULTS}/stages"
+CUDA = {"cuda": 1}
+
+
+wildcard_constraints:
+    run="|".join(map(re.escape, RUNS)),
+    stage="simulate|upsample|evolve|reference",
+    key="[0-9a-f]{12}",
+    shard=r"\d+",
+    shards=r"\d+",
+
+
+def the_stage(name):
+    """The stage of a rule's wildcards: for use in params and resources."""
+    return lambda wildcards: STAGES[name, wildcards.key]
+
+
+def stage_config(name):
+    """What a stage's result depends on."""
+    return lambda wildcards: STAGES[name, wildcards.key].config
+
+
+def stage_device(name):
+    return lambda wildcards: STAGES[name, wildcards.key].execution["device"]
+
+
+def stage_gpus(name):
+    """GPUs that a rule asks of a cluster."""
+    return lambda wildcards: CUDA.get(STAGES[name, wildcards.key].execution["device"], 0)
+
+
+def result(stage, file="data.nc"):
+    """Path of a result of a stage."""
+    return f"{AT}/{stage.folder}/{file}"
+
+
+def parent(name, role, file="data.nc"):
+    """Path of a result of the stage that a stage reads in a role."""
+    return lambda wildcards: result(STAGES[name, wildcards.key].parents[role], file)
+
+
+def shard_files(stage):
+    """Paths of the shards of a sampling stage."""
+    return [f"{AT}/{stage.folder}/shard-{i}-of-{stage.shards}.nc" for i in range(stage.shards)]

@@ -1,0 +1,53 @@
+# Steps 5 and 6: drift and diffusion by the partial likelihood, and the trajectories they predict.
+
+
+rule dynamics:
+    input:
+        latents=parent("dynamics", "latents"),
+    output:
+        model=f"{AT}/dynamics/{{key}}/model.safetensors",
+        description=f"{AT}/dynamics/{{key}}/model.json",
+        training=f"{AT}/dynamics/{{key}}/training.json",
+    log:
+        f"{AT}/dynamics/{{key}}/logs/dynamics.log",
+    benchmark:
+        f"{AT}/dynamics/{{key}}/logs/dynamics.benchmark.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=stage_gpus("dynamics"),
+    params:
+        config=stage_config("dynamics"),
+        device=stage_device("dynamics"),
+    message:
+        "Training drift and diffusion"
+    script:
+        "../../scripts/dynamics.py"
+
+
+rule predict:
+    input:
+        ensemble=parent("predict", "model", "model.safetensors"),
+        closure=parent("predict", "closure", "model.safetensors"),
+    output:
+        data=f"{AT}/predict/{{key}}/data.nc",
+    log:
+        f"{AT}/predict/{{key}}/logs/predict.log",
+    benchmark:
+        f"{AT}/predict/{{key}}/logs/predict.benchmark.tsv"
+    conda:
+        "../../envs/learn.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        config=stage_config("predict"),
+        device=stage_device("predict"),
+    message:
+        "Predicting trajectories"
+    script:
+        "../../scripts/predict.py"
