@@ -30,9 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("systems", help="list the microscopic systems that are installed")
     summary = commands.add_parser("summary", help="print a study's table and its report's path")
     summary.add_argument("folder", type=Path, help="the study's folder, such as results/demo")
+    publish = commands.add_parser("publish", help="copy a study's table and figures to keep")
+    publish.add_argument("folder", type=Path, help="the study's folder, such as results/ising")
+    publish.add_argument("target", type=Path, help="folder to copy to, such as docs/results/ising")
+    publish.add_argument("--config", type=Path, required=True, help="the study's configuration")
+    publish.add_argument("--runs", nargs="*", default=[], help="runs whose own figures to copy")
     given = parser.parse_args(arguments)
+    call = {"check": _check, "systems": _systems, "summary": _summary, "publish": _publish}
     try:
-        {"check": _check, "systems": _systems, "summary": _summary}[given.command](given)
+        call[given.command](given)
     except (ValueError, OSError) as error:
         print(f"macrodyn: {error}", file=sys.stderr)
         return 1
@@ -78,6 +84,13 @@ def _summary(given: argparse.Namespace) -> None:
         print(f"\nReport: {report.resolve()}")
     else:
         print(f"\nNo report yet: snakemake --report {report}")
+
+
+def _publish(given: argparse.Namespace) -> None:
+    from macrodyn.pipeline.publish import publish
+
+    for path in publish(given.folder, given.target, given.config, given.runs):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from macrodyn.lattice import Boundary
 
 PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]

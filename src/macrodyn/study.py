@@ -67,7 +67,7 @@ def load_study(source: Path | dict[str, Any], where: str = "") -> Study:
             raise ConfigError(
                 f"cannot read the configuration {source}: {error.strerror}"
             ) from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{source} is not valid YAML: {error}") from error
     else:
         content = source
@@ -132,17 +132,22 @@ def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
                 system.with_parameters(**{name: value})
         except ValidationError as error:
             yield f"conditions.{name}", "; ".join(m for _, m in _messages(error, ""))
-    yield from _check_sizes(run, system)
+    wrong_sizes = list(_check_sizes(run, system))
+    yield from wrong_sizes
     yield from _check_sampling(run, system)
+    if not wrong_sizes:
+        yield from _check_factor(run)
 
 
 def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
     sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": patch_shape(run)}
-    wrong = [k for k, shape in sizes.items() if len(shape) != system.dimension]
+    given = [k for k in sizes if k != "patch" or run.sizes.patch]
+    wrong = [k for k in given if len(sizes[k]) != system.dimension]
     for key in wrong:
         yield (
             f"sizes.{key}",
-            f"{run.system.name} has {system.dimension} dimension(s): {list(sizes[key])}",
+            f"{list(sizes[key])} has {len(sizes[key])} side(s), but {run.system.name} lives in "
+            f"{system.dimension} dimension(s)",
         )
     if wrong:
         return
@@ -178,6 +183,18 @@ def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]
     low, high = run.simulate.initial_range
     if not low < high:
         yield "simulate.initial_range", f"[{low}, {high}] is empty: give the lower end first"
+    lowest, highest = system.macrostates
+    for key, values in (
+        ("simulate.initial_range", run.simulate.initial_range),
+        ("evaluate.initial", run.evaluate.initial),
+    ):
+        outside = [value for value in values if not lowest <= value <= highest]
+        if outside:
+            yield (
+                key,
+                f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
+                "initial macrostates",
+            )
     times = run.simulate.times
     if list(times) != sorted(set(times)):
         yield "simulate.times", "must grow from entry to entry"
@@ -188,6 +205,9 @@ def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]
         yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
     if run.upsample.method not in system.upsamplings:
         yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
+
+
+def _check_factor(run: RunConfig) -> Iterator[tuple[str, str]]:
     if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
         number = Tiling(run.sizes.large, patch_shape(run)).number
         if number > 1:

@@ -85,7 +85,11 @@ def test_increments_of_frozen_patches_are_k_times_the_wholes(make_ising, snapsho
         for j in range(3):
             for lag in range(3):
                 moved = state[None].copy()
-                scatter(moved, origins[numbers[sample, j]][None], pairs.after[None, None, sample, j, lag])
+                scatter(
+                    moved,
+                    origins[numbers[sample, j]][None],
+                    pairs.after[None, None, sample, j, lag],
+                )
                 change = system.observe(moved)[0] - system.observe(state[None])[0]
                 np.testing.assert_allclose(pairs.increments[sample, j, lag], K * change, atol=1e-12)
     assert np.abs(pairs.increments).max() > 0.05

@@ -35,7 +35,8 @@ class Enumeration:
         s = self.states.astype(int)
         if self.periodic:
             return sum((s * np.roll(s, -1, axis)).sum(axis=(1, 2)) for axis in (1, 2))
-        return (s[:, 1:] * s[:, :-1]).sum(axis=(1, 2)) + (s[:, :, 1:] * s[:, :, :-1]).sum(axis=(1, 2))
+        down, right = s[:, 1:] * s[:, :-1], s[:, :, 1:] * s[:, :, :-1]
+        return down.sum(axis=(1, 2)) + right.sum(axis=(1, 2))
 
     @property
     def energy(self) -> np.ndarray:

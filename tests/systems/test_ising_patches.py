@@ -228,8 +228,6 @@ def test_number_of_events_is_exact(random_spins, events):
 def test_events_of_a_buffered_patch_include_its_buffer(make_ising, random_spins):
     geometry = PatchGeometry((2, 2), buffer=2)
     windows = random_spins((400, 1, *geometry.window))
-    after, _ = make_ising().evolve_patch(
-        windows, geometry, 0.0, seeds(1, "b", index=400), events=1
-    )
+    after, _ = make_ising().evolve_patch(windows, geometry, 0.0, seeds(1, "b", index=400), events=1)
     assert np.all((after != windows).sum(axis=(1, 2, 3)) == 1)
     assert 0 < (geometry.cut(after) != geometry.cut(windows)).sum() < 400

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from macrodyn.closure.checkpoint import Checkpoints, fingerprint
 from macrodyn.closure.layers import Architecture
 from macrodyn.closure.model import PatchAutoencoder
 from macrodyn.closure.reconstruction import StateKind, as_states, check_states
 from macrodyn.closure.settings import ClosureSettings, History
+from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -14,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from macrodyn.dynamics._checkpoint import CheckpointStore
 from macrodyn.dynamics._optimiser import EnsembleAdamW, flatten
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.gradient import LikelihoodGradient
 from macrodyn.dynamics.model import Activation, Architecture, CovarianceForm, EnsembleSDE
 from macrodyn.dynamics.scaling import fit_scalers
+from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
 Progress = Callable[[int, int], None]
 # Tensors that a step depends on, besides the parameters.
@@ -139,10 +138,10 @@ def train_ensemble(
     trainer = Trainer(data_train, data_val, settings)
     store = None
     if checkpoint_dir is not None:
-        store = CheckpointStore(checkpoint_dir, fingerprint=trainer.fingerprint())
+        store = Checkpoints(checkpoint_dir, trainer.fingerprint())
         saved = store.load()
         if saved is not None:
-            trainer.restore(*saved)
+            trainer.restore(*saved[:2])
     while not trainer.finished:
         trainer.advance()
         if trainer.step % settings.validation_every == 0 or trainer.step == settings.steps:
@@ -150,10 +149,10 @@ def train_ensemble(
             if progress is not None:
                 progress(trainer.step, settings.steps)
         if store is not None and trainer.step % settings.checkpoint_every == 0:
-            store.save(trainer.step, *trainer.state())
+            store.save(*trainer.state(), step=trainer.step)
     model, history = trainer.result()
     if store is not None:
-        store.delete()
+        store.remove()
     return model, history
 
 
@@ -286,14 +285,9 @@ class Trainer:
     def fingerprint(self) -> str:
         """Digest of the settings and data that a checkpoint must share."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _FREE_TO_CHANGE}
-        digest = hashlib.sha256(repr(sorted(settings.items())).encode())
-        for data, packed in (
-            (self.train, self.gradient.rows),
-            (self.validation, self.validation_nll.rows),
-        ):
-            digest.update(f"{tuple(packed.shape)} {data.factor!r}".encode())
-            digest.update(packed.cpu().numpy().tobytes())
-        return digest.hexdigest()
+        settings["factors"] = [self.train.factor, self.validation.factor]
+        rows = (self.gradient.rows.cpu(), self.validation_nll.rows.cpu())
+        return fingerprint(settings, *rows)
 
     def _modules(self) -> dict[str, EnsembleSDE]:
         return {"model": self.model, "averaged": self.averaged, "best": self.best}

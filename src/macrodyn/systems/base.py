@@ -6,6 +6,7 @@ of upsampling, closures or learning. Everything else in macrodyn sees only this 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, Self
 
@@ -22,7 +23,7 @@ StateKind = Literal["spin", "field", "species"]
 class Parameters(BaseModel):
     """Physical parameters of a system; subclass it with the system's own, with their limits."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class System(ABC):
@@ -40,6 +41,7 @@ class System(ABC):
         halo: Range of the interaction, in sites.
         observables: Names of the macroscopic observables z*, in order.
         bounds: Lowest and highest possible value of each observable; trajectories keep them.
+        macrostates: Lowest and highest initial macrostate that ``initial_states`` takes.
         labels: Symbols of the observables for figures.
         time_unit: Name of the unit of time.
         stops: How a patch's evolution may end: after a time, or after a number of events.
@@ -54,6 +56,7 @@ class System(ABC):
     halo: ClassVar[int] = 1
     observables: ClassVar[tuple[str, ...]]
     bounds: ClassVar[tuple[tuple[float, float], ...]]
+    macrostates: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     labels: ClassVar[tuple[str, ...]]
     time_unit: ClassVar[str] = "1"
     stops: ClassVar[tuple[str, ...]] = ("time",)

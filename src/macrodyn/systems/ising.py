@@ -44,6 +44,7 @@ class Ising(base.System):
     kind: ClassVar[base.StateKind] = "spin"
     observables = ("magnetisation", "domain_wall_density")
     bounds = ((-1.0, 1.0), (0.0, 1.0))
+    macrostates = (-1.0, 1.0)
     labels = ("magnetisation m", "domain-wall density ρ")
     time_unit = "sweep"
     stops = ("time", "events")
@@ -73,7 +74,7 @@ class Ising(base.System):
         self._check(states, duration)
         padded = np.zeros((len(states), *(n + 2 for n in states.shape[2:])), dtype=np.int8)
         padded[:, 1:-1, 1:-1] = states[:, 0]
-        kernels.advance(padded, True, self._rates, duration, -1, seeds, self._algorithm)
+        kernels.advance(padded, True, self._rates, float(duration), -1, seeds, self._algorithm)
         return np.ascontiguousarray(padded[:, None, 1:-1, 1:-1])
 
     def evolve_patch(
@@ -93,7 +94,7 @@ class Ising(base.System):
         padded = np.pad(windows[:, 0], ((0, 0), (rim, rim), (rim, rim)))
         count = -1 if events is None else events
         elapsed, _, _ = kernels.advance(
-            padded, periodic, self._rates, duration, count, seeds, self._algorithm
+            padded, periodic, self._rates, float(duration), count, seeds, self._algorithm
         )
         inner = padded[:, None, 1:-1, 1:-1] if periodic else padded[:, None]
         return np.ascontiguousarray(inner), elapsed
@@ -128,6 +129,11 @@ class Ising(base.System):
             raise TypeError(f"spins are int8, not {states.dtype}")
         if not duration >= 0:
             raise ValueError(f"a duration must not be negative: {duration}")
+        if min(states.shape[2:]) < 2:
+            raise ValueError(
+                f"a lattice {states.shape[2:]} has sites that are their own neighbours: every side "
+                "must be 2 or more"
+            )
 
 
 def _patch_density(windows: NDArray, patch: PatchGeometry) -> NDArray[np.float64]:

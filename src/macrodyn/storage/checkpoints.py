@@ -1,4 +1,4 @@
-"""Checkpoints of a training, of which one is whole at any moment."""
+"""Checkpoints of a long computation, in two slots, of which one is whole at any moment."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ class Checkpoints:
     """Two checkpoints written in turn: an interruption while one is written leaves the other.
 
     Args:
-        folder: Where they stand.
-        fingerprint: What the training depends on; checkpoints of another one are not used.
+        folder: Where they stand; made when first needed.
+        fingerprint: What the computation depends on; checkpoints of another one are not used.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        """Name the files; nothing is read or written yet."""
         self.folder = Path(folder)
         self.fingerprint = fingerprint
         self.paths = [self.folder / f"checkpoint-{slot}.safetensors" for slot in (0, 1)]
         self._turn = 0
 
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any], *, step: int) -> None:
-        """Write the next checkpoint.
+        """Write the next checkpoint over the older of the two.
 
         Args:
             tensors: Weights, optimiser and generator state.
@@ -44,13 +43,13 @@ class Checkpoints:
         self._turn = 1 - self._turn
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any], int] | None:
-        """Read the latest whole checkpoint of this training.
+        """Read the latest whole checkpoint of this computation.
 
-        Damaged checkpoints and those of another training are passed over with a warning: what is
-        lost is time, not the result.
+        Damaged checkpoints and those of another computation are passed over with a warning: what
+        is lost is time, not the result.
 
         Returns:
-            Tensors, state and step as they were saved; none where there is no such checkpoint.
+            Tensors, state and step as they were saved; None where there is no such checkpoint.
         """
         latest = None
         for slot, path in enumerate(self.paths):
@@ -67,6 +66,8 @@ class Checkpoints:
             if latest is None or metadata["step"] > latest[2]:
                 latest = tensors, metadata["state"], metadata["step"]
                 self._turn = 1 - slot
+        if latest is not None:
+            logger.info("Continuing from step %d of %s", latest[2], self.folder)
         return latest
 
     def remove(self) -> None:

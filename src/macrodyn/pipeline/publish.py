@@ -1,0 +1,128 @@
+"""Copy the results of a study that are small enough to be committed, with their provenance."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from macrodyn.pipeline.summary import read_summary
+from macrodyn.storage.files import atomic_path
+from macrodyn.storage.provenance import git_commit, software
+
+RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
+
+
+def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Path]:
+    """Copy a study's table, its figures and those of some runs, and write a page about them.
+
+    Args:
+        study: The study's folder below results/.
+        target: Folder to copy to.
+        config: The configuration that made the study; named in the command on the page.
+        runs: Runs whose own figures are copied as well.
+
+    Returns:
+        The files written.
+
+    Raises:
+        FileNotFoundError: If the study or a run has no results.
+    """
+    if not (study / "summary.csv").exists():
+        raise FileNotFoundError(f"{study / 'summary.csv'} is missing: run the study first")
+    written = list(_copy(study, target, runs))
+    page = target / "README.md"
+    with atomic_path(page) as temporary:
+        temporary.write_text(_page(study, config, runs))
+    return [*written, page]
+
+
+def _copy(study: Path, target: Path, runs: list[str]) -> Iterator[Path]:
+    target.mkdir(parents=True, exist_ok=True)
+    sources = {"summary.csv": study / "summary.csv"}
+    sources |= {path.name: path for path in sorted((study / "figures").glob("*.png"))}
+    for run in runs:
+        folder = study / run / "figures"
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder} is missing: is {run!r} a run of this study?")
+        sources |= {f"{run}-{kind}.png": folder / f"{kind}.png" for kind in RUN_FIGURES}
+        for kind in ("trajectories", "equilibrium"):
+            for path in sorted((folder / kind).glob("*.png")):
+                sources[f"{run}-{kind}-{path.name}"] = path
+    for name, source in sources.items():
+        shutil.copyfile(source, target / name)
+        yield target / name
+
+
+def _page(study: Path, config: Path, runs: list[str]) -> str:
+    rows = read_summary(study / "summary.csv")
+    metrics = {r["run"]: json.loads((study / r["run"] / "metrics.json").read_text()) for r in rows}
+    horizons = list(next(iter(metrics.values()))["horizons"])
+    lines = [
+        f"# Results of {config}",
+        "",
+        "Test errors: mean over the members of the ensemble.",
+        "",
+    ]
+    heads = ["run", "n_s", "patches m of K"]
+    for horizon in horizons:
+        heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]
+    lines += [_row(heads), _row(["---"] * len(heads))]
+    lines += [_row(_cells(r, metrics[r["run"]], horizons)) for r in rows]
+    versions = ", ".join(f"{name} {version}" for name, version in software().items())
+    seconds = sum(
+        sum(stage["core_seconds"] for stage in m["costs"]["ours"].values())
+        for m in metrics.values()
+    )
+    direct = sum(s["core_seconds"] for s in metrics[rows[0]["run"]]["costs"]["direct"].values())
+    lines += [
+        "",
+        f"Made by `snakemake --cores all --configfile {config}`, then "
+        f"`macrodyn publish {study} DIRECTORY --config {config} --runs {' '.join(runs)}`.",
+        "",
+        f"- commit: {git_commit() or 'unknown'}",
+        f"- versions: Python {platform.python_version()}, {versions}",
+        f"- seed: {metrics[rows[0]['run']]['config']['seed']}",
+        f"- processor: {_processor()}",
+        f"- core seconds: {seconds:.0f} of all runs, shared stages counted in each; "
+        f"{direct:.0f} of direct simulation",
+        "",
+    ]
+    lines += [f"![{p.stem}]({p.name})" for p in sorted((study / "figures").glob("*.png"))]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(row: dict[str, Any], metrics: dict[str, Any], horizons: list[str]) -> list[str]:
+    samples = metrics["samples"]
+    cells = [
+        row["run"],
+        row["small"],
+        f"{samples['patches_evolved']} of {samples['patches_total']}",
+    ]
+    for horizon in horizons:
+        published = metrics["config"]["published"].get(horizon, {})
+        cells.append(f"{_number(row[f'{horizon}_ours'])} ± {_number(row[f'{horizon}_ours_std'])}")
+        cells += [_number(row.get(f"{horizon}_{method}")) for method in ("naive", "full")]
+        cells.append("; ".join(f"{_number(v)} ({k})" for k, v in published.items()) or "-")
+        cells.append(_number(row[f"{horizon}_sampling"]))
+    return cells
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.1e}" if isinstance(value, float) else "-"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        return f"{models[0]}, {len(models)} cores"
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

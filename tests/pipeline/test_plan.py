@@ -1,0 +1,213 @@
+"""Keys of stages: an edit changes those of the stages that depend on it, and no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from macrodyn.pipeline.plan import plan_study
+from macrodyn.study import load_study
+
+METHODS = ("ours", "naive", "full")
+
+
+def keys(plan) -> dict[str, str]:
+    """Key of every stage of a run, by stage, method and horizon."""
+    found = {
+        "simulate": plan.data.parents["small"].key,
+        "upsample": plan.data.key,
+        "reference": plan.reference.key,
+        "closure": plan.closure.key,
+    }
+    for method, latents in plan.latents.items():
+        found[f"evolve:{method}"] = latents.parents["pairs"].key
+        found[f"encode:{method}"] = latents.key
+        found[f"dynamics:{method}"] = plan.models[method].key
+        for horizon, stage in plan.predictions[method].items():
+            found[f"predict:{method}:{horizon}"] = stage.key
+    return found
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def stages(*names: str, methods: tuple[str, ...] = METHODS) -> set[str]:
+    """Expand stage names by method; predict is on the only horizon."""
+    found = set()
+    for name in names:
+        if name in ("evolve", "encode", "dynamics"):
+            found |= {f"{name}:{method}" for method in methods}
+        elif name == "predict":
+            found |= {f"predict:{method}:transient" for method in methods}
+        else:
+            found.add(name)
+    return found
+
+
+REFERENCE = {"reference"}
+PREDICT = stages("predict")
+DYNAMICS = stages("dynamics") | PREDICT
+ENCODE = stages("encode") | DYNAMICS
+CLOSURE = {"closure"} | ENCODE
+PAIRS = stages("evolve") | ENCODE
+LARGE = {"upsample", "evolve:ours", "evolve:full"} | CLOSURE
+SMALL = {"simulate", "evolve:naive"} | LARGE
+EVERYTHING = SMALL | REFERENCE
+OURS = ("ours",)
+
+EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "seed": ({"seed": 6}, EVERYTHING),
+    "temperature": ({"system": {"parameters": {"temperature": 2.6}}}, EVERYTHING),
+    "algorithm": ({"system": {"parameters": {"algorithm": "n-fold"}}}, EVERYTHING),
+    "sizes.small": ({"sizes": {"small": [5, 6]}}, SMALL),
+    "sizes.large": (
+        {"sizes": {"large": [20, 12]}},
+        (LARGE | REFERENCE),
+    ),
+    "sizes.patch": ({"sizes": {"patch": [5, 6]}}, LARGE | {"evolve:naive"}),
+    "sizes.patch, the small size": ({"sizes": {"patch": [10, 6]}}, set()),
+    "simulate.initial_range": ({"simulate": {"initial_range": [-0.5, 1.0]}}, SMALL),
+    "simulate.groups": ({"simulate": {"groups": 8}}, SMALL),
+    "simulate.replicas": ({"simulate": {"replicas": 5}}, SMALL),
+    "simulate.times": ({"simulate": {"times": [0, 1, 4]}}, SMALL),
+    "upsample.method": ({"upsample": {"method": "replicate"}}, LARGE),
+    "upsample.snapshots": ({"upsample": {"snapshots": 3}}, LARGE | {"evolve:naive"}),
+    "upsample.relaxation.duration": ({"upsample": {"relaxation": {"duration": 2}}}, LARGE),
+    "upsample.relaxation.boundary": (
+        {"upsample": {"relaxation": {"boundary": "periodic"}}},
+        LARGE,
+    ),
+    "evolve.dt": ({"evolve": {"dt": 0.5}}, PAIRS),
+    "evolve.lags": ({"evolve": {"lags": [1]}}, PAIRS),
+    "evolve.patches": (
+        {"evolve": {"patches": 2}},
+        stages("evolve", "encode", "dynamics", "predict", methods=("ours", "naive")),
+    ),
+    "evolve.buffer": (
+        {"evolve": {"buffer": 1}},
+        stages("evolve", "encode", "dynamics", "predict", methods=OURS),
+    ),
+    "evolve.boundary": (
+        {"evolve": {"boundary": "periodic"}},
+        stages("evolve", "encode", "dynamics", "predict", methods=OURS),
+    ),
+    "evolve.stop": (
+        {"evolve": {"stop": "events"}},
+        stages("evolve", "encode", "dynamics", "predict", methods=OURS),
+    ),
+    "closure.dimension": ({"closure": {"dimension": 2}}, CLOSURE),
+    "closure.encoder": ({"closure": {"encoder": "pooled"}}, CLOSURE),
+    "dynamics.steps": ({"dynamics": {"steps": 30}}, DYNAMICS),
+    "dynamics.covariance_factor": (
+        {"dynamics": {"covariance_factor": "estimated"}},
+        stages("dynamics", "predict", methods=OURS),
+    ),
+    "evaluate.initial": ({"evaluate": {"initial": [0.0]}}, PREDICT | REFERENCE),
+    "evaluate.replicas": ({"evaluate": {"replicas": 4}}, REFERENCE),
+    "evaluate.predicted_replicas": ({"evaluate": {"predicted_replicas": 4}}, PREDICT),
+    "evaluate.horizons, longer": (
+        {"evaluate": {"horizons": {"transient": {"points": 5}}}},
+        PREDICT | REFERENCE,
+    ),
+    "evaluate.horizons, one more": (
+        {"evaluate": {"horizons": {"late": {"spacing": 1, "points": 9}}}},
+        {f"predict:{method}:late" for method in METHODS} | REFERENCE,
+    ),
+    "evaluate.equilibrium_fraction": ({"evaluate": {"equilibrium_fraction": 0.5}}, set()),
+    "baselines, one less": (
+        {"baselines": ["naive"]},
+        stages("evolve", "encode", "dynamics", "predict", methods=("full",)),
+    ),
+    "published": ({"published": {"transient": {"published": 0.01}}}, set()),
+    "execution.shards": ({"execution": {"shards": {"simulate": 7, "reference": 3}}}, set()),
+    "execution.device": ({"execution": {"device": "cuda"}}, set()),
+    "nothing": ({}, set()),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), EDITS.values(), ids=EDITS)
+def test_edit_changes_the_keys_that_depend_on_it(make_plan, changes, expected):
+    assert changed(keys(make_plan()), keys(make_plan(changes))) == expected
+
+
+def test_keys_do_not_depend_on_the_order_of_the_configuration(make_plan):
+    changes = {"conditions": {"field": [0.0, 0.1], "temperature": [2.4, 2.6]}}
+    turned = {"conditions": {"temperature": [2.4, 2.6], "field": [0.0, 0.1]}}
+    turned["system"] = {"parameters": {"field": 0.1, "temperature": 2.5}}
+    assert keys(make_plan(changes)) == keys(make_plan(turned))
+
+
+def test_keys_are_those_of_other_processes(make_plan):
+    """A digest of content, not of objects: it would otherwise differ from run to run."""
+    import subprocess
+    import sys
+
+    run = make_plan().config.model_dump_json()
+    code = (
+        "import sys; from macrodyn.config import RunConfig; from macrodyn.pipeline.plan import *;"
+        "print(plan_run('run', RunConfig.model_validate_json(sys.argv[1])).reference.key)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, run], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == make_plan().reference.key
+
+
+def test_own_value_of_a_condition_matters_only_for_the_evaluation(make_plan):
+    conditions = {"conditions": {"temperature": [2.3, 2.7]}}
+    warmer = {**conditions, "system": {"parameters": {"temperature": 2.6}}}
+    assert changed(keys(make_plan(conditions)), keys(make_plan(warmer))) == PREDICT | REFERENCE
+
+
+def test_values_of_a_condition_matter_for_the_data(make_plan):
+    one = {"conditions": {"temperature": [2.3, 2.7]}}
+    other = {"conditions": {"temperature": [2.3, 2.8]}}
+    assert changed(keys(make_plan(one)), keys(make_plan(other))) == SMALL
+
+
+def test_a_value_that_is_another_stages_is_not_mixed_up(make_plan):
+    """Stages of equal configuration but different names or inputs have keys of their own."""
+    found = keys(make_plan())
+    assert len(set(found.values())) == len(found)
+    assert all(len(key) == 12 and int(key, 16) >= 0 for key in found.values())
+
+
+def test_equal_sizes_leave_one_factor(make_plan):
+    """With K = 1 the covariance factor is 1 whatever is asked, so asking changes nothing."""
+    whole = {"sizes": {"small": [30, 24]}, "evolve": {"patches": 1}}
+    estimated = {**whole, "dynamics": {"covariance_factor": "estimated"}}
+    assert changed(keys(make_plan(whole)), keys(make_plan(estimated))) == set()
+
+
+def test_runs_that_agree_share_stages(make_run):
+    base = make_run().model_dump(mode="json")
+    runs = {
+        "base": {},
+        "same": None,
+        "longer": {"dynamics": {"steps": 30}},
+        "sharper": {"evaluate": {"predicted_replicas": 9}},
+    }
+    plans = plan_study(load_study({**base, "study": "s", "runs": runs}))
+    assert plans["base"].stages().keys() == plans["same"].stages().keys()
+    for name, own in (("longer", {"dynamics", "predict"}), ("sharper", {"predict"})):
+        extra = plans[name].stages().keys() - plans["base"].stages().keys()
+        assert {stage for stage, _ in extra} == own
+
+
+def test_every_stage_of_a_run_is_found_with_all_it_reads(make_plan):
+    plan = make_plan()
+    found = plan.stages()
+    assert {stage.folder for stage in found.values()} == {
+        f"{name.split(':')[0]}/{key}" for name, key in keys(plan).items()
+    }
+    for stage in found.values():
+        for parent in stage.parents.values():
+            assert (parent.name, parent.key) in found
+
+
+def test_execution_reaches_the_stages(make_plan):
+    plan = make_plan({"execution": {"shards": {"upsample": 5}, "device": "cuda"}})
+    assert plan.data.shards == 5 and plan.reference.shards == 1
+    assert plan.closure.execution["device"] == "cuda"

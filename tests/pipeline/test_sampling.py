@@ -1,0 +1,79 @@
+"""The sampling stages: the same numbers, bit by bit, however the work is cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+RUNS = {
+    "tiles": {},
+    "published setting": {
+        "upsample": {
+            "method": "replicate",
+            "relaxation": {"boundary": "periodic", "up_to_age": False},
+        },
+        "evolve": {
+            "boundary": "periodic",
+            "stop": "events",
+            "patches": 1,
+            "dt": 3,
+            "lags": [1],
+        },
+    },
+    "conditions": {"conditions": {"temperature": [2.3, 2.8], "field": [0.0, 0.2]}},
+    "smaller patches with a buffer": {
+        "sizes": {"patch": [5, 6]},
+        "evolve": {"buffer": 2},
+        "baselines": [],
+    },
+}
+
+
+def is_example(name: object) -> bool:
+    return str(name).startswith("level_")
+
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
+def test_results_do_not_depend_on_shards(make_plan, sample, changes):
+    plan = make_plan(changes)
+    one, many = sample(plan, 1), sample(plan, 3)
+    assert one.keys() == many.keys()
+    for name in one:
+        xr.testing.assert_equal(one[name], many[name])
+        for attribute in ("patches_total", "dt", "scope"):
+            assert one[name].attrs.get(attribute) == many[name].attrs.get(attribute)
+        # The cost is that of all shards.
+        assert many[name].site_updates == pytest.approx(one[name].site_updates, rel=1e-12)
+
+
+def test_more_shards_than_groups(make_plan, sample):
+    """Some shards are then empty, which is no error."""
+    plan = make_plan({"simulate": {"groups": 2, "times": [0]}, "baselines": []})
+    for name, data in sample(plan, 5).items():
+        assert all(size for dim, size in data.sizes.items() if dim != "condition"), name
+
+
+def test_every_condition_has_its_groups(make_plan, sample):
+    plan = make_plan(RUNS["conditions"])
+    small = sample(plan, 2)["simulate"]
+    values, counts = np.unique(small.condition_values.values, axis=0, return_counts=True)
+    assert list(small.condition.values) == ["field", "temperature"]
+    assert values.tolist() == [[0.0, 2.3], [0.0, 2.8], [0.2, 2.3], [0.2, 2.8]]
+    assert set(counts) == {7}
+
+
+def test_equal_sizes_take_the_small_snapshots(make_plan, sample):
+    plan = make_plan({"sizes": {"small": [30, 24]}, "evolve": {"patches": 1}, "baselines": []})
+    data = sample(plan, 2)
+    small, large = data["simulate"].states, data["upsample"].states
+    expected = small.values[:, :, :2].reshape(large.shape)
+    np.testing.assert_array_equal(large.values, expected)
+    assert data["evolve:ours"].attrs["patches_total"] == 1
+
+
+def test_equal_sizes_with_too_few_replicas_name_the_keys(make_plan, sample):
+    changes = {"sizes": {"small": [30, 24]}, "evolve": {"patches": 1}}
+    plan = make_plan({**changes, "simulate": {"replicas": 1}})
+    with pytest.raises(ValueError, match=r"simulate\.replicas \(1\).*upsample\.snapshots \(2\)"):
+        sample(plan, 1)

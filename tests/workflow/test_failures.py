@@ -1,0 +1,78 @@
+"""What is wrong is said in one place, by name, before or instead of a result."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+WRONG = {
+    "unknown key": ({"dynamics": {"stepz": 10}}, "dynamics.stepz", "unknown key"),
+    "patch that does not divide": ({"sizes": {"patch": [7, 12]}}, "sizes.patch", "divisor"),
+    "negative temperature": (
+        {"system": {"parameters": {"temperature": -1}}},
+        "system.parameters.temperature",
+        "greater than 0",
+    ),
+    "unknown parameter": (
+        {"system": {"parameters": {"coupling": 1}}},
+        "system.parameters.coupling",
+        "unknown key",
+    ),
+    "unknown system": ({"system": {"name": "potts"}}, "system.name", "installed systems: ising"),
+    "key of one run": (
+        {"runs": {"estimated": {"evolve": {"patches": 13}}}},
+        "runs.estimated.evolve.patches",
+        "K = 12",
+    ),
+    "missing key": ({"sizes": {"small": None}}, "sizes.small", "valid"),
+}
+
+
+def merged(base: dict, changes: dict) -> dict:
+    result = copy.deepcopy(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+@pytest.mark.parametrize(("changes", "key", "reason"), WRONG.values(), ids=WRONG)
+def test_wrong_key_is_named_and_nothing_is_made(workflow, tiny, changes, key, reason):
+    config = workflow.write_config(merged(tiny, changes))
+    done = workflow.run("-n", "--configfile", config)
+    assert done.returncode != 0
+    (line,) = [line for line in done.stdout.splitlines() if f"{key}:" in line]
+    assert reason in line
+    assert "Traceback" not in done.stdout
+    assert config.name in done.stdout
+    assert not (workflow.folder / "results").exists()
+
+
+def test_two_wrong_keys_are_told_at_once(workflow, tiny):
+    config = workflow.write_config(merged(tiny, {"seed": "x", "evolve": {"dt": 0}}))
+    done = workflow.run("-n", "--configfile", config)
+    assert done.returncode != 0
+    assert "seed:" in done.stdout and "evolve.dt:" in done.stdout
+
+
+def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_study, study):
+    (small,) = study.results.glob("stages/simulate/*/data.nc")
+    damaged = copied_study.folder / small.relative_to(study.folder)
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    target = next(study.results.glob("stages/upsample/*/data.nc")).relative_to(study.folder)
+    done = copied_study.run("--cores", "1", "--configfile", study.config_file, target)
+    assert done.returncode != 0
+    name = str(damaged.relative_to(copied_study.folder))
+    (log,) = (copied_study.folder / target).parent.glob("logs/shard-*.log")
+    text = log.read_text()
+    assert "Traceback (most recent call last)" in text
+    assert "StoreError" in text and f"{name} cannot be read" in text
+    # The reason stands on the terminal as well, with where to read more.
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("rule upsample: ")]
+    assert name in line and str(log.relative_to(copied_study.folder)) in line
+    # A failed job leaves nothing that could be taken for a result.
+    assert not list((copied_study.folder / target).parent.glob("shard-*.nc"))
+    assert not list((copied_study.folder / target).parent.glob(".*"))

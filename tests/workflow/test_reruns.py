@@ -1,0 +1,105 @@
+"""An edited key reruns the rules that depend on it, and no others."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.workflow
+
+LEARNING = {"encode": 4, "dynamics": 5, "predict": 5, "evaluate": 3, "summarise": 1}
+
+
+def edited(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Set one key; a value of ... takes it away."""
+    result = copy.deepcopy(config)
+    *parents, last = path.split("/")
+    part = result
+    for name in parents:
+        part = part.setdefault(name, {})
+    if value is ...:
+        del part[last]
+    else:
+        part[last] = value
+    return result
+
+
+CASES = {
+    "nothing": ("seed", 5, {}),
+    "title": ("title", "Another title", {"summarise": 1}),
+    "published": (
+        "runs/base/published/transient",
+        {"published, ours": 0.02},
+        {"evaluate": 1, "summarise": 1},
+    ),
+    "equilibrium fraction": (
+        "evaluate/equilibrium_fraction",
+        0.5,
+        {"evaluate": 3, "summarise": 1},
+    ),
+    "reference replicas": (
+        "evaluate/replicas",
+        6,
+        {"reference": 1, "gather": 1, "evaluate": 3, "summarise": 1},
+    ),
+    "predicted replicas": (
+        "evaluate/predicted_replicas",
+        6,
+        {"predict": 5, "evaluate": 3, "summarise": 1},
+    ),
+    "dynamics steps": (
+        "dynamics/steps",
+        30,
+        {"dynamics": 5, "predict": 5, "evaluate": 3, "summarise": 1},
+    ),
+    "covariance factor": (
+        "runs/estimated/dynamics/covariance_factor",
+        5.0,
+        {"dynamics": 1, "predict": 1, "evaluate": 1, "summarise": 1},
+    ),
+    "closure dimension": ("closure/dimension", 2, {"closure": 2, **LEARNING}),
+    "time of a pair": (
+        "evolve/dt",
+        0.5,
+        {
+            "evolve": 3,
+            "gather": 3,
+            "encode": 3,
+            "dynamics": 4,
+            "predict": 4,
+            "evaluate": 2,
+            "summarise": 1,
+        },
+    ),
+    "temperature": (
+        "system/parameters/temperature",
+        2.6,
+        {
+            "simulate": 2,
+            "upsample": 2,
+            "evolve": 4,
+            "reference": 1,
+            "gather": 8,
+            "closure": 2,
+            **LEARNING,
+        },
+    ),
+    "a run more": (
+        "runs/narrow",
+        {"dynamics": {"hidden": [4]}},
+        {"dynamics": 1, "predict": 1, "evaluate": 1, "summarise": 1},
+    ),
+    "a run less": ("runs/estimated", ..., {"summarise": 1}),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), CASES.values(), ids=CASES)
+def test_edit_reruns_only_what_depends_on_it(study, job_counts, tmp_path, path, value, expected):
+    config = study.write_config(edited(study.config, path, value), tmp_path / "edited.yaml")
+    done = study.run("-n", "--configfile", config)
+    assert done.returncode == 0, done.stdout
+    counts = job_counts(done.stdout)
+    assert counts.pop("all", 0) == (1 if expected else 0)
+    assert counts == expected
