@@ -11,8 +11,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 # Conda environments hold the dependencies only: the package itself is taken from here.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(Path(workflow.basedir) / "src"), os.environ.get("PYTHONPATH")])
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        filter(None, [str(Path(workflow.basedir) / "src"), os.environ.get("PYTHONPATH")])
+    )
 )
 
 # A configuration given on the command line stands alone; it is not merged into the default one.

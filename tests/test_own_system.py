@@ -133,6 +133,7 @@ def test_study_of_the_example_is_accepted(contact):
         ("system", "parameters", {"infection": -1}, "system.parameters.infection: "),
         ("system", "name", "contact_process:Contact", "system.name: cannot load system"),
         ("evolve", "stop", "events", "evolve.stop: .* knows only time"),
+        ("evaluate", "initial", [-0.5], "evaluate.initial: .*outside"),
     ],
 )
 def test_wrong_configuration_of_the_example_is_refused(contact, section, key, value, message):

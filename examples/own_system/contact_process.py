@@ -34,6 +34,7 @@ class ContactProcess(System):
     kind = "species"
     observables = ("density", "boundaries")
     bounds = ((0.0, 1.0), (0.0, 1.0))
+    macrostates = (0.0, 1.0)
     labels = ("density of infected sites", "density of unlike neighbours")
     time_unit = "lifetime"
     Parameters = ContactParameters

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from macrodyn.config import HorizonConfig
 from macrodyn.pipeline.compare import costs_by_stage, plain
 from macrodyn.pipeline.sample import horizon_times, record_times
 from macrodyn.pipeline.summary import read_summary, study_figures, summary_row
-from macrodyn.config import HorizonConfig
 
 
 def test_plain_values_are_strict_json():

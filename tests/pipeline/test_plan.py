@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -141,9 +143,6 @@ def test_keys_do_not_depend_on_the_order_of_the_configuration(make_plan):
 
 def test_keys_are_those_of_other_processes(make_plan):
     """A digest of content, not of objects: it would otherwise differ from run to run."""
-    import subprocess
-    import sys
-
     run = make_plan().config.model_dump_json()
     code = (
         "import sys; from macrodyn.config import RunConfig; from macrodyn.pipeline.plan import *;"
@@ -205,6 +204,18 @@ def test_every_stage_of_a_run_is_found_with_all_it_reads(make_plan):
     for stage in found.values():
         for parent in stage.parents.values():
             assert (parent.name, parent.key) in found
+
+
+def test_no_shard_is_empty(make_plan):
+    """There are no more shards than groups or trajectories to deal out."""
+    shards = dict.fromkeys(("simulate", "upsample", "evolve", "reference"), 1000)
+    plan = make_plan({"execution": {"shards": shards}})
+    assert plan.data.shards == plan.data.parents["small"].shards == 7
+    assert plan.latents["naive"].parents["pairs"].shards == 7
+    assert plan.reference.shards == 2 * 3
+    conditions = {"temperature": [2.3, 2.8], "field": [0.0, 0.1, 0.2]}
+    plan = make_plan({"execution": {"shards": shards}, "conditions": conditions})
+    assert plan.data.shards == 7 * 6
 
 
 def test_execution_reaches_the_stages(make_plan):

@@ -63,7 +63,7 @@ def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_s
     damaged = copied_study.folder / small.relative_to(study.folder)
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     target = next(study.results.glob("stages/upsample/*/data.nc")).relative_to(study.folder)
-    done = copied_study.run("--cores", "1", "--configfile", study.config_file, target)
+    done = copied_study.run(target, "--cores", "1", "--configfile", study.config_file)
     assert done.returncode != 0
     name = str(damaged.relative_to(copied_study.folder))
     (log,) = (copied_study.folder / target).parent.glob("logs/shard-*.log")

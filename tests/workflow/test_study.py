@@ -23,6 +23,7 @@ RUNS = {
     "published-setting": {"ours"},
 }
 K, M = 12, 2
+NAMES = {"condition", "observable", "variable"}
 SAMPLED = ("simulate", "upsample", "evolve", "reference")
 
 
@@ -241,7 +242,7 @@ def test_every_variable_is_described(study, stage):
     lacking = set()
     for path in study.results.glob(f"stages/{stage}/*/*.nc"):
         for name, variable in opened(path).variables.items():
-            needed = {"long_name"} if variable.dtype.kind in "OSU" else {"long_name", "units"}
+            needed = {"long_name"} if name in NAMES else {"long_name", "units"}
             lacking |= {f"{name}: {attribute}" for attribute in needed - set(variable.attrs)}
     assert not lacking
 
@@ -351,9 +352,12 @@ def test_results_do_not_depend_on_how_the_work_is_cut(study, workflow):
         if stage.name in SAMPLED
     ]
     assert len(targets) == 4
-    done = workflow.run("--cores", "2", "--configfile", workflow.folder / "edited.yaml", *targets)
+    config_file = workflow.folder / "edited.yaml"
+    done = workflow.run(*targets, "--cores", "2", "--configfile", config_file)
     assert done.returncode == 0, done.stdout
     for target in targets:
         one, other = opened(study.folder / target), opened(workflow.folder / target)
+        # A few snapshots are kept for a figure: those of the first shard.
+        one, other = (data.drop_dims("example", errors="ignore") for data in (one, other))
         xr.testing.assert_equal(one, other)
         assert one.attrs["site_updates"] == pytest.approx(other.attrs["site_updates"], rel=1e-12)

@@ -61,3 +61,24 @@ def parent(name, role, file="data.nc"):
 def shard_files(stage):
     """Paths of the shards of a sampling stage."""
     return [f"{AT}/{stage.folder}/shard-{i}-of-{stage.shards}.nc" for i in range(stage.shards)]
+
+
+def every_prediction(wildcards):
+    """Predictions by method and horizon."""
+    return {
+        method: {horizon: result(stage) for horizon, stage in horizons.items()}
+        for method, horizons in RUNS[wildcards.run].predictions.items()
+    }
+
+
+def cost_files(wildcards):
+    """The files that carry what our way costs, by stage, and what direct simulation costs."""
+    run = RUNS[wildcards.run]
+    ours = run.models["ours"].ancestors() | run.closure.ancestors()
+    for stage in run.predictions["ours"].values():
+        ours |= stage.ancestors()
+    names = {"closure": "training.json", "dynamics": "training.json"}
+    files = {}
+    for stage in ours.values():
+        files.setdefault(stage.name, []).append(result(stage, names.get(stage.name, "data.nc")))
+    return {"ours": files, "direct": {"reference": [result(run.reference)]}}

@@ -44,6 +44,7 @@ rule predict:
     resources:
         mem_mb=8000,
         runtime=60,
+        gpu=stage_gpus("predict"),
     params:
         config=stage_config("predict"),
         device=stage_device("predict"),

@@ -1,27 +1,6 @@
 # What a run is worth: its metrics and figures, against direct simulation.
 
 
-def every_prediction(wildcards):
-    """Predictions by method and horizon."""
-    return {
-        method: {horizon: result(stage) for horizon, stage in horizons.items()}
-        for method, horizons in RUNS[wildcards.run].predictions.items()
-    }
-
-
-def cost_files(wildcards):
-    """The files that carry what our way costs, by stage, and what direct simulation costs."""
-    run = RUNS[wildcards.run]
-    ours = run.models["ours"].ancestors() | run.closure.ancestors()
-    for stage in run.predictions["ours"].values():
-        ours |= stage.ancestors()
-    names = {"closure": "training.json", "dynamics": "training.json"}
-    files = {}
-    for stage in ours.values():
-        files.setdefault(stage.name, []).append(result(stage, names.get(stage.name, "data.nc")))
-    return {"ours": files, "direct": {"reference": [result(run.reference)]}}
-
-
 rule evaluate:
     input:
         reference=lambda wildcards: result(RUNS[wildcards.run].reference),

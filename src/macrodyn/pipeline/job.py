@@ -20,6 +20,20 @@ from macrodyn.storage.provenance import provenance
 
 _LOGGER = logging.getLogger("macrodyn")
 
+# Of variables that several stages have; what a stage says itself goes first. Names have no unit.
+_DESCRIPTIONS = {
+    "condition": {"long_name": "name of the condition"},
+    "condition_values": {"long_name": "value of the condition", "units": "1"},
+    "group": {"long_name": "group of small systems, one initial macrostate each", "units": "1"},
+    "initial": {"long_name": "initial macrostate", "units": "1"},
+    "lag": {"long_name": "time of a pair in multiples of dt", "units": "1"},
+    "macrostate": {"long_name": "initial macrostate", "units": "1"},
+    "number": {"long_name": "number of the sample or trajectory", "units": "1"},
+    "observable": {"long_name": "name of the observable"},
+    "time": {"long_name": "physical time"},
+    "variable": {"long_name": "name of the macroscopic variable"},
+}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -90,6 +104,8 @@ def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
     """
     spent = float(data.attrs.get("core_seconds", 0.0)) + job.core_seconds
     data = data.assign_attrs(core_seconds=spent)
+    for name in _DESCRIPTIONS.keys() & data.variables.keys():
+        data[name].attrs = {**_DESCRIPTIONS[str(name)], **data[name].attrs}
     write_dataset(data, job.outputs["data"], provenance(stage, job.config))
 
 

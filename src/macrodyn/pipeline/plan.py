@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -119,8 +120,13 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
     small, large, patch = run.sizes.small, run.sizes.large, patch_shape(run)
     shards = {str(k): v for k, v in run.execution.shards.items()}
 
+    # No shard is left without a group or a trajectory.
+    groups = run.simulate.groups * math.prod(map(len, run.conditions.values()))
+    trajectories = len(run.evaluate.initial) * run.evaluate.replicas
+
     def cut(stage: str) -> dict[str, Any]:
-        return {"shards": shards.get(stage, 1), "device": device}
+        most = trajectories if stage == "reference" else groups
+        return {"shards": min(shards.get(stage, 1), most), "device": device}
 
     # A parameter that is a condition is sampled, so its own value matters only for the evaluation.
     sampled = {k: v for k, v in system["parameters"].items() if k not in run.conditions}

@@ -247,6 +247,7 @@ def snapshots(path: Path, scope: str, config: dict[str, Any]) -> xr.Dataset:
             "time": (
                 "sample",
                 np.tile(np.repeat(data.time.values, sizes["replica"]), sizes["group"]),
+                data.time.attrs,
             ),
             "number": ("sample", number),
         },
@@ -284,7 +285,7 @@ def _pairs_dataset(
             ),
             "condition_values": (("sample", "condition"), samples.condition_values.values),
             "group": ("sample", samples.group.values),
-            "time": ("sample", samples.time.values),
+            "time": ("sample", samples.time.values, samples.time.attrs),
             "number": ("sample", samples.number.values),
         },
         coords={

@@ -58,17 +58,18 @@ def _members(metrics: Metrics, horizon: str, method: str) -> list[float]:
 def study_figures(runs: list[Metrics]) -> dict[str, Figure]:
     """Draw the figures across runs."""
     figures: dict[str, Figure] = {}
-    horizons = list(runs[0]["horizons"])
-    plain = _differ_in_size_only(runs)
-    for horizon in horizons:
-        figures[f"error-against-patch-size-{horizon}"] = _size_figure(plain, horizon)
+    on = {h: [r for r in runs if h in r["horizons"]] for run in runs for h in run["horizons"]}
+    for horizon, having in on.items():
+        figures[f"error-against-patch-size-{horizon}"] = _size_figure(
+            _differ_in_size_only(having), horizon
+        )
     figures["covariance-factor"] = covariance_factors([f for r in runs for f in _factor(r)])
     figures["costs"] = costs(_costs(runs))
     if len(runs) > 2:
-        sampling = {h: runs[0]["horizons"][h]["sampling_error"]["mean"] for h in horizons}
+        sampling = {h: r[0]["horizons"][h]["sampling_error"]["mean"] for h, r in on.items()}
         figures["all-runs"] = ablations(
             [
-                Ablation(name=r["run"], errors={h: _members(r, h, "ours") for h in horizons})
+                Ablation(name=r["run"], errors={h: _members(r, h, "ours") for h in r["horizons"]})
                 for r in runs
             ],
             baseline=runs[0]["run"],

@@ -1,0 +1,176 @@
+"""The learning stages on a few samples: their form, their seeds, and the conditions' way through."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from macrodyn.closure.model import load_autoencoder
+from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.pipeline.job import Job, save_stage
+from macrodyn.pipeline.learn import (
+    closure_stage,
+    dynamics_stage,
+    encode_stage,
+    initial_latents,
+    predict_stage,
+)
+from macrodyn.pipeline.plan import RunPlan, Stage
+from macrodyn.pipeline.sample import stage_system
+from macrodyn.storage.netcdf import read_dataset, write_dataset
+
+LITTLE = {
+    "closure": {"channels": [4], "hidden": 8, "steps": 12, "batch": 32, "validation_every": 6},
+    "dynamics": {"hidden": [8], "steps": 12, "batch": 32, "validation_every": 6},
+    "baselines": [],
+}
+CONDITIONS = {"conditions": {"temperature": [2.3, 2.8]}, "simulate": {"groups": 4}}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the learning stages of a run made."""
+
+    plan: RunPlan
+    folder: Path
+    latents: xr.Dataset
+    prediction: xr.Dataset
+
+    def digest(self, name: str) -> str:
+        return hashlib.sha256((self.folder / name / "model.safetensors").read_bytes()).hexdigest()
+
+    def training(self, name: str) -> dict:
+        return json.loads((self.folder / name / "training.json").read_text())
+
+
+@pytest.fixture
+def learn(sample: Callable, make_plan: Callable, tmp_path: Path) -> Callable[..., Learned]:
+    """Run the learning stages on the data of a plan."""
+
+    def job_of(stage: Stage, folder: Path, params: dict, **inputs: Path) -> Job:
+        names = {"model": "model.safetensors", "training": "training.json", "data": "data.nc"}
+        made = ["model", "training"] if stage.name in ("closure", "dynamics") else ["data"]
+        return Job(
+            config=stage.config,
+            inputs=inputs,
+            outputs={name: folder / stage.name / names[name] for name in made},
+            wildcards={},
+            params={"device": "cpu", **params},
+            threads=1,
+            log=None,
+            started=time.monotonic(),
+        )
+
+    def run(changes: dict, data: dict[str, xr.Dataset] | None = None, name: str = "a") -> Learned:
+        plan = make_plan({**LITTLE, **changes})
+        data = data or sample(plan, 1)
+        folder = tmp_path / name
+        states, pairs = folder / "states.nc", folder / "pairs.nc"
+        write_dataset(data["upsample"], states, {})
+        write_dataset(data["evolve:ours"], pairs, {})
+        closure_job = job_of(plan.closure, folder, {}, data=states)
+        closure_stage(closure_job)
+        closure, _ = load_autoencoder(closure_job.outputs["model"])
+        latents = plan.latents["ours"]
+        params = {"evolve": latents.parents["pairs"].config}
+        encode_job = job_of(latents, folder, params, pairs=pairs, states=states)
+        save_stage(encode_job, "encode", encode_stage(encode_job, closure))
+        inputs = {"latents": encode_job.outputs["data"]}
+        dynamics_job = job_of(plan.models["ours"], folder, {}, **inputs)
+        dynamics_stage(dynamics_job)
+        ensemble = EnsembleSDE.load(dynamics_job.outputs["model"])
+        predict_job = job_of(plan.predictions["ours"]["transient"], folder, {})
+        prediction = predict_stage(predict_job, ensemble, closure)
+        return Learned(plan, folder, read_dataset(inputs["latents"]), prediction)
+
+    return run
+
+
+def test_conditions_reach_the_model(learn):
+    learned = learn(CONDITIONS)
+    latents = learned.latents
+    assert list(latents.condition.values) == ["temperature"]
+    assert set(np.unique(latents.condition_values)) == {2.3, 2.8}
+    ensemble = EnsembleSDE.load(learned.folder / "dynamics" / "model.safetensors")
+    with torch.inference_mode():
+        cold, warm = (
+            ensemble.drift(torch.zeros(1, 3), torch.tensor([[value]])).numpy()
+            for value in (2.3, 2.8)
+        )
+    assert not np.array_equal(cold, warm)
+    assert np.isfinite(learned.prediction.z).all()
+
+
+def test_prediction_is_under_the_systems_own_conditions(learn, sample, make_plan):
+    """The same data and model, but evaluated at another temperature."""
+    data = sample(make_plan({**LITTLE, **CONDITIONS}), 1)
+    one = learn(CONDITIONS, data, "one")
+    warmer = {**CONDITIONS, "system": {"parameters": {"temperature": 2.8}}}
+    other = learn(warmer, data, "other")
+    assert one.digest("dynamics") == other.digest("dynamics")
+    # Initial states of given magnetisation do not know the temperature; what follows does.
+    np.testing.assert_array_equal(one.prediction.z[..., 0, :], other.prediction.z[..., 0, :])
+    assert not np.array_equal(one.prediction.z[..., 1, :], other.prediction.z[..., 1, :])
+
+
+def test_learning_twice_gives_the_same_bits(learn, sample, make_plan):
+    data = sample(make_plan(LITTLE), 1)
+    one, other = learn({}, data, "one"), learn({}, data, "other")
+    for name in ("closure", "dynamics"):
+        assert one.digest(name) == other.digest(name)
+    xr.testing.assert_equal(one.latents, other.latents)
+    xr.testing.assert_equal(one.prediction, other.prediction)
+
+
+def test_seed_changes_the_models(learn, sample, make_plan):
+    data = sample(make_plan(LITTLE), 1)
+    one, other = learn({}, data, "one"), learn({"seed": 6}, data, "other")
+    for name in ("closure", "dynamics"):
+        assert one.digest(name) != other.digest(name)
+
+
+def test_without_closure_variables(learn):
+    learned = learn({"closure": {**LITTLE["closure"], "dimension": 0}})
+    assert list(learned.latents.variable.values) == ["magnetisation", "domain_wall_density"]
+    assert learned.prediction.z.shape == (2, 2, 3, 4, 2)
+
+
+def test_increments_are_those_of_the_patch_encoder(learn, sample, make_plan):
+    """Increments of closure variables, again by hand from the pairs (eq. 3)."""
+    data = sample(make_plan(LITTLE), 1)
+    learned = learn({}, data)
+    closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
+    pairs = data["evolve:ours"]
+    before = closure.encode_patches(pairs.before.values[4, 1][None])[0]
+    after = closure.encode_patches(pairs.after.values[4, 1, 1][None])[0]
+    found = learned.latents.increment.values[4, 1, 1]
+    np.testing.assert_allclose(found[2:], after - before, atol=1e-5)
+    np.testing.assert_array_equal(found[:2], pairs.increments.values[4, 1, 1])
+
+
+def test_initial_states_have_the_magnetisation_asked_for(learn):
+    learned = learn({})
+    closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
+    config = {**learned.plan.predictions["ours"]["transient"].config, "replicas": 200}
+    z = initial_latents(stage_system(config), closure, config).reshape(2, 200, 3)
+    sites = 30 * 24
+    for m, values in zip(config["initial"], z[..., 0], strict=True):
+        assert abs(values.mean() - m) < 5 * np.sqrt((1 - m * m) / sites / 200)
+        assert values.std() == pytest.approx(np.sqrt((1 - m * m) / sites), rel=0.25)
+
+
+def test_training_reports_its_cost_and_factor(learn):
+    learned = learn({})
+    assert learned.training("closure")["cost"]["core_seconds"] > 0
+    report = learned.training("dynamics")
+    assert report["factor_used"] == report["factor"]["theory"] == 12 / 3
+    assert len(report["history"]["steps"]) >= 2

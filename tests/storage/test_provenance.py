@@ -1,0 +1,104 @@
+"""Provenance: what a file says of its making."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from macrodyn.storage import provenance as module
+from macrodyn.storage.provenance import git_commit, provenance, software
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    """What is remembered within a process must not pass from test to test."""
+    for function in (git_commit, software):
+        function.cache_clear()
+    yield
+    for function in (git_commit, software):
+        function.cache_clear()
+
+
+def test_attributes_are_text_that_a_file_can_hold():
+    found = provenance("evolve", {"seed": 3, "sizes": (8, 8)})
+    assert set(found) == {
+        "stage",
+        "stage_config",
+        "macrodyn_version",
+        "git_commit",
+        "software",
+    }
+    assert all(isinstance(value, str) for value in found.values())
+    assert found["stage"] == "evolve"
+    assert json.loads(found["stage_config"]) == {"seed": 3, "sizes": [8, 8]}
+
+
+def test_equal_configurations_read_alike():
+    one = provenance("a", {"x": 1, "y": {"b": 2, "a": 1}})
+    other = provenance("a", {"y": {"a": 1, "b": 2}, "x": 1})
+    assert one == other
+
+
+def test_versions_are_those_installed():
+    found = json.loads(provenance("a", {})["software"])
+    for name in ("numpy", "numba", "torch", "xarray", "netCDF4", "snakemake"):
+        assert found[name] == version(name)
+
+
+def test_a_package_that_is_not_installed_is_said_to_be(monkeypatch):
+    monkeypatch.setattr(module, "_PACKAGES", ("numpy", "a-package-that-nobody-has"))
+    found = software()
+    assert found["a-package-that-nobody-has"] == "not installed as a package"
+    assert found["numpy"] == version("numpy")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch) -> Path:
+    """A source tree in a Git repository of its own, in place of the package's."""
+    if shutil.which("git") is None:
+        pytest.skip("Git is not installed")
+    file = tmp_path / "package" / "provenance.py"
+    file.parent.mkdir()
+    file.write_text("first\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "First")
+    monkeypatch.setattr(module, "__file__", str(file))
+    return file
+
+
+def test_commit_of_a_clean_tree(source):
+    assert git_commit() == git(source.parent, "rev-parse", "HEAD")
+    assert len(git_commit()) == 40
+
+
+def test_edited_tree_is_marked(source):
+    source.write_text("second\n")
+    assert git_commit() == git(source.parent, "rev-parse", "HEAD") + "+changes"
+
+
+def test_files_that_git_does_not_know_are_no_change(source):
+    (source.parent / "results.txt").write_text("results\n")
+    assert not git_commit().endswith("+changes")
+
+
+def test_outside_git_the_commit_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))
+    assert git_commit() == ""
+
+
+def test_without_git_the_commit_is_empty(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_commit() == ""
