@@ -35,7 +35,6 @@ class ContactProcess(System):
     observables = ("density", "boundaries")
     bounds = ((0.0, 1.0), (0.0, 1.0))
     macrostates = (0.0, 1.0)
-    labels = ("density of infected sites", "density of unlike neighbours")
     time_unit = "lifetime"
     Parameters = ContactParameters
     parameters: ContactParameters
@@ -76,19 +75,17 @@ class ContactProcess(System):
         return np.stack([x.mean(axis=1), unlike], axis=1)
 
     def observable_increment(self, before: NDArray, after: NDArray, patch: PatchGeometry) -> Floats:
-        """Pairs across the edge count in full, or by half if a buffer moved as well."""
+        """Pairs across the edge count in full, for moves of their end inside the patch."""
         if patch.boundary == "periodic":
             return self.observe(after) - self.observe(before)
         side, margin = patch.shape[0], patch.margin
-        weights = np.ones(side + 1)
-        weights[[0, -1]] = 1.0 if patch.buffer == 0 else 0.5
 
         def measure(windows: NDArray) -> Floats:
             x = windows[:, 0, margin - 1 : margin + side + 1]
-            unlike = (x[:, 1:] != x[:, :-1]) @ weights / side
+            unlike = (x[:, 1:] != x[:, :-1]).sum(axis=1) / side
             return np.stack([x[:, 1:-1].mean(axis=1), unlike], axis=1)
 
-        return measure(after) - measure(before)
+        return patch.attribute(measure, before, after)
 
     def _advance(
         self, states: NDArray, first: int, count: int, duration: float, seeds: Seeds

@@ -83,7 +83,7 @@ def _summary(given: argparse.Namespace) -> None:
     if report.exists():
         print(f"\nReport: {report.resolve()}")
     else:
-        print(f"\nNo report yet: snakemake --report {report}")
+        print(f"\nNo report yet: snakemake --report {report} --configfile CONFIG.yaml")
 
 
 def _publish(given: argparse.Namespace) -> None:

@@ -189,7 +189,7 @@ class ExecutionConfig(Section):
 
     shards: dict[Literal["simulate", "upsample", "evolve", "reference"], PositiveInt] = Field(
         default={"simulate": 2, "upsample": 2, "evolve": 2, "reference": 2},
-        description="Jobs into which a sampling stage is scattered.",
+        description="Jobs into which a sampling stage is scattered; 2 for a stage left out.",
     )
     device: Literal["cpu", "cuda"] = "cpu"
 

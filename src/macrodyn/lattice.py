@@ -9,7 +9,7 @@ powers of two or on equal sides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal
@@ -67,6 +67,32 @@ class PatchGeometry:
         """Cut the patch out of windows ``[..., *window]``: ``[..., *patch]``."""
         index: tuple[Any, ...] = (..., *self.core)
         return windows[index]
+
+    def attribute(
+        self, measure: Callable[[NDArray], NDArray], before: NDArray, after: NDArray
+    ) -> NDArray:
+        """Change of a measure by the moves of the patch itself, not by those of its buffer.
+
+        Where patch and buffer have both moved, the patch's share of what they share (pairs across
+        the edge) is the average of moving it first, in the old surroundings, and last, in the new
+        ones. The shares of all patches of a tiling add up to the change of the whole; and a move
+        counts in full for the patch it is in.
+
+        Args:
+            measure: Maps windows [batch, channel, *window] to values [batch, ...]; pairs across
+                the patch's edge count in full.
+            before: Windows before.
+            after: Windows after.
+
+        Returns:
+            The patch's share of the change, [batch, ...].
+        """
+        if self.buffer == 0:
+            return measure(after) - measure(before)
+        core: tuple[Any, ...] = (..., *self.core)
+        first, last = before.copy(), after.copy()
+        first[core], last[core] = after[core], before[core]
+        return 0.5 * (measure(first) - measure(before) + measure(after) - measure(last))
 
     def check(self, lattice: Shape) -> None:
         """Raise ValueError unless windows of this geometry fit into the lattice."""

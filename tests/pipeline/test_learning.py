@@ -1,4 +1,4 @@
-"""The learning stages on a few samples: their form, their seeds, and the conditions' way through."""
+"""The learning stages on a few samples: their form, their seeds, and the way of conditions."""
 
 from __future__ import annotations
 

@@ -220,5 +220,5 @@ def test_no_shard_is_empty(make_plan):
 
 def test_execution_reaches_the_stages(make_plan):
     plan = make_plan({"execution": {"shards": {"upsample": 5}, "device": "cuda"}})
-    assert plan.data.shards == 5 and plan.reference.shards == 1
+    assert plan.data.shards == 5 and plan.reference.shards == 2
     assert plan.closure.execution["device"] == "cuda"

@@ -80,7 +80,7 @@ def estimate_covariance_factor(
         return _without_estimate(
             arrays.theoretical_factor,
             d,
-            "one patch per snapshot was evolved: evolve at least 2 (patches_per_snapshot), "
+            "one patch per snapshot was evolved: evolve at least 2 (evolve.patches), "
             "or choose covariance_factor: theory",
         )
     squares = residual.square_mean

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Job:
     threads: int
     log: Path | None
     started: float
+    _first_steps: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def shard(self) -> int:
@@ -85,7 +86,13 @@ class Job:
 
     def step(self, label: str, done: int, total: int, note: str = "") -> None:
         """Log the progress of an iteration, with its rate and the remaining time."""
-        rate = done / max(time.monotonic() - self.started, 1e-9)
+        now = time.monotonic()
+        # What was done before an interruption must not count for the rate.
+        first, since = self._first_steps.setdefault(label, (done, now))
+        if done == first:
+            _LOGGER.info("%s: %d of %d %s", label, done, total, note)
+            return
+        rate = (done - first) / max(now - since, 1e-9)
         left = (total - done) / rate
         _LOGGER.info("%s: %d of %d, %.3g/s, %.0f s left %s", label, done, total, rate, left, note)
 

@@ -216,6 +216,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         seed=_torch_seed(config["seed"], "predict"),
         conditions=torch.tensor([values]) if names else None,
         device=job.params["device"],
+        on_divergence="nan",
     ).numpy()
     variables = [
         *system.observables,

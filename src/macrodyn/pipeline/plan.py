@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from macrodyn.config import RunConfig
+from macrodyn.config import ExecutionConfig, RunConfig
 from macrodyn.lattice import Tiling
 from macrodyn.study import Study, patch_shape
 
@@ -118,7 +118,7 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
     device = run.execution.device
     system = run.system.model_dump(mode="json")
     small, large, patch = run.sizes.small, run.sizes.large, patch_shape(run)
-    shards = {str(k): v for k, v in run.execution.shards.items()}
+    shards = {str(k): v for k, v in (ExecutionConfig().shards | run.execution.shards).items()}
 
     # No shard is left without a group or a trajectory.
     groups = run.simulate.groups * math.prod(map(len, run.conditions.values()))

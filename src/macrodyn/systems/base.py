@@ -42,7 +42,6 @@ class System(ABC):
         observables: Names of the macroscopic observables z*, in order.
         bounds: Lowest and highest possible value of each observable; trajectories keep them.
         macrostates: Lowest and highest initial macrostate that ``initial_states`` takes.
-        labels: Symbols of the observables for figures.
         time_unit: Name of the unit of time.
         stops: How a patch's evolution may end: after a time, or after a number of events.
         upsamplings: Ways of making larger states that suit this system.
@@ -57,7 +56,6 @@ class System(ABC):
     observables: ClassVar[tuple[str, ...]]
     bounds: ClassVar[tuple[tuple[float, float], ...]]
     macrostates: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
-    labels: ClassVar[tuple[str, ...]]
     time_unit: ClassVar[str] = "1"
     stops: ClassVar[tuple[str, ...]] = ("time",)
     upsamplings: ClassVar[tuple[str, ...]] = ("tile", "replicate")
@@ -150,10 +148,12 @@ class System(ABC):
     ) -> NDArray[np.float64]:
         """Change of the observables by the evolution of a patch, as if all K patches changed so.
 
-        With frozen surroundings a pair of sites that crosses the patch's edge counts in full, as
-        only one of its ends has moved; with a buffer both ends have moved and half of it belongs to
-        the patch. So the mean over the K patches of a tiling is the drift of the whole system as
-        the duration goes to zero.
+        A pair of sites that crosses the patch's edge counts in full for a move of its end inside
+        the patch, and not at all for a move of the other end, which belongs to another patch:
+        `PatchGeometry.attribute` keeps the two apart where a buffer has moved as well. So the mean
+        over the K patches of a tiling is the drift of the whole system as the duration goes to
+        zero, and the mean square is K times the whole's. A measure of the patch that wraps or
+        drops such pairs has neither.
 
         Args:
             before: Windows before, shape [batch, channel, *patch.window].

@@ -45,7 +45,6 @@ class Ising(base.System):
     observables = ("magnetisation", "domain_wall_density")
     bounds = ((-1.0, 1.0), (0.0, 1.0))
     macrostates = (-1.0, 1.0)
-    labels = ("magnetisation m", "domain-wall density ρ")
     time_unit = "sweep"
     stops = ("time", "events")
     Parameters = IsingParameters
@@ -121,7 +120,7 @@ class Ising(base.System):
         """Change of (m, rho) by the evolution of one patch; see `System.observable_increment`."""
         if patch.boundary == "periodic":
             return self.observe(after) - self.observe(before)
-        return _patch_density(after, patch) - _patch_density(before, patch)
+        return patch.attribute(lambda windows: _patch_density(windows, patch), before, after)
 
     @staticmethod
     def _check(states: NDArray, duration: float) -> None:
@@ -137,19 +136,13 @@ class Ising(base.System):
 
 
 def _patch_density(windows: NDArray, patch: PatchGeometry) -> NDArray[np.float64]:
-    """Mean spin and weighted fraction of unlike bonds of patches in their windows: [b, 2]."""
+    """Mean spin of patches, and unlike bonds that have an end in them over 2 n: [batch, 2]."""
     margin = patch.margin
     rows, columns = patch.shape
     spins = windows[:, 0]
     core = spins[:, margin : margin + rows, margin : margin + columns]
-    edge_weight = 1.0 if patch.buffer == 0 else 0.5
     vertical = spins[:, margin - 1 : margin + rows + 1, margin : margin + columns]
     horizontal = spins[:, margin : margin + rows, margin - 1 : margin + columns + 1]
-    down = (vertical[:, 1:] != vertical[:, :-1]).sum(axis=2)
-    right = (horizontal[:, :, 1:] != horizontal[:, :, :-1]).sum(axis=1)
-    weights_down = np.ones(rows + 1)
-    weights_down[[0, -1]] = edge_weight
-    weights_right = np.ones(columns + 1)
-    weights_right[[0, -1]] = edge_weight
-    unlike = down @ weights_down + right @ weights_right
+    unlike = (vertical[:, 1:] != vertical[:, :-1]).sum(axis=(1, 2))
+    unlike = unlike + (horizontal[:, :, 1:] != horizontal[:, :, :-1]).sum(axis=(1, 2))
     return np.stack([core.mean(axis=(1, 2)), unlike / (2.0 * rows * columns)], axis=1)
