@@ -21,7 +21,6 @@ rule closure:
         gpu=stage_gpus("closure"),
     params:
         config=stage_config("closure"),
-        device=stage_device("closure"),
     message:
         "Training the closure"
     script:

@@ -29,22 +29,13 @@ wildcard_constraints:
     shards=r"\d+",
 
 
-def the_stage(name):
-    """The stage of a rule's wildcards: for use in params and resources."""
-    return lambda wildcards: STAGES[name, wildcards.key]
-
-
 def stage_config(name):
     """What a stage's result depends on."""
     return lambda wildcards: STAGES[name, wildcards.key].config
 
 
-def stage_device(name):
-    return lambda wildcards: STAGES[name, wildcards.key].execution["device"]
-
-
 def stage_gpus(name):
-    """GPUs that a rule asks of a cluster."""
+    """GPUs that a rule asks for; its script takes the device from it, as a resource reruns nothing."""
     return lambda wildcards: CUDA.get(STAGES[name, wildcards.key].execution["device"], 0)
 
 

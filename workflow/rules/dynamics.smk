@@ -21,7 +21,6 @@ rule dynamics:
         gpu=stage_gpus("dynamics"),
     params:
         config=stage_config("dynamics"),
-        device=stage_device("dynamics"),
     message:
         "Training drift and diffusion"
     script:
@@ -47,7 +46,6 @@ rule predict:
         gpu=stage_gpus("predict"),
     params:
         config=stage_config("predict"),
-        device=stage_device("predict"),
     message:
         "Predicting trajectories"
     script:

@@ -46,6 +46,7 @@ class Job:
         wildcards: The rule's wildcards.
         params: The rule's other params.
         threads: Cores that the job may use.
+        device: ``cuda`` if the rule asked for a GPU, else ``cpu``.
         log: The job's log file.
         started: When the job began, by the monotonic clock.
     """
@@ -56,6 +57,7 @@ class Job:
     wildcards: dict[str, str]
     params: dict[str, Any]
     threads: int
+    device: str
     log: Path | None
     started: float
     _first_steps: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -160,6 +162,7 @@ def job(snakemake: Any) -> Iterator[Job]:
             wildcards=dict(snakemake.wildcards.items()),
             params=params,
             threads=int(snakemake.threads),
+            device="cuda" if snakemake.resources.get("gpu", 0) else "cpu",
             log=log,
             started=started,
         )

@@ -60,7 +60,7 @@ def closure_stage(job: Job) -> None:
     settings = ClosureSettings(
         **config["closure"],
         seed=_torch_seed(config["seed"], "closure"),
-        device=job.params["device"],
+        device=job.device,
     )
     model, history = train_closure(
         patches,
@@ -167,7 +167,7 @@ def dynamics_stage(job: Job) -> None:
     settings = TrainingSettings(
         **config.model_dump(exclude={"covariance_factor", "validation_fraction"}),
         seed=_torch_seed(seed, "dynamics"),
-        device=job.params["device"],
+        device=job.device,
     )
     ensemble, history = train_ensemble(
         train,
@@ -215,7 +215,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         bounds=bounds,
         seed=_torch_seed(config["seed"], "predict"),
         conditions=torch.tensor([values]) if names else None,
-        device=job.params["device"],
+        device=job.device,
         on_divergence="nan",
     ).numpy()
     variables = [
