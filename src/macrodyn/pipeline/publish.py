@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from macrodyn.pipeline.summary import read_summary
 from macrodyn.storage.files import atomic_path
-from macrodyn.storage.provenance import git_commit, software
+from macrodyn.storage.provenance import software
 
 RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
 
@@ -83,7 +85,7 @@ def _page(study: Path, config: Path, runs: list[str]) -> str:
         f"Made by `snakemake --cores all --configfile {config}`, then "
         f"`macrodyn publish {study} DIRECTORY --config {config} --runs {' '.join(runs)}`.",
         "",
-        f"- commit: {git_commit() or 'unknown'}",
+        f"- commits that made the files: {', '.join(_commits(study)) or 'unknown'}",
         f"- versions: Python {platform.python_version()}, {versions}",
         f"- seed: {metrics[rows[0]['run']]['config']['seed']}",
         f"- processor: {_processor()}",
@@ -117,6 +119,16 @@ def _row(cells: list[str]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.1e}" if isinstance(value, float) else "-"
+
+
+def _commits(study: Path) -> list[str]:
+    """Distinct commits that the data files name; changes that were not committed are marked."""
+    found = set()
+    for path in study.glob("stages/*/*/data.nc"):
+        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
+            commit, _, changed = str(dataset.attrs["git_commit"]).partition("+")
+            found.add(commit[:10] + ("+" if changed else ""))
+    return sorted(found)
 
 
 def _processor() -> str:

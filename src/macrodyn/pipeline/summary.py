@@ -79,11 +79,10 @@ def study_figures(runs: list[Metrics]) -> dict[str, Figure]:
 
 
 def _differ_in_size_only(runs: list[Metrics]) -> list[Metrics]:
-    """The runs that have the baselines, one for each patch size: the study's main series."""
+    """The first run of each small size: the study's main series."""
     found: dict[tuple[int, ...], Metrics] = {}
     for run in runs:
-        sizes = run["config"]["sizes"]
-        found.setdefault(tuple(sizes["patch"] or sizes["small"]), run)
+        found.setdefault(tuple(run["config"]["sizes"]["small"]), run)
     return list(found.values())
 
 
@@ -99,7 +98,7 @@ def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
                     errors=[_members(r, horizon, method) for r in having],
                 )
             )
-    names = sorted({n for r in runs for n in r["config"]["published"].get(horizon, {})})
+    names = dict.fromkeys(n for r in runs for n in r["config"]["published"].get(horizon, {}))
     for name in names:
         having = [r for r in runs if name in r["config"]["published"].get(horizon, {})]
         published.append(
