@@ -19,6 +19,8 @@ from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.provenance import provenance
 
 _LOGGER = logging.getLogger("macrodyn")
+# Seconds between two lines of progress.
+_EVERY = 5.0
 
 # Of variables that several stages have; what a stage says itself goes first. Names have no unit.
 _DESCRIPTIONS = {
@@ -60,7 +62,7 @@ class Job:
     device: str
     log: Path | None
     started: float
-    _first_steps: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _steps: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
     @property
     def shard(self) -> int:
@@ -87,15 +89,15 @@ class Job:
         return next(iter(self.outputs.values())).parent / "checkpoint"
 
     def step(self, label: str, done: int, total: int, note: str = "") -> None:
-        """Log the progress of an iteration, with its rate and the remaining time."""
+        """Log the progress of an iteration every few seconds, with rate and remaining time."""
         now = time.monotonic()
         # What was done before an interruption must not count for the rate.
-        first, since = self._first_steps.setdefault(label, (done, now))
-        if done == first:
-            _LOGGER.info("%s: %d of %d %s", label, done, total, note)
+        first, since, _ = self._steps.setdefault(label, (done, now, now))
+        if done < total and now - self._steps[label][2] < _EVERY:
             return
+        self._steps[label] = (first, since, now)
         rate = (done - first) / max(now - since, 1e-9)
-        left = (total - done) / rate
+        left = (total - done) / rate if rate else float("inf")
         _LOGGER.info("%s: %d of %d, %.3g/s, %.0f s left %s", label, done, total, rate, left, note)
 
     def info(self, message: str) -> None:
@@ -118,12 +120,12 @@ def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
     write_dataset(data, job.outputs["data"], provenance(stage, job.config))
 
 
-def _log_progress(iterable: Iterable, label: str, every: float = 5.0) -> Iterator[Any]:
+def _log_progress(iterable: Iterable, label: str) -> Iterator[Any]:
     items = list(iterable)
     start = last = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if now - last >= every:
+        if now - last >= _EVERY:
             last = now
             rate = done / (now - start)
             left = (len(items) - done) / rate if rate else float("inf")

@@ -25,6 +25,7 @@ from macrodyn.dynamics.train import TrainingSettings, train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each, split
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.sample import horizon_times, snapshots, stage_system
+from macrodyn.sampling.simulate import Progress, plain_progress
 from macrodyn.storage.files import write_json
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance
@@ -80,13 +81,16 @@ def closure_stage(job: Job) -> None:
     write_json(job.outputs["training"], {"history": asdict(history), "cost": cost})
 
 
-def encode_states(model: PatchAutoencoder, states: NDArray, patch: Shape) -> NDArray[np.float64]:
+def encode_states(
+    model: PatchAutoencoder, states: NDArray, patch: Shape, progress: Progress = plain_progress
+) -> NDArray[np.float64]:
     """Closure variables of states: the mean of the patch encoder over their patches (eq. 1).
 
     Args:
         model: The closure.
         states: Patches, small or large states, [batch, channel, *lattice].
         patch: Sites along each axis of a patch; must divide the lattice.
+        progress: Wraps the loop over chunks to show progress.
 
     Returns:
         Shape [batch, closure variable].
@@ -95,7 +99,7 @@ def encode_states(model: PatchAutoencoder, states: NDArray, patch: Shape) -> NDA
     if dimension == 0:
         return np.zeros((len(states), 0))
     out = np.empty((len(states), dimension))
-    for begin in range(0, len(states), _CHUNK):
+    for begin in progress(range(0, len(states), _CHUNK), "encode"):
         part = states[begin : begin + _CHUNK]
         out[begin : begin + _CHUNK] = model.encode_snapshot(split(part, patch))
     return out
@@ -118,7 +122,8 @@ def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
     lead = after.shape[:3]
     site = before.shape[2:]
     phi_before = encode_states(model, before.reshape(-1, *site), patch).reshape(*lead[:2], 1, -1)
-    phi_after = encode_states(model, after.reshape(-1, *site), patch).reshape(*lead, -1)
+    after = after.reshape(-1, *site)
+    phi_after = encode_states(model, after, patch, job.progress).reshape(*lead, -1)
     names = [str(n) for n in source.observable.values]
     variables = [*names, *(f"closure_{i}" for i in range(z_closure.shape[1]))]
     increments = np.concatenate([source.increments.values, phi_after - phi_before], axis=-1)
@@ -217,6 +222,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         conditions=torch.tensor([values]) if names else None,
         device=job.device,
         on_divergence="nan",
+        progress=lambda done, total: job.step("predict", done, total),
     ).numpy()
     variables = [
         *system.observables,

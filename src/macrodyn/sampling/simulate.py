@@ -18,7 +18,8 @@ from macrodyn.systems import System
 Progress = Callable[[Iterable, str], Iterable]
 
 
-def _plain(iterable: Iterable, _: str) -> Iterable:
+def plain_progress(iterable: Iterable, _: str) -> Iterable:
+    """Show no progress."""
     return iterable
 
 
@@ -28,7 +29,7 @@ def record(
     times: Sequence[float],
     keys: Seeds,
     visit: Callable[[int, NDArray], None],
-    progress: Progress = _plain,
+    progress: Progress = plain_progress,
     label: str = "simulate",
 ) -> NDArray:
     """Evolve whole systems and call ``visit(time index, states)`` at each time.
@@ -63,7 +64,7 @@ def simulate_small(
     times: Sequence[float],
     seed: int,
     cost: Cost,
-    progress: Progress = _plain,
+    progress: Progress = plain_progress,
 ) -> xr.Dataset:
     """Make the snapshot set D_s for some groups.
 
@@ -119,7 +120,7 @@ def simulate_reference(
     seed: int,
     cost: Cost,
     examples: int = 2,
-    progress: Progress = _plain,
+    progress: Progress = plain_progress,
 ) -> xr.Dataset:
     """Simulate large systems directly, to compare with.
 
