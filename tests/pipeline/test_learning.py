@@ -18,6 +18,7 @@ from macrodyn.closure.model import load_autoencoder
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.learn import (
+    closure_bounds,
     closure_stage,
     dynamics_stage,
     encode_stage,
@@ -52,24 +53,25 @@ class Learned:
         return json.loads((self.folder / name / "training.json").read_text())
 
 
+def job_of(stage: Stage, folder: Path, params: dict, **inputs: Path) -> Job:
+    names = {"model": "model.safetensors", "training": "training.json", "data": "data.nc"}
+    made = ["model", "training"] if stage.name in ("closure", "dynamics") else ["data"]
+    return Job(
+        config=stage.config,
+        inputs=inputs,
+        outputs={name: folder / stage.name / names[name] for name in made},
+        wildcards={},
+        params=params,
+        device="cpu",
+        threads=1,
+        log=None,
+        started=time.monotonic(),
+    )
+
+
 @pytest.fixture
 def learn(sample: Callable, make_plan: Callable, tmp_path: Path) -> Callable[..., Learned]:
     """Run the learning stages on the data of a plan."""
-
-    def job_of(stage: Stage, folder: Path, params: dict, **inputs: Path) -> Job:
-        names = {"model": "model.safetensors", "training": "training.json", "data": "data.nc"}
-        made = ["model", "training"] if stage.name in ("closure", "dynamics") else ["data"]
-        return Job(
-            config=stage.config,
-            inputs=inputs,
-            outputs={name: folder / stage.name / names[name] for name in made},
-            wildcards={},
-            params=params,
-            device="cpu",
-            threads=1,
-            log=None,
-            started=time.monotonic(),
-        )
 
     def run(changes: dict, data: dict[str, xr.Dataset] | None = None, name: str = "a") -> Learned:
         plan = make_plan({**LITTLE, **changes})
@@ -121,6 +123,26 @@ def test_prediction_is_under_the_systems_own_conditions(learn, sample, make_plan
     # Initial states of given magnetisation do not know the temperature; what follows does.
     np.testing.assert_array_equal(one.prediction.z[..., 0, :], other.prediction.z[..., 0, :])
     assert not np.array_equal(one.prediction.z[..., 1, :], other.prediction.z[..., 1, :])
+
+
+def test_closure_variables_do_not_run_away(learn):
+    """Of a drift that goes on rising outside of the data, the range of the data is the end."""
+    learned = learn({})
+    ensemble = EnsembleSDE.load(learned.folder / "dynamics" / "model.safetensors")
+    closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
+    seen = learned.latents.z.values
+    np.testing.assert_array_equal(ensemble.metadata["range"], [seen.min(axis=0), seen.max(axis=0)])
+    with torch.no_grad():
+        ensemble.drift_bias += 1e4
+    job = job_of(learned.plan.predictions["ours"]["transient"], learned.folder, {})
+    z = predict_stage(job, ensemble, closure).z.values
+    assert np.isfinite(z).all()
+    low, high = closure_bounds(ensemble, 2)[0]
+    assert low < seen[:, 2].min() and high > seen[:, 2].max()
+    later = z[..., 1:, 2]
+    assert later.min() >= low - 1e-5 and later.max() <= high + 1e-5
+    # The push was felt: everything stands at an end, beyond the data.
+    assert ((later > seen[:, 2].max()) | (later < seen[:, 2].min())).all()
 
 
 def test_learning_twice_gives_the_same_bits(learn, sample, make_plan):

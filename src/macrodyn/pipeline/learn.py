@@ -35,6 +35,8 @@ from macrodyn.systems import System
 # Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
 CLOSURE_PATCHES = 65536
 _CHUNK = 1024
+# How far closure variables may go beyond the training data, as a part of its range.
+CLOSURE_MARGIN = 0.5
 
 
 def _torch_seed(seed: int, *path: int | str) -> int:
@@ -184,10 +186,14 @@ def dynamics_stage(job: Job) -> None:
     origin = provenance("dynamics", job.config)
     names = [str(n) for n in source.variable.values]
     conditions = [str(n) for n in source.condition.values]
-    ensemble.save(
-        job.outputs["model"],
-        {"variables": names, "conditions": conditions, "dt": source.attrs["dt"], **origin},
-    )
+    seen = source.z.values
+    description = {
+        "variables": names,
+        "conditions": conditions,
+        "dt": source.attrs["dt"],
+        "range": [seen.min(axis=0).tolist(), seen.max(axis=0).tolist()],
+    }
+    ensemble.save(job.outputs["model"], {**description, **origin})
     report = {
         "history": history.as_dict(),
         "factor": estimate.as_dict(),
@@ -211,7 +217,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
     names = config["conditions"]
     values = [float(getattr(system.parameters, name)) for name in names]
     times = horizon_times(HorizonConfig(**config["horizon"]))
-    bounds = [*system.bounds, *[(-np.inf, np.inf)] * closure.architecture.closure_dim]
+    bounds = [*system.bounds, *closure_bounds(ensemble, len(system.bounds))]
     z = simulate(
         ensemble,
         torch.as_tensor(z0, dtype=torch.float32),
@@ -242,6 +248,24 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
             "variable": variables,
         },
     )
+
+
+def closure_bounds(ensemble: EnsembleSDE, observables: int) -> list[tuple[float, float]]:
+    """Bounds of the closure variables, which have none of their own.
+
+    They are the range of the training data, wider by half of it on either side: far outside of it
+    drift and diffusion are guesses, and a trajectory that wanders off must not run away.
+
+    Args:
+        ensemble: The trained ensemble, with the range of its data in its metadata.
+        observables: Number of observables, which come first and have bounds of their own.
+
+    Returns:
+        Lowest and highest value of each closure variable.
+    """
+    low, high = (np.array(end)[observables:] for end in ensemble.metadata["range"])
+    margin = CLOSURE_MARGIN * (high - low)
+    return list(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
 
 
 def initial_latents(
