@@ -117,12 +117,10 @@ def patch_shape(run: RunConfig) -> tuple[int, ...]:
 def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
     """Yield (key path, message) for what is wrong across the keys of one run."""
     try:
-        cls = system_class(run.system.name)
+        system = make_system(run)
     except UnknownSystemError as error:
         yield "system.name", str(error)
         return
-    try:
-        system = cls(cls.Parameters.model_validate(run.system.parameters))
     except ValidationError as error:
         yield from _messages(error, "system.parameters.")
         return

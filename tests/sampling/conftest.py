@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from macrodyn.systems import Parameters, System
-from macrodyn.systems.ising import Ising, IsingParameters
 
 
 class ClockSystem(System):
@@ -54,14 +53,6 @@ class ClockSystem(System):
 @pytest.fixture
 def make_clock():
     return lambda dimension: ClockSystem(Parameters(), dimension)
-
-
-@pytest.fixture(scope="session")
-def make_ising():
-    def make(temperature=2.5, field=0.1, algorithm="auto"):
-        return Ising(IsingParameters(temperature=temperature, field=field, algorithm=algorithm))
-
-    return make
 
 
 @pytest.fixture(scope="session")

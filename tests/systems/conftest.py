@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from macrodyn.systems.ising import Ising, IsingParameters
-
 
 @dataclass(frozen=True)
 class Enumeration:
@@ -109,14 +107,6 @@ def chi_square():
         return stats.chi2.sf(((o - e) ** 2 / e).sum(), len(e) - 1)
 
     return p_value
-
-
-@pytest.fixture(scope="session")
-def make_ising():
-    def make(temperature=2.5, field=0.1, algorithm="auto"):
-        return Ising(IsingParameters(temperature=temperature, field=field, algorithm=algorithm))
-
-    return make
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -107,6 +108,11 @@ def encode_states(
     return out
 
 
+def variable_names(observables: Sequence[str], closure_dim: int) -> list[str]:
+    """Name the macroscopic variables: observables first, then closure variables."""
+    return [*observables, *(f"closure_{i}" for i in range(closure_dim))]
+
+
 def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
     """Turn pairs of states into pairs of macroscopic states z = (z*, zhat) (eq. 3).
 
@@ -127,7 +133,7 @@ def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
     after = after.reshape(-1, *site)
     phi_after = encode_states(model, after, patch, job.progress).reshape(*lead, -1)
     names = [str(n) for n in source.observable.values]
-    variables = [*names, *(f"closure_{i}" for i in range(z_closure.shape[1]))]
+    variables = variable_names(names, z_closure.shape[1])
     increments = np.concatenate([source.increments.values, phi_after - phi_before], axis=-1)
     return xr.Dataset(
         {
@@ -230,10 +236,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         on_divergence="nan",
         progress=lambda done, total: job.step("predict", done, total),
     ).numpy()
-    variables = [
-        *system.observables,
-        *(f"closure_{i}" for i in range(z0.shape[1] - len(system.bounds))),
-    ]
+    variables = variable_names(system.observables, closure.architecture.closure_dim)
     return xr.Dataset(
         {
             "z": (

@@ -161,7 +161,6 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
         {"data": data},
         {"device": device},
     )
-    points = _evaluation_points(run)
     latents, models = {}, {}
     predictions: dict[str, dict[str, Stage]] = {}
     for method in ("ours", *run.baselines):
@@ -201,7 +200,7 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
                     "patch": patch,
                     "dt": run.evolve.dt,
                     "horizon": run.evaluate.horizons[horizon].model_dump(mode="json"),
-                    **points,
+                    "initial": run.evaluate.initial,
                     "replicas": run.evaluate.predicted_replicas,
                 },
                 {"model": models[method], "closure": closure},
@@ -215,7 +214,7 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
             "system": system,
             "seed": run.seed,
             "large": large,
-            **points,
+            "initial": run.evaluate.initial,
             "replicas": run.evaluate.replicas,
             "horizons": {k: h.model_dump(mode="json") for k, h in run.evaluate.horizons.items()},
         },
@@ -223,10 +222,6 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
         cut("reference"),
     )
     return RunPlan(name, run, data, reference, closure, latents, models, predictions)
-
-
-def _evaluation_points(run: RunConfig) -> dict[str, Any]:
-    return {"initial": run.evaluate.initial}
 
 
 def _evolve_config(run: RunConfig, scope: str) -> dict[str, Any]:
