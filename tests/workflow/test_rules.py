@@ -72,8 +72,8 @@ def test_rule_names_files_that_exist(name):
 
 @pytest.mark.parametrize("name", RULES)
 def test_rule_asks_for_memory_and_time(name):
-    assert re.search(r"mem_mb=\d+", RULES[name]["resources"])
-    assert re.search(r"runtime=\d+", RULES[name]["resources"])
+    assert re.search(r"mem_mb=memory\(\d+\)", RULES[name]["resources"])
+    assert re.search(r"runtime=minutes\(\d+\)", RULES[name]["resources"])
     assert RULES[name]["threads"].isdigit()
 
 

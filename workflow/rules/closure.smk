@@ -16,8 +16,8 @@ rule closure:
         "../../envs/learn.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=memory(8000),
+        runtime=minutes(120),
         gpu=stage_gpus("closure"),
     params:
         config=stage_config("closure"),
@@ -44,8 +44,8 @@ rule encode:
         "../../envs/learn.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(8000),
+        runtime=minutes(60),
     params:
         config=stage_config("encode"),
         evolve=lambda wildcards: STAGES["encode", wildcards.key].parents["pairs"].config,

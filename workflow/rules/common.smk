@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.study import ConfigError, load_study
+from macrodyn.systems import system_class
 
 try:
     STUDY = load_study(config, where=", ".join(map(str, workflow.configfiles)))
@@ -34,9 +35,30 @@ def stage_config(name):
     return lambda wildcards: STAGES[name, wildcards.key].config
 
 
+def memory(megabytes):
+    """Memory of a job in MB: twice as much at each further attempt."""
+    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+
+
+def minutes(number):
+    """Time limit of a job: as much again at each further attempt."""
+    return lambda wildcards, attempt: number * attempt
+
+
 def stage_gpus(name):
     """GPUs that a rule asks for; its script takes the device from it, as a resource reruns nothing."""
-    return lambda wildcards: CUDA.get(STAGES[name, wildcards.key].execution["device"], 0)
+
+    def gpus(wildcards):
+        stage = STAGES[name, wildcards.key]
+        device = stage.execution["device"]
+        # Training runs on any device; sampling on those that the system knows.
+        if "system" in stage.config and name in ("upsample", "evolve"):
+            device = (
+                device if device in system_class(stage.config["system"]["name"]).devices else "cpu"
+            )
+        return CUDA.get(device, 0)
+
+    return gpus
 
 
 def result(stage, file="data.nc"):

@@ -16,8 +16,8 @@ rule dynamics:
         "../../envs/learn.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=memory(4000),
+        runtime=minutes(120),
         gpu=stage_gpus("dynamics"),
     params:
         config=stage_config("dynamics"),
@@ -41,8 +41,8 @@ rule predict:
         "../../envs/learn.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(8000),
+        runtime=minutes(60),
         gpu=stage_gpus("predict"),
     params:
         config=stage_config("predict"),

@@ -69,8 +69,8 @@ rule evaluate:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=memory(8000),
+        runtime=minutes(30),
     params:
         config=lambda wildcards: RUNS[wildcards.run].config.model_dump(
             mode="json", exclude={"execution"}

@@ -14,8 +14,9 @@ rule evolve:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(8000),
+        runtime=minutes(60),
+        gpu=stage_gpus("evolve"),
     params:
         config=stage_config("evolve"),
     message:

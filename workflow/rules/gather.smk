@@ -14,8 +14,8 @@ rule gather:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=memory(8000),
+        runtime=minutes(30),
     params:
         config=lambda wildcards: STAGES[wildcards.stage, wildcards.key].config,
     message:

@@ -12,8 +12,8 @@ rule simulate:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(4000),
+        runtime=minutes(60),
     params:
         config=stage_config("simulate"),
     message:
@@ -33,8 +33,8 @@ rule reference:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(4000),
+        runtime=minutes(240),
     params:
         config=stage_config("reference"),
     message:

@@ -33,8 +33,8 @@ rule summarise:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=memory(2000),
+        runtime=minutes(10),
     params:
         study=STUDY.name,
         title=STUDY.title,

@@ -14,8 +14,9 @@ rule upsample:
         "../../envs/simulate.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=memory(8000),
+        runtime=minutes(120),
+        gpu=stage_gpus("upsample"),
     params:
         config=stage_config("upsample"),
     message:

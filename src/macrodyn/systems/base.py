@@ -45,6 +45,7 @@ class System(ABC):
         time_unit: Name of the unit of time.
         stops: How a patch's evolution may end: after a time, or after a number of events.
         upsamplings: Ways of making larger states that suit this system.
+        devices: Where patches can be evolved: ``cpu``, and ``cuda`` where there are kernels for it.
         Parameters: The pydantic model of its parameters.
     """
 
@@ -59,6 +60,7 @@ class System(ABC):
     time_unit: ClassVar[str] = "1"
     stops: ClassVar[tuple[str, ...]] = ("time",)
     upsamplings: ClassVar[tuple[str, ...]] = ("tile", "replicate")
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     Parameters: ClassVar[type[Parameters]]
 
     def __init__(self, parameters: Any) -> None:
@@ -67,6 +69,19 @@ class System(ABC):
     def with_parameters(self, **changes: float) -> Self:
         """Return the same system with some parameters changed, validated anew."""
         return type(self)(type(self.parameters)(**{**self.parameters.model_dump(), **changes}))
+
+    def on(self, device: str) -> Self:
+        """Return the system as it evolves patches on a device.
+
+        Args:
+            device: One of ``devices``.
+
+        Raises:
+            ValueError: If there are no kernels for it.
+        """
+        if device not in self.devices:
+            raise ValueError(f"{type(self).__name__} runs on {', '.join(self.devices)} only")
+        return self
 
     @abstractmethod
     def initial_states(
