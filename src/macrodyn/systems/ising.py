@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import copy
+from collections.abc import Callable
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +49,7 @@ class Ising(base.System):
     macrostates = (-1.0, 1.0)
     time_unit = "sweep"
     stops = ("time", "events")
+    devices = ("cpu", "cuda")
     Parameters = IsingParameters
     parameters: IsingParameters
 
@@ -54,6 +57,29 @@ class Ising(base.System):
         super().__init__(parameters)
         self._rates = kernels.flip_rates(parameters.temperature, parameters.field)
         self._algorithm = _ALGORITHMS[parameters.algorithm]
+        self._advance: Callable[..., tuple[NDArray, NDArray, NDArray]] = kernels.advance
+
+    def with_parameters(self, **changes: float) -> Self:
+        """Change some parameters and keep the device; see `System.with_parameters`."""
+        system = super().with_parameters(**changes)
+        system._advance = self._advance
+        return system
+
+    def on(self, device: str) -> Self:
+        """Return the system as it evolves spins, patches and whole lattices, on a device.
+
+        Without a usable GPU, `cuda` computes on the CPU and logs one warning. Uniformisation gives
+        the same bits on both, the n-fold way too but for its times, which agree to rounding; see
+        `ising_cuda`.
+        """
+        system = copy.copy(super().on(device))
+        system._advance = kernels.advance
+        if device == "cuda":
+            from macrodyn.systems import ising_cuda  # needed on a GPU alone
+
+            if ising_cuda.is_usable():
+                system._advance = ising_cuda.advance
+        return system
 
     def initial_states(
         self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
@@ -73,7 +99,7 @@ class Ising(base.System):
         self._check(states, duration)
         padded = np.zeros((len(states), *(n + 2 for n in states.shape[2:])), dtype=np.int8)
         padded[:, 1:-1, 1:-1] = states[:, 0]
-        kernels.advance(padded, True, self._rates, float(duration), -1, seeds, self._algorithm)
+        self._advance(padded, True, self._rates, float(duration), -1, seeds, self._algorithm)
         return np.ascontiguousarray(padded[:, None, 1:-1, 1:-1])
 
     def evolve_patch(
@@ -92,7 +118,7 @@ class Ising(base.System):
         rim = 1 if periodic else 0
         padded = np.pad(windows[:, 0], ((0, 0), (rim, rim), (rim, rim)))
         count = -1 if events is None else events
-        elapsed, _, _ = kernels.advance(
+        elapsed, _, _ = self._advance(
             padded, periodic, self._rates, float(duration), count, seeds, self._algorithm
         )
         inner = padded[:, None, 1:-1, 1:-1] if periodic else padded[:, None]

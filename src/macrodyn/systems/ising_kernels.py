@@ -11,6 +11,10 @@ Two algorithms that are equal in distribution:
   attempts, each at a uniform site, accepted with probability w. Fast where many are accepted.
 - *n-fold way* (Bortz, Kalos, Lebowitz 1975): sites are kept in ten classes of equal rate; each step
   is a flip. Fast where few attempts are accepted.
+
+What advances one block is written once, for CPU and GPU: `DEVICE_FUNCTIONS` are compiled here for
+the CPU and, the same Python, in `macrodyn.systems.ising_cuda` for the GPU. They therefore take
+their arrays, workspaces included, as arguments.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from macrodyn.systems.philox import fill_words, poisson, uniform_pair
+from macrodyn.systems.philox import fill_words, philox_block, poisson, uniform52, uniform_pair
 
 UNIFORMISATION, NFOLD, AUTOMATIC = 0, 1, 2
+CLASSES = 10
 _CHUNK = 128  # blocks of random words made at once: 256 attempts
+WORDS = 4 * _CHUNK
 _LANE_ATTEMPTS, _LANE_COUNT, _LANE_EVENTS = np.uint64(0), np.uint64(1), np.uint64(2)
 # Below this mean acceptance a flip of the n-fold way costs less than the attempts it replaces.
 NFOLD_ACCEPTANCE = 0.03
@@ -47,14 +53,16 @@ def flip_rates(temperature: float, field: float) -> NDArray[np.float64]:
 
 
 @njit(cache=True)
-def site_tables(rows: int, columns: int, periodic: bool) -> tuple[NDArray, NDArray]:
+def site_tables(rows: int, columns: int, periodic: bool) -> tuple[NDArray, NDArray, NDArray]:
     """Positions of the sites, and of their ghosts, in the padded block.
 
     Returns:
         Flat padded position of each site, [n]; positions of up to four ghosts of each site, [n, 4],
-        filled up with 0, a corner that no site has for a neighbour.
+        filled up with 0, a corner that no site has for a neighbour; the site at each padded
+        position, or whose ghost is there, or -1.
     """
     width = columns + 2
+    site_at = np.full((rows + 2) * width, -1, dtype=np.int32)
     place = np.empty(rows * columns, dtype=np.int32)
     ghost = np.zeros((rows * columns, 4), dtype=np.int32)
     for r in range(rows):
@@ -70,13 +78,24 @@ def site_tables(rows: int, columns: int, periodic: bool) -> tuple[NDArray, NDArr
                     ghost[site, 2] = (r + 1) * width + columns + 1
                 if c == columns - 1:
                     ghost[site, 3] = (r + 1) * width
-    return place, ghost
+            site_at[place[site]] = site
+            for g in range(4):
+                if ghost[site, g] > 0:
+                    site_at[ghost[site, g]] = site
+    return place, ghost, site_at
+
+
+@njit(inline="always")
+def product(a, b):  # type: ignore[no-untyped-def]
+    """Multiply; GPUs replace this, as they would fuse it with a sum and round differently."""
+    return a * b
 
 
 @njit(inline="always")
 def _class(x, p, width):  # type: ignore[no-untyped-def]
     neighbours = x[p - 1] + x[p + 1] + x[p - width] + x[p + width]
-    return 5 * ((x[p] + 1) >> 1) + ((neighbours + 4) >> 1)
+    # Without int() the CUDA simulator, whose scalars are NumPy's, would go on in 8 bits.
+    return int(5 * ((x[p] + 1) >> 1) + ((neighbours + 4) >> 1))
 
 
 @njit(inline="always")
@@ -90,8 +109,26 @@ def _flip(x, p, ghosts, site):  # type: ignore[no-untyped-def]
     x[ghosts[site, 3]] = value
 
 
-@njit(cache=True)
-def uniformisation(
+@njit(inline="always")
+def mirror(x, place, ghosts):  # type: ignore[no-untyped-def]
+    """Set the rim of a periodic block to what it mirrors."""
+    for s in range(place.size):
+        for g in range(4):
+            if ghosts[s, g] > 0:
+                x[ghosts[s, g]] = x[place[s]]
+
+
+@njit(inline="always")
+def accepts_few(x, width, place, rates):  # type: ignore[no-untyped-def]
+    """Whether the block's mean rate is so low that the n-fold way is the faster algorithm."""
+    total = 0.0
+    for s in range(place.size):
+        total += rates[_class(x, place[s], width)]
+    return total < NFOLD_ACCEPTANCE * place.size
+
+
+@njit(inline="always")
+def make_attempts(
     x: NDArray,
     width: int,
     place: NDArray,
@@ -99,8 +136,9 @@ def uniformisation(
     thresholds: NDArray,
     attempts: int,
     key: np.uint64,
+    words: NDArray,
 ) -> int:
-    """Make a number of attempts on one padded block, in place.
+    """Make a number of attempts on one padded block, in place: uniformisation.
 
     Args:
         x: Padded spins, flat, int8.
@@ -110,6 +148,7 @@ def uniformisation(
         thresholds: Flip probabilities of the ten classes times 2^32, uint64.
         attempts: Number of attempts.
         key: 64-bit key of the stream.
+        words: Workspace, [WORDS], uint32.
 
     Returns:
         The number of flips.
@@ -117,7 +156,6 @@ def uniformisation(
     sites = np.uint64(place.size)
     # Words whose product with n has a low half below this would favour some sites: not used.
     unused = np.uint64((np.uint64(2**32) - sites) % sites)
-    words = np.empty(4 * _CHUNK, dtype=np.uint32)
     counter = np.uint64(0)
     flips = 0
     left = attempts
@@ -141,15 +179,35 @@ def uniformisation(
 
 
 @njit(cache=True)
+def uniformisation(
+    x: NDArray,
+    width: int,
+    place: NDArray,
+    ghosts: NDArray,
+    thresholds: NDArray,
+    attempts: int,
+    key: np.uint64,
+) -> int:
+    """`make_attempts` in its own workspace, which is faster on a CPU than in one passed to it."""
+    words = np.empty(WORDS, dtype=np.uint32)
+    return make_attempts(x, width, place, ghosts, thresholds, attempts, key, words)
+
+
+@njit(cache=True)
 def nfold_way(
     x: NDArray,
     width: int,
     place: NDArray,
     ghosts: NDArray,
+    site_at: NDArray,
     rates: NDArray,
     duration: float,
     events: int,
     key: np.uint64,
+    members: NDArray,
+    count: NDArray,
+    cls: NDArray,
+    slot: NDArray,
 ) -> tuple[int, float]:
     """Advance one padded block flip by flip, in place.
 
@@ -158,38 +216,34 @@ def nfold_way(
         width: Padded sites in a row.
         place: Padded position of each site, [n].
         ghosts: Ghost positions, [n, 4].
+        site_at: Site at each padded position, or -1.
         rates: Rates of the ten classes.
         duration: Time to advance by, used if ``events`` is negative.
         events: Number of flips to make, or -1.
         key: 64-bit key of the stream.
+        members: Workspace for the sites of each class, [10 n], integers.
+        count: Workspace for the number of sites in each class, [10], integers.
+        cls: Workspace for the class of each site, [n], integers.
+        slot: Workspace for the place of each site among its class's members, [n], integers.
 
     Returns:
         The number of flips and the time that passed.
     """
     sites = place.size
-    site_at = np.full(x.size, -1, dtype=np.int32)
-    for s in range(sites):
-        site_at[place[s]] = s
-        for g in range(4):
-            if ghosts[s, g] > 0:
-                site_at[ghosts[s, g]] = s
-    members = np.empty((10, sites), dtype=np.int32)
-    count = np.zeros(10, dtype=np.int64)
-    cls = np.empty(sites, dtype=np.int8)
-    slot = np.empty(sites, dtype=np.int32)
+    for c in range(CLASSES):
+        count[c] = 0
     for s in range(sites):
         c = _class(x, place[s], width)
         cls[s], slot[s] = c, count[c]
-        members[c, count[c]] = s
+        members[c * sites + count[c]] = s
         count[c] += 1
-    steps = np.array([0, -1, 1, -width, width])
     time = 0.0
     flips = 0
     counter = np.uint64(0)
     while events < 0 or flips < events:
         total = 0.0
-        for c in range(10):
-            total += count[c] * rates[c]
+        for c in range(CLASSES):
+            total += product(count[c], rates[c])
         if total <= 0.0:
             # Every rate has underflowed to zero: nothing will ever flip.
             return flips, duration if events < 0 else np.inf
@@ -199,21 +253,21 @@ def nfold_way(
         if events < 0 and time + wait > duration:
             return flips, duration
         time += wait
-        target = v * total
+        target = product(v, total)
         chosen = -1
-        for c in range(10):
-            weight = count[c] * rates[c]
+        for c in range(CLASSES):
+            weight = product(count[c], rates[c])
             if weight > 0.0:
                 chosen = c
                 if target < weight:
                     break
                 target -= weight
         index = min(int(target / rates[chosen]), count[chosen] - 1)
-        site = members[chosen, index]
+        site = members[chosen * sites + index]
         p = place[site]
         _flip(x, p, ghosts, site)
         flips += 1
-        for step in steps:
+        for step in (0, -1, 1, -width, width):
             s = site_at[p + step]
             # A ghost's own neighbours include the site's mirror images, so that a flip at the edge
             # of a periodic block reaches the opposite edge through site_at.
@@ -227,13 +281,54 @@ def _reclass(x, width, place, members, count, cls, slot, s):  # type: ignore[no-
     old = cls[s]
     new = _class(x, place[s], width)
     if new != old:
-        last = members[old, count[old] - 1]
-        members[old, slot[s]] = last
+        sites = place.size
+        last = members[old * sites + count[old] - 1]
+        members[old * sites + slot[s]] = last
         slot[last] = slot[s]
         count[old] -= 1
-        members[new, count[new]] = s
+        members[new * sites + count[new]] = s
         cls[s], slot[s] = new, count[new]
         count[new] += 1
+
+
+# In the order in which they call each other.
+DEVICE_FUNCTIONS = (
+    philox_block,
+    fill_words,
+    uniform52,
+    uniform_pair,
+    product,
+    _class,
+    _flip,
+    _reclass,
+    mirror,
+    accepts_few,
+    make_attempts,
+    nfold_way,
+)
+
+
+@njit(cache=True)
+def flip_thresholds(rates: NDArray) -> NDArray:
+    """Flip probabilities of the ten classes times 2^32, uint64."""
+    thresholds = np.empty(CLASSES, dtype=np.uint64)
+    for c in range(CLASSES):
+        thresholds[c] = np.uint64(np.round(rates[c] * 2.0**32))
+    return thresholds
+
+
+@njit(parallel=True, cache=True)
+def draw_attempts(mean: float, keys: NDArray) -> NDArray:
+    """Number of attempts of uniformisation in each block: [batch].
+
+    Args:
+        mean: Duration times the number of sites.
+        keys: One stream per block, [batch], uint64.
+    """
+    attempts = np.empty(keys.size, dtype=np.int64)
+    for b in prange(keys.size):
+        attempts[b] = poisson(mean, keys[b], _LANE_COUNT)
+    return attempts
 
 
 @njit(parallel=True, cache=True)
@@ -263,10 +358,9 @@ def advance(
     """
     batch, height, width = blocks.shape
     rows, columns = height - 2, width - 2
-    place, ghosts = site_tables(rows, columns, periodic)
-    thresholds = np.empty(10, dtype=np.uint64)
-    for c in range(10):
-        thresholds[c] = np.uint64(np.round(rates[c] * 2.0**32))
+    sites = rows * columns
+    place, ghosts, site_at = site_tables(rows, columns, periodic)
+    thresholds = flip_thresholds(rates)
     elapsed = np.empty(batch, dtype=np.float64)
     updates = np.empty(batch, dtype=np.int64)
     flips = np.empty(batch, dtype=np.int64)
@@ -274,21 +368,33 @@ def advance(
         x = blocks[b].reshape(height * width)
         corner = x[0]
         if periodic:
-            for s in range(place.size):
-                for g in range(4):
-                    if ghosts[s, g] > 0:
-                        x[ghosts[s, g]] = x[place[s]]
+            mirror(x, place, ghosts)
         use_nfold = events >= 0 or algorithm == NFOLD
         if algorithm == AUTOMATIC and events < 0:
-            mean_rate = 0.0
-            for s in range(place.size):
-                mean_rate += rates[_class(x, place[s], width)]
-            use_nfold = mean_rate < NFOLD_ACCEPTANCE * place.size
+            use_nfold = accepts_few(x, width, place, rates)
         if use_nfold:
-            f, t = nfold_way(x, width, place, ghosts, rates, duration, events, keys[b])
+            members = np.empty(CLASSES * sites, dtype=np.int32)
+            count = np.empty(CLASSES, dtype=np.int64)
+            cls = np.empty(sites, dtype=np.int8)
+            slot = np.empty(sites, dtype=np.int32)
+            f, t = nfold_way(
+                x,
+                width,
+                place,
+                ghosts,
+                site_at,
+                rates,
+                duration,
+                events,
+                keys[b],
+                members,
+                count,
+                cls,
+                slot,
+            )
             elapsed[b], updates[b], flips[b] = t, f, f
         else:
-            attempts = poisson(duration * place.size, keys[b], _LANE_COUNT)
+            attempts = poisson(duration * sites, keys[b], _LANE_COUNT)
             f = uniformisation(x, width, place, ghosts, thresholds, attempts, keys[b])
             elapsed[b], updates[b], flips[b] = duration, attempts, f
         x[0] = corner
