@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from macrodyn.storage.models import ModelFileError, load_model, save_model
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 METADATA = {
     "architecture": {"kind": "mlp", "layers": [3, 4]},
@@ -83,14 +83,18 @@ def flip_one_bit(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
-def edit_json(path: Path) -> None:
-    path.write_text(json.dumps({"metadata": {}}))
+def of_another_kind(path: Path) -> None:
+    write_sealed_json(path, {"metadata": {}})
 
 
-def drop_digest(path: Path) -> None:
-    stored = json.loads(path.read_text())
-    del stored["sha256"]
-    path.write_text(json.dumps(stored))
+def edit_by_hand(path: Path) -> None:
+    path.write_text(path.read_text().replace('"seed": 7', '"seed": 8'))
+
+
+def change(path: Path, **keys) -> None:
+    """Write a description again, sealed, with other values."""
+    stored = {**read_sealed_json(path), **keys}
+    write_sealed_json(path, {key: value for key, value in stored.items() if value is not None})
 
 
 @pytest.mark.parametrize(
@@ -102,8 +106,21 @@ def drop_digest(path: Path) -> None:
         pytest.param(".safetensors", lambda path: path.write_bytes(b""), id="weights-empty"),
         pytest.param(".json", Path.unlink, id="description-missing"),
         pytest.param(".json", truncate, id="description-truncated"),
-        pytest.param(".json", edit_json, id="description-of-another-kind"),
-        pytest.param(".json", drop_digest, id="description-without-digest"),
+        pytest.param(".json", of_another_kind, id="description-of-another-kind"),
+        pytest.param(
+            ".json", lambda path: change(path, sha256=None), id="description-without-digest"
+        ),
+        pytest.param(".json", edit_by_hand, id="description-edited"),
+        pytest.param(
+            ".json",
+            lambda path: change(path, weights="../../etc/passwd"),
+            id="description-of-a-file-elsewhere",
+        ),
+        pytest.param(
+            ".json",
+            lambda path: change(path, sha256="0" * 64),
+            id="description-of-other-weights",
+        ),
         pytest.param(".json", lambda path: path.write_bytes(b"\xff\xfe"), id="description-binary"),
     ],
 )
@@ -112,8 +129,11 @@ def test_damage_is_refused_naming_the_file(saved: Path, suffix: str, damage) -> 
     damage(damaged)
     with pytest.raises(ModelFileError) as caught:
         load_model(saved)
-    assert str(damaged) in str(caught.value)
-    assert "Delete it" in str(caught.value)
+    message = str(caught.value)
+    assert str(damaged) in message
+    assert message.endswith(", then run the same command again")
+    _, _, command = message.rpartition("rm ")
+    assert str(saved) in command and str(saved.with_suffix(".json")) in command
 
 
 def test_weights_of_another_model_are_refused(saved: Path) -> None:
@@ -128,3 +148,45 @@ def test_weights_of_another_model_are_refused(saved: Path) -> None:
 def test_other_suffixes_are_refused(tmp_path: Path, function) -> None:
     with pytest.raises(ValueError, match=r"\.safetensors"):
         function(tmp_path / "model.pt")
+
+
+def folder(root: Path, stage: str, key: str) -> Path:
+    return root / "stages" / stage / key / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "reason"),
+    [
+        ("closure", "b" * 12, "its stage_key is aaaaaaaaaaaa, not bbbbbbbbbbbb"),
+        ("dynamics", "a" * 12, "its stage is closure, not dynamics"),
+    ],
+)
+def test_model_of_another_stages_folder_is_refused(
+    tmp_path: Path, stage: str, key: str, reason: str
+) -> None:
+    one, other = folder(tmp_path, "closure", "a" * 12), folder(tmp_path, stage, key)
+    save_model(one, make_tensors(), METADATA)
+    load_model(one)
+    other.parent.mkdir(parents=True)
+    for suffix in (".safetensors", ".json"):
+        other.with_suffix(suffix).write_bytes(one.with_suffix(suffix).read_bytes())
+    with pytest.raises(ModelFileError, match=reason):
+        load_model(other)
+
+
+def test_model_without_an_origin_is_refused_in_a_stages_folder(saved: Path, tmp_path: Path) -> None:
+    path = folder(tmp_path, "closure", "a" * 12)
+    path.parent.mkdir(parents=True)
+    for suffix in (".safetensors", ".json"):
+        text = saved.with_suffix(suffix).read_bytes()
+        path.with_suffix(suffix).write_bytes(text)
+    with pytest.raises(ModelFileError, match="does not say for which stage"):
+        load_model(path)
+
+
+def test_model_can_be_taken_out_of_its_stages_folder(tmp_path: Path) -> None:
+    one, other = folder(tmp_path, "closure", "a" * 12), tmp_path / "model.safetensors"
+    save_model(one, make_tensors(), METADATA)
+    for suffix in (".safetensors", ".json"):
+        other.with_suffix(suffix).write_bytes(one.with_suffix(suffix).read_bytes())
+    assert load_model(other)[1] == METADATA

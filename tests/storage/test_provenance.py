@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from macrodyn.storage import provenance as module
-from macrodyn.storage.provenance import git_commit, provenance, software
+from macrodyn.storage.errors import StoreError
+from macrodyn.storage.provenance import check_origin, git_commit, place, provenance, software
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,52 @@ def test_outside_git_the_commit_is_empty(tmp_path, monkeypatch):
 def test_without_git_the_commit_is_empty(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_commit() == ""
+
+
+IN_STAGE = {"stage": "simulate", "stage_key": "0123456789ab"}
+PLACES = {
+    "results/a/stages/simulate/0123456789ab/data.nc": IN_STAGE,
+    "/x/stages/simulate/0123456789ab/shard-3-of-12.nc": {**IN_STAGE, "shard": 3, "shards": 12},
+    "shard-0-of-1.nc": {"shard": 0, "shards": 1},
+    "results/a/stages/simulate/0123456789ab/checkpoint/model/data.nc": {},
+    "results/a/stages/simulate/short/data.nc": {},
+    "results/a/base/metrics.json": {},
+    "data.nc": {},
+}
+
+
+@pytest.mark.parametrize(("path", "expected"), PLACES.items(), ids=PLACES)
+def test_a_path_says_where_a_file_belongs(path, expected):
+    assert place(Path(path)) == expected
+
+
+def test_relative_paths_are_those_of_the_working_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "stages" / "simulate" / "0123456789ab"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert place(Path("data.nc")) == IN_STAGE
+
+
+SHARD = Path("/x/stages/simulate/0123456789ab/shard-3-of-12.nc")
+RIGHT = {**IN_STAGE, "shard": 3, "shards": 12, "seed": 5}
+
+
+def test_file_in_its_place_is_accepted():
+    check_origin(RIGHT, SHARD)
+    check_origin({**RIGHT, "shard": "3"}, SHARD)
+    check_origin({}, Path("/x/data.nc"))
+
+
+@pytest.mark.parametrize("name", ["stage", "stage_key", "shard", "shards"])
+def test_file_that_does_not_say_where_it_belongs_is_refused(name):
+    with pytest.raises(StoreError, match=rf"does not say for which {name} it was made: rm "):
+        check_origin({k: v for k, v in RIGHT.items() if k != name}, SHARD)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("stage", "evolve"), ("stage_key", "ab0123456789"), ("shard", 4), ("shards", 3)],
+)
+def test_file_of_another_place_is_refused(name, value):
+    with pytest.raises(StoreError, match=f"its {name} is {value}, not {RIGHT[name]}: rm {SHARD}"):
+        check_origin({**RIGHT, name: value}, SHARD)

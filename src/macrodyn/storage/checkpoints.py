@@ -5,93 +5,212 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save_file
 
-from macrodyn.storage.models import ModelFileError, load_model, save_model
+from macrodyn.storage.errors import StoreError, refusal
+from macrodyn.storage.files import atomic_path
+from macrodyn.storage.sealed import read_sealed, seal
 
 logger = logging.getLogger(__name__)
 
+_FORMAT = "macrodyn-checkpoint-1"
+# Writing checkpoints may take this part of the time.
+_SHARE = 0.05
 
-class Checkpoints:
-    """Two checkpoints written in turn: an interruption while one is written leaves the other.
+Arrays = dict[str, NDArray]
 
-    Args:
-        folder: Where they stand; made when first needed.
-        fingerprint: What the computation depends on; checkpoints of another one are not used.
+
+class Interrupted(BaseException):
+    """A computation stopped because it was asked to; its checkpoint is written.
+
+    No error, so that nothing takes it for one: like KeyboardInterrupt, it passes by
+    ``except Exception``.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder = Path(folder)
-        self.fingerprint = fingerprint
-        self.paths = [self.folder / f"checkpoint-{slot}.safetensors" for slot in (0, 1)]
-        self._turn = 0
 
-    def save(self, tensors: dict[str, Tensor], state: dict[str, Any], *, step: int) -> None:
+class Checkpoints:
+    """When a computation keeps a checkpoint, where, and how it goes on from it.
+
+    A loop calls `open` before its first step, `after` after each one, and `close` after the last.
+    Two files are written in turn, so that an interruption while one is written leaves the other.
+    They stay until `remove`, which is for whoever has written the computation's result.
+
+    Args:
+        folder: Where they stand, and nothing else does; made when first needed.
+        every: Least number of seconds between two checkpoints.
+        stop: Says whether the computation shall stop; it is asked after every step.
+
+    Attributes:
+        active: Whether a loop is between `open` and `close`, and so will stop when asked to.
+        spent: Seconds that the computation took before this process continued it.
+        last: What the computation had done at its last checkpoint, such as ``step 20 of 300``.
+    """
+
+    def __init__(
+        self, folder: Path, *, every: float = 300.0, stop: Callable[[], bool] | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.paths = [self.folder / f"{slot}.checkpoint" for slot in (0, 1)]
+        self.every = every
+        self.active = False
+        self.spent = 0.0
+        self.last = ""
+        self._stop = stop or (lambda: False)
+        self._fingerprint = ""
+        self._turn = 0
+        self._began = self._saved = time.monotonic()
+        self._pause = every
+
+    def open(self, fingerprint: str) -> tuple[Arrays, dict[str, Any], int] | None:
+        """Begin a computation, and find out where it was interrupted.
+
+        Damaged checkpoints and those of another computation are passed over with a warning that
+        names the file: what is lost is time, not the result.
+
+        Args:
+            fingerprint: Digest of what the computation depends on.
+
+        Returns:
+            Arrays, state and step as they were given to `after`; None where there is no checkpoint
+            of this computation.
+        """
+        self._fingerprint, self.active = fingerprint, True
+        self._began = self._saved = time.monotonic()
+        latest = None
+        for slot, path in enumerate(self.paths):
+            if not path.exists():
+                continue
+            try:
+                arrays, header = read_checkpoint(path)
+            except StoreError as error:
+                logger.warning("Checkpoint not used: %s %s", path, error.problem)
+                continue
+            if header["fingerprint"] != fingerprint:
+                logger.warning("Checkpoint not used: %s is of other data or settings", path)
+                continue
+            if latest is None or header["step"] > latest[2]:
+                latest = arrays, header["state"], header["step"]
+                self.spent = header["seconds"]
+                self._turn = 1 - slot
+        if latest is not None:
+            logger.info("continuing from step %d (%s)", latest[2], self.folder)
+        return latest
+
+    def after(
+        self, step: int, total: int, collect: Callable[[], tuple[dict[str, Any], dict[str, Any]]]
+    ) -> None:
+        """Keep a checkpoint if it is time to, or if the computation shall stop.
+
+        Args:
+            step: Steps done.
+            total: Steps in all.
+            collect: Gives all that the next step depends on: arrays (of NumPy or torch), and
+                everything else as plain JSON values.
+
+        Raises:
+            Interrupted: If the computation shall stop, once its checkpoint is written.
+        """
+        stop = self._stop()
+        if not stop and time.monotonic() - self._saved < self._pause:
+            return
+        self.save(*collect(), step=step)
+        self.last = f"step {step} of {total}"
+        if stop:
+            raise Interrupted(f"checkpoint written at {self.last}")
+
+    def save(self, arrays: dict[str, Any], state: dict[str, Any], *, step: int) -> None:
         """Write the next checkpoint over the older of the two.
 
         Args:
-            tensors: Weights, optimiser and generator state.
+            arrays: Named arrays, of NumPy or torch.
             state: Everything else, as plain JSON values.
             step: Steps done.
         """
-        metadata = {"fingerprint": self.fingerprint, "step": step, "state": state}
-        save_model(self.paths[self._turn], tensors, metadata)
+        begin = time.monotonic()
+        header = {
+            "format": _FORMAT,
+            "fingerprint": self._fingerprint,
+            "step": step,
+            "seconds": self.spent + begin - self._began,
+            "state": state,
+        }
+        write_checkpoint(self.paths[self._turn], arrays, header)
         self._turn = 1 - self._turn
+        self._saved = time.monotonic()
+        self._pause = max(self.every, (self._saved - begin) / _SHARE)
 
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any], int] | None:
-        """Read the latest whole checkpoint of this computation.
-
-        Damaged checkpoints and those of another computation are passed over with a warning: what
-        is lost is time, not the result.
-
-        Returns:
-            Tensors, state and step as they were saved; None where there is no such checkpoint.
-        """
-        latest = None
-        for slot, path in enumerate(self.paths):
-            if not (path.exists() or path.with_suffix(".json").exists()):
-                continue
-            try:
-                tensors, metadata = load_model(path)
-            except ModelFileError as error:
-                logger.warning("Checkpoint not used: %s", error)
-                continue
-            if metadata.get("fingerprint") != self.fingerprint:
-                logger.warning("Checkpoint not used: %s is of other data or settings", path)
-                continue
-            if latest is None or metadata["step"] > latest[2]:
-                latest = tensors, metadata["state"], metadata["step"]
-                self._turn = 1 - slot
-        if latest is not None:
-            logger.info("Continuing from step %d of %s", latest[2], self.folder)
-        return latest
+    def close(self) -> None:
+        """End the loop: it is not asked to stop any more; its checkpoints stay."""
+        self.active = False
 
     def remove(self) -> None:
-        """Delete both checkpoints, and their folder where nothing else is in it."""
-        for path in self.paths:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
-        if self.folder.exists() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        """Delete the folder, with what a killed process left in it, and its parent if empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self.folder.parent.rmdir()
+        except OSError:  # others have checkpoints there, or it is gone
+            pass
 
 
-def fingerprint(settings: dict[str, Any], *arrays: Tensor | np.ndarray) -> str:
+def write_checkpoint(path: Path, arrays: dict[str, Any], header: dict[str, Any]) -> None:
+    """Write arrays and a header atomically, and seal them.
+
+    Args:
+        path: The file.
+        arrays: Named arrays, of NumPy or torch.
+        header: Plain JSON values.
+    """
+    plain = {name: np.ascontiguousarray(_numpy(array)) for name, array in arrays.items()}
+    text = json.dumps(header)
+    with atomic_path(path) as temporary:
+        save_file(plain, temporary, {"checkpoint": text})
+        seal(temporary)
+
+
+def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
+    """Read what `write_checkpoint` wrote, once its seal has been verified.
+
+    Raises:
+        StoreError: If the file is damaged or is no checkpoint; the message names it.
+    """
+    payload = read_sealed(path)
+    try:
+        length = int.from_bytes(payload[:8], "little")
+        header = json.loads(json.loads(payload[8 : 8 + length])["__metadata__"]["checkpoint"])
+        if header["format"] != _FORMAT:
+            raise refusal(path, f"has the format {header['format']}, not {_FORMAT}")
+        return load(payload), header
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise refusal(path, f"is no checkpoint ({error})") from None
+
+
+def fingerprint(settings: dict[str, Any], *arrays: Any) -> str:
     """SHA-256 digest of settings and data.
 
     Args:
         settings: Plain JSON values.
-        arrays: Data, of any shape and type.
+        arrays: Data, of any shape and type, of NumPy or torch.
 
     Returns:
         The digest, hexadecimal.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for array in arrays:
-        values = np.ascontiguousarray(array)
+        values = np.ascontiguousarray(_numpy(array))
         digest.update(f"{values.shape} {values.dtype.str}".encode())
         digest.update(values.data)
     return digest.hexdigest()
+
+
+def _numpy(array: Any) -> NDArray:
+    """Return the array of NumPy behind a tensor, without importing torch where there is none."""
+    return array.detach().cpu().numpy() if hasattr(array, "detach") else np.asarray(array)

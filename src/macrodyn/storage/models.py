@@ -1,9 +1,8 @@
-"""Models on disk: safetensors weights beside a JSON description, bound by a digest."""
+"""Models on disk: safetensors weights beside a sealed JSON description, bound by a digest."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from macrodyn.storage.errors import StoreError, refusal, unreadable
 from macrodyn.storage.files import atomic_path
+from macrodyn.storage.sealed import read_sealed_json, sealed_text
 
-_FORMAT = "macrodyn-model-1"
+_FORMAT = "macrodyn-model-2"
 
 
-class ModelFileError(RuntimeError):
+class ModelFileError(StoreError):
     """A model's files are missing, damaged, or do not belong together."""
 
 
@@ -24,8 +25,8 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str,
     """Write a model's tensors and its description, each atomically.
 
     `path` holds the tensors; `path.with_suffix(".json")` holds the metadata and the SHA-256
-    digest of the tensor file. An interruption between the two renames leaves a pair that
-    `load_model` refuses, never one that it misreads.
+    digest of the tensor file, and is sealed itself. An interruption between the two renames leaves
+    a pair that `load_model` refuses, never one that it misreads.
 
     Args:
         path: The tensor file, ending in `.safetensors`.
@@ -35,39 +36,38 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str,
     Raises:
         ValueError: If `path` does not end in `.safetensors`.
         TypeError: If `metadata` holds a value that JSON cannot express.
+        WriteError: If a file cannot be written.
     """
     description = _description_path(path)
     payload = save({name: _storable(tensor) for name, tensor in tensors.items()})
-    text = json.dumps(
-        {
-            "format": _FORMAT,
-            "weights": path.name,
-            "sha256": hashlib.sha256(payload).hexdigest(),
-            "metadata": metadata,
-        },
-        indent=2,
-        sort_keys=True,
-        allow_nan=False,
-    )
+    content = {
+        "format": _FORMAT,
+        "weights": path.name,
+        "sha256": hashlib.sha256(payload).hexdigest(),
+        "metadata": metadata,
+    }
+    text = sealed_text(description, content)
     with atomic_path(path) as temporary:
         temporary.write_bytes(payload)
     with atomic_path(description) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_bytes(text)
 
 
 def load_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what `save_model` wrote, and verify that the two files are whole and belong together.
 
     Args:
-        path: The tensor file, ending in `.safetensors`.
+        path: The tensor file, ending in `.safetensors`. It is the only file that is opened besides
+            its description, whatever names the description holds.
 
     Returns:
         The tensors, on the CPU, and the metadata.
 
     Raises:
         ValueError: If `path` does not end in `.safetensors`.
-        ModelFileError: If either file is missing or damaged, or the digest does not match. The
-            message names the file and says what to do.
+        ModelFileError: If either file is missing or damaged, the digest does not match, or the
+            model was made for another stage's folder. The message names the file and says what to
+            do.
     """
     description = _description_path(path)
     stored = _read_description(description)
@@ -75,6 +75,8 @@ def load_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         payload = path.read_bytes()
     except FileNotFoundError:
         raise _refusal(path, "is missing", beside=description) from None
+    except OSError as error:
+        raise ModelFileError(str(unreadable(path, error))) from error
     if hashlib.sha256(payload).hexdigest() != stored["sha256"]:
         raise _refusal(
             path, f"is damaged or does not belong to {description.name}", beside=description
@@ -100,20 +102,18 @@ def _storable(tensor: torch.Tensor) -> torch.Tensor:
 def _read_description(description: Path) -> dict[str, Any]:
     weights = description.with_suffix(".safetensors")
     try:
-        stored = json.loads(description.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _refusal(description, "is missing", beside=weights) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise _refusal(description, f"is damaged or truncated ({error})", beside=weights) from None
-    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
-        raise _refusal(description, f"is not a model description ({_FORMAT})", beside=weights)
-    missing = sorted({"sha256", "metadata"} - stored.keys())
-    if missing:
-        raise _refusal(description, f"lacks {', '.join(missing)}", beside=weights)
+        stored = read_sealed_json(description)
+        if stored.get("format") != _FORMAT:
+            raise refusal(description, f"is not a model description ({_FORMAT})")
+        lacking = sorted({"weights", "sha256", "metadata"} - stored.keys())
+        if lacking:
+            raise refusal(description, f"lacks {', '.join(lacking)}")
+        if stored["weights"] != weights.name:
+            raise refusal(description, f"describes {stored['weights']!r}, not {weights.name}")
+    except StoreError as error:
+        raise _refusal(description, error.problem, beside=weights) from error
     return stored
 
 
 def _refusal(path: Path, problem: str, *, beside: Path) -> ModelFileError:
-    return ModelFileError(
-        f"Model file {path} {problem}. Delete it and {beside.name} beside it, and run again."
-    )
+    return ModelFileError(str(refusal(path, problem, beside)))

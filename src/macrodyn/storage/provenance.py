@@ -1,15 +1,21 @@
-"""What made a file: versions, commit, configuration."""
+"""What made a file, and for which place: versions, commit, configuration, stage and shard."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from macrodyn.storage.errors import refusal
+
 _PACKAGES = ("numpy", "numba", "torch", "xarray", "netCDF4", "snakemake")
+_KEY = re.compile(r"[0-9a-f]{12}")
+_SHARD = re.compile(r"shard-(\d+)-of-(\d+)\.nc")
 
 
 @lru_cache(maxsize=1)
@@ -63,3 +69,46 @@ def provenance(stage: str, config: dict[str, Any]) -> dict[str, str]:
         "git_commit": git_commit(),
         "software": json.dumps(versions),
     }
+
+
+def place(path: Path) -> dict[str, Any]:
+    """Return what a file's path says of its content.
+
+    Args:
+        path: The file.
+
+    Returns:
+        ``stage`` and ``stage_key`` for a file in a stage's folder, which is
+        ``stages/<stage>/<stage_key>``; ``shard`` and ``shards`` for a shard.
+    """
+    found: dict[str, Any] = {}
+    parts = path.absolute().parts
+    if len(parts) >= 4 and parts[-4] == "stages" and _KEY.fullmatch(parts[-2]):
+        found |= {"stage": parts[-3], "stage_key": parts[-2]}
+    if numbers := _SHARD.fullmatch(path.name):
+        found |= {"shard": int(numbers[1]), "shards": int(numbers[2])}
+    return found
+
+
+def check_origin(attributes: Mapping[str, Any], path: Path) -> None:
+    """Check that a file was made for the place where it stands.
+
+    A stage's folder is named by a digest of its configuration, so this finds out files of another
+    configuration, of another stage and of another shard. Files outside of such folders, with names
+    other than those of shards, may hold anything.
+
+    Args:
+        attributes: Global attributes of a data set, or the origin of a model.
+        path: Where the file stands.
+
+    Raises:
+        StoreError: If it was made for another place, or does not say for which.
+    """
+    for name, expected in place(path).items():
+        if name not in attributes:
+            raise refusal(path, f"does not say for which {name} it was made")
+        if str(attributes[name]) != str(expected):
+            raise refusal(
+                path,
+                f"was made for another place: its {name} is {attributes[name]}, not {expected}",
+            )
