@@ -192,6 +192,10 @@ class ExecutionConfig(Section):
         description="Jobs into which a sampling stage is scattered; 2 for a stage left out.",
     )
     device: Literal["cpu", "cuda"] = "cpu"
+    checkpoint_minutes: PositiveFloat = Field(
+        default=5.0,
+        description="Minutes between two checkpoints of a long job; the same for all runs.",
+    )
 
 
 class RunConfig(Section):

@@ -174,5 +174,5 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "closure.safetensors"
     save_autoencoder(path, make_model(), {})
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ModelFileError, match=r"closure\.safetensors is damaged.*Delete it"):
+    with pytest.raises(ModelFileError, match=r"closure\.safetensors is damaged.*rm "):
         load_autoencoder(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from macrodyn.closure import (
     split_groups,
     train_closure,
 )
-from macrodyn.storage.models import load_model
+from macrodyn.storage.checkpoints import Checkpoints, Interrupted, read_checkpoint
 
 SMALL = ClosureSettings(
     dimension=2,
@@ -161,18 +162,6 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert loss == pytest.approx(history.best_loss, abs=1e-6)
 
 
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_at(step: int):
-    def progress(done: int, total: int, loss: float) -> None:
-        if done >= step:
-            raise Interrupted
-
-    return progress
-
-
 def weights(model) -> bytes:
     return b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
 
@@ -185,14 +174,14 @@ def test_interrupted_training_ends_with_the_same_bits(
     patches, p = independent_spins(300, 6, seed=0)
     settings = dataclasses.replace(SMALL, encoder=encoder)
     straight, expected = train_closure(patches, p, settings, kind="spin")
-    folder = tmp_path / "checkpoint"
     first = dataclasses.replace(settings, seed=9) if damage == "settings" else settings
-    with pytest.raises(Interrupted):
-        train_closure(
-            patches, p, first, kind="spin", checkpoint_dir=folder, progress=interrupt_at(30)
-        )
-    files = sorted(folder.glob("*.safetensors"), key=lambda path: load_model(path)[1]["step"])
-    assert [load_model(path)[1]["step"] for path in files] == [20, 30]
+    for steps in (23, 14):
+        calls = itertools.count(1)
+        stop = Checkpoints(tmp_path, stop=lambda c=calls, n=steps: next(c) >= n)
+        with pytest.raises(Interrupted):
+            train_closure(patches, p, first, kind="spin", checkpoints=stop)
+    files = sorted(tmp_path.iterdir(), key=lambda path: read_checkpoint(path)[1]["step"])
+    assert [read_checkpoint(path)[1]["step"] for path in files] == [23, 37]
     for path in {"newest": files[1:], "both": files}.get(damage, []):
         path.write_bytes(path.read_bytes()[:-1])
 
@@ -202,14 +191,13 @@ def test_interrupted_training_ends_with_the_same_bits(
         p,
         settings,
         kind="spin",
-        checkpoint_dir=folder,
+        checkpoints=Checkpoints(tmp_path),
         progress=lambda step, total, loss: done.append(step),
     )
     assert done[0] == {"none": 40, "newest": 30, "both": 10, "settings": 10}[damage]
     assert weights(resumed) == weights(straight)
     assert history == expected
-    assert not folder.exists()
-    assert ("Checkpoint not used" in caplog.text) == (damage != "none")
+    assert caplog.text.count("Checkpoint not used") == {"none": 0, "newest": 1}.get(damage, 2)
 
 
 @pytest.mark.parametrize("kind", ["field", "species"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import count, pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
 from macrodyn.dynamics import Architecture, EnsembleSDE, Scalers, simulate
+from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 
 
 def _linear(rate: torch.Tensor, noise: torch.Tensor, members: int = 2) -> EnsembleSDE:
@@ -144,3 +146,33 @@ def test_wrong_arguments_are_named(change: dict, message: str) -> None:
     arguments = {"z0": torch.zeros(3, 2), "times": [0.0, 1.0], "step": 0.1}
     with pytest.raises(ValueError, match=message):
         simulate(_linear(torch.ones(2), NOISE), **{**arguments, **change})
+
+
+@pytest.mark.parametrize("stops", [(1,), (4,), (5, 7), (3, 1, 6), (15,)], ids=str)
+def test_an_interrupted_integration_ends_in_the_same_bits(
+    tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    """Three chunks of replicas, five intervals each; also between two chunks, and at the end."""
+    model = _linear(torch.full((2,), 0.7), NOISE)
+    z0 = torch.linspace(-1, 1, 2 * 600).reshape(600, 2)
+    times = [0.0, 0.5, 1.0, 1.5, 3.0, 3.5]
+    whole = simulate(model, z0, times, step=0.25, seed=4)
+    for steps in stops:
+        calls = count(1)
+        checkpoints = Checkpoints(tmp_path, stop=lambda c=calls, n=steps: next(c) >= n)
+        with pytest.raises(Interrupted):
+            simulate(model, z0, times, step=0.25, seed=4, checkpoints=checkpoints)
+    done: list[int] = []
+    resumed = simulate(
+        model,
+        z0,
+        times,
+        step=0.25,
+        seed=4,
+        checkpoints=Checkpoints(tmp_path),
+        progress=lambda now, total: done.append(now),
+    )
+    assert done == list(range(sum(stops) + 1, 16))
+    assert torch.equal(resumed, whole)
+    other = simulate(model, z0, times, step=0.25, seed=5, checkpoints=Checkpoints(tmp_path))
+    assert not torch.equal(other, whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from macrodyn.dynamics import (
     estimate_covariance_factor,
     train_ensemble,
 )
+from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 
 from .conftest import NOISE, PATCHES, RATE, SITES, OrnsteinUhlenbeck
 
@@ -128,40 +130,39 @@ def test_elapsed_may_vary(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> None:
     assert _mean_sigma(model, data) == pytest.approx(SIGMA, rel=0.06)
 
 
-class _Interruption(Exception):
-    pass
+def stopping(folder: Path, step: int) -> Checkpoints:
+    """Checkpoints that stop the training after so many steps."""
+    calls = itertools.count(1)
+    return Checkpoints(folder, stop=lambda: next(calls) >= step)
 
 
-@pytest.mark.parametrize("stop_at", [40, 90, 110])
+def weights(ensemble: EnsembleSDE) -> bytes:
+    return b"".join(value.numpy().tobytes() for value in ensemble.state_dict().values())
+
+
+@pytest.mark.parametrize("stop_at", [(1,), (37,), (50, 45), (149,), (150,)], ids=str)
 def test_an_interrupted_training_ends_in_the_same_bits(
-    ornstein_uhlenbeck: OrnsteinUhlenbeck, tmp_path: Path, stop_at: int
+    ornstein_uhlenbeck: OrnsteinUhlenbeck, tmp_path: Path, stop_at: tuple[int, ...]
 ) -> None:
     data = TransitionData.from_latents(ornstein_uhlenbeck(samples=2000))
     split = data.split(0.2, seed=0)
-    settings = replace(
-        SETTINGS, steps=150, batch=128, validation_every=10, checkpoint_every=25, patience=100
-    )
+    settings = replace(SETTINGS, steps=150, batch=128, validation_every=10, patience=100)
     whole, whole_history = train_ensemble(*split, settings)
-
-    def interrupt(step: int, steps: int) -> None:
-        if step >= stop_at:
-            raise _Interruption
-
-    with pytest.raises(_Interruption):
-        train_ensemble(*split, settings, checkpoint_dir=tmp_path / "c", progress=interrupt)
-    assert any((tmp_path / "c").glob("*.safetensors"))
+    for steps in stop_at:
+        with pytest.raises(Interrupted):
+            train_ensemble(*split, settings, checkpoints=stopping(tmp_path / "c", steps))
     seen: list[int] = []
+    checkpoints = Checkpoints(tmp_path / "c")
     resumed, history = train_ensemble(
-        *split,
-        settings,
-        checkpoint_dir=tmp_path / "c",
-        progress=lambda step, steps: seen.append(step),
+        *split, settings, checkpoints=checkpoints, progress=lambda step, steps: seen.append(step)
     )
-    assert min(seen) > stop_at // 25 * 25
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert all(step > sum(stop_at) for step in seen)
+    assert weights(resumed) == weights(whole)
     assert history.validation_nll == whole_history.validation_nll
     assert history.train_nll == whole_history.train_nll
+    # They go when the model is saved, not before.
+    assert any((tmp_path / "c").iterdir())
+    checkpoints.remove()
     assert not (tmp_path / "c").exists()
 
 
@@ -172,45 +173,34 @@ def test_a_checkpoint_of_other_data_is_not_used(
         TransitionData.from_latents(ornstein_uhlenbeck(samples=500, seed=s)).split(0.2, seed=0)
         for s in (0, 1)
     )
-    settings = replace(SETTINGS, steps=20, batch=64, validation_every=5, checkpoint_every=5)
-
-    def interrupt(step: int, steps: int) -> None:
-        if step >= 15:
-            raise _Interruption
-
-    with pytest.raises(_Interruption):
-        train_ensemble(*first, settings, checkpoint_dir=tmp_path, progress=interrupt)
+    settings = replace(SETTINGS, steps=20, batch=64, validation_every=5)
+    with pytest.raises(Interrupted):
+        train_ensemble(*first, settings, checkpoints=stopping(tmp_path, 15))
     fresh, _ = train_ensemble(*second, settings)
-    beside, _ = train_ensemble(*second, settings, checkpoint_dir=tmp_path)
-    for name, value in fresh.state_dict().items():
-        assert torch.equal(value, beside.state_dict()[name]), name
+    beside, _ = train_ensemble(*second, settings, checkpoints=Checkpoints(tmp_path))
+    assert weights(beside) == weights(fresh)
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_older_one(
     ornstein_uhlenbeck: OrnsteinUhlenbeck, tmp_path: Path
 ) -> None:
     split = TransitionData.from_latents(ornstein_uhlenbeck(samples=500)).split(0.2, seed=0)
-    settings = replace(SETTINGS, steps=40, batch=64, validation_every=5, checkpoint_every=10)
+    settings = replace(SETTINGS, steps=40, batch=64, validation_every=5)
     whole, _ = train_ensemble(*split, settings)
-
-    def interrupt(step: int, steps: int) -> None:
-        if step >= 35:
-            raise _Interruption
-
-    with pytest.raises(_Interruption):
-        train_ensemble(*split, settings, checkpoint_dir=tmp_path, progress=interrupt)
-    newest = max(tmp_path.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    for steps in (21, 10):
+        with pytest.raises(Interrupted):
+            train_ensemble(*split, settings, checkpoints=stopping(tmp_path, steps))
+    newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     newest.write_bytes(newest.read_bytes()[:-10])
     seen: list[int] = []
     resumed, _ = train_ensemble(
         *split,
         settings,
-        checkpoint_dir=tmp_path,
+        checkpoints=Checkpoints(tmp_path),
         progress=lambda step, steps: seen.append(step),
     )
     assert seen[0] == 25
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+    assert weights(resumed) == weights(whole)
 
 
 def test_a_member_keeps_its_best_validated_parameters(

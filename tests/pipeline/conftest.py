@@ -20,6 +20,7 @@ from macrodyn.pipeline.sample import (
     simulate_shard,
     upsample_shard,
 )
+from macrodyn.storage.checkpoints import Checkpoints
 from macrodyn.storage.netcdf import read_dataset
 
 # Every key whose edit a test looks at is given, so that an edit never meets a missing section.
@@ -68,7 +69,14 @@ def make_plan(make_run: Callable[..., RunConfig]) -> Callable[..., RunPlan]:
 def make_job() -> Callable[..., Job]:
     """Make the job of a stage as its script would."""
 
-    def make(stage: Stage, output: Path, shard: int = 0, shards: int = 1, **inputs: Any) -> Job:
+    def make(
+        stage: Stage,
+        output: Path,
+        shard: int = 0,
+        shards: int = 1,
+        checkpoints: Checkpoints | None = None,
+        **inputs: Any,
+    ) -> Job:
         return Job(
             config=stage.config,
             inputs=inputs,
@@ -79,6 +87,7 @@ def make_job() -> Callable[..., Job]:
             threads=1,
             log=None,
             started=time.monotonic(),
+            checkpoints=checkpoints,
         )
 
     return make

@@ -9,14 +9,14 @@ from pydantic import ValidationError
 
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.groups import by_condition, make_groups
-from macrodyn.sampling.simulate import record, simulate_reference, simulate_small
-from macrodyn.streams import seeds
+from macrodyn.sampling.simulate import simulate_reference, simulate_small
+from macrodyn.sampling.work import Work
 
 TIMES = (0.0, 0.5, 2.0)
 
 
 def small(system, groups, **changes):
-    settings = {"replicas": 3, "times": TIMES, "seed": 5, "cost": Cost()}
+    settings = {"replicas": 3, "times": TIMES, "seed": 5, "work": Work()}
     return simulate_small(system, groups, (6, 4), **{**settings, **changes})
 
 
@@ -86,14 +86,14 @@ def test_shards_together_are_the_whole_bit_by_bit(make_ising, total, conditions)
 
 
 def test_small_simulations_are_named_and_distinct(make_ising):
-    cost = Cost()
+    work = Work()
     groups = make_groups(6, (-0.5, 0.5), {}, seed=3)
-    data = small(make_ising(), groups, cost=cost)
+    data = small(make_ising(), groups, work=work)
     assert data.states.dims == ("group", "time", "replica", "channel", "x", "y")
     assert data.states.shape == (6, 3, 3, 1, 6, 4) and data.states.dtype == np.int8
     np.testing.assert_array_equal(data.time, TIMES)
     np.testing.assert_array_equal(data.macrostate, groups.macrostate)
-    assert cost.site_updates == pytest.approx(6 * 3 * 24 * 2.0)
+    assert work.cost.site_updates == 6 * 3 * 24 * 2.0
     flat = data.states.values.reshape(18 * 3, -1)
     assert len(np.unique(flat, axis=0)) > 50
     other = small(make_ising(), groups, seed=6)
@@ -116,34 +116,23 @@ def test_first_snapshot_has_the_groups_magnetisation(make_ising):
 
 
 def test_recorded_times_need_not_begin_with_zero(make_clock):
+    data = small(make_clock(1), make_groups(2, (0, 0.1), {}, seed=1), times=(1.5, 1.5, 4.0))
+    passed = data.states.mean(("replica", "channel", "x", "y"), keep_attrs=False)
+    np.testing.assert_allclose(passed - data.macrostate, [[1.5, 1.5, 4.0]] * 2)
+
+
+def test_progress_counts_trajectories_and_times(make_clock):
     seen = []
-    final = record(
-        make_clock(1),
-        np.zeros((2, 1, 4)),
-        [1.5, 1.5, 4.0],
-        seeds(1, "r", index=2),
-        lambda i, now: seen.append((i, float(now.mean()))),
-    )
-    assert seen == [(0, 1.5), (1, 1.5), (2, 4.0)]
-    np.testing.assert_allclose(final, 4.0)
-
-
-def test_progress_wraps_the_times(make_clock):
-    labels = []
-
-    def progress(iterable, label):
-        labels.append(label)
-        return iterable
-
-    groups = make_groups(2, (0, 1), {}, seed=1)
-    small(make_clock(2), groups, progress=progress)
-    assert labels == ["simulate"]
+    work = Work(progress=lambda done, total: seen.append((done, total)))
+    small(make_clock(2), make_groups(2, (0, 1), {}, seed=1), work=work)
+    assert seen[-1] == (2 * 3 * 3, 2 * 3 * 3)
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
 def test_reference_does_not_depend_on_its_shards(make_ising):
     system, initial, numbers = make_ising(), np.repeat([-0.5, 0.5], 4), np.arange(8)
 
-    def run(which, cost=None):
+    def run(which, work=None):
         return simulate_reference(
             system,
             (12, 8),
@@ -151,14 +140,14 @@ def test_reference_does_not_depend_on_its_shards(make_ising):
             numbers=numbers[which],
             times=TIMES,
             seed=5,
-            cost=cost or Cost(),
+            work=work or Work(),
         )
 
-    cost = Cost()
-    whole = run(np.arange(8), cost)
+    work = Work()
+    whole = run(np.arange(8), work)
     assert whole.observables.shape == (8, 3, 2)
     assert whole.final_states.shape == (2, 1, 12, 8)
-    assert cost.site_updates == pytest.approx(8 * 96 * 2.0)
+    assert work.cost.site_updates == 8 * 96 * 2.0
     for part in ([0, 1, 2], [7, 5]):
         np.testing.assert_array_equal(run(part).observables, whole.observables[part])
     final = system.observe(whole.final_states.values)
@@ -170,4 +159,14 @@ def test_cost_counts_site_updates():
     cost = Cost()
     cost.add(100, 2.5)
     cost.add(10, 0.5)
-    assert cost.site_updates == 255.0
+    cost.add(3, [0.5, 1.5, np.inf])
+    assert cost.site_updates == 261.0
+
+
+def test_cost_does_not_depend_on_how_the_work_is_cut():
+    elapsed = np.random.default_rng(0).exponential(size=1000)
+    whole, parts = Cost(), Cost()
+    whole.add(7, elapsed)
+    for part in np.array_split(elapsed[::-1], 13):
+        parts.add(7, part)
+    assert parts.site_updates == whole.site_updates == pytest.approx(7 * elapsed.sum())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,6 @@ from macrodyn.closure.model import PatchAutoencoder
 from macrodyn.closure.reconstruction import StateKind, as_states, check_states
 from macrodyn.closure.settings import ClosureSettings, History
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, float], None]
 
@@ -33,7 +29,7 @@ def train_closure(
     groups: np.ndarray | None = None,
     snapshots: np.ndarray | None = None,
     species: int | None = None,
-    checkpoint_dir: Path | None = None,
+    checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
 ) -> tuple[PatchAutoencoder, History]:
     """Train the autoencoder that finds closure variables of patches.
@@ -51,7 +47,8 @@ def train_closure(
             are scaled to mean 0 and variance 1 of their means over these. By default each patch
             is its own.
         species: Number of species, for `kind="species"`; by default one more than the largest.
-        checkpoint_dir: Where to keep a checkpoint while training; none by default.
+        checkpoints: Where to keep checkpoints while training; none by default. They stay, for
+            whoever saves the model to remove.
         progress: Called after each validation with steps done, steps in all, validation loss.
 
     Returns:
@@ -60,6 +57,7 @@ def train_closure(
     Raises:
         ValueError: If shapes or values do not fit, or a closure variable came out constant.
         FloatingPointError: If the loss diverges.
+        Interrupted: If the checkpoints say that the training shall stop.
 
     Source: eqs. (1) and (2) of arXiv:2511.12842.
     """
@@ -95,14 +93,11 @@ def train_closure(
         return model.eval(), History()
 
     run = _Run(model, states.to(device), given.to(device), training, validation, settings)
-    checkpoints = None
-    if checkpoint_dir is not None:
+    if checkpoints is not None:
         identity = {"settings": asdict(settings), "kind": kind, "species": kinds}
-        checkpoints = Checkpoints(checkpoint_dir, fingerprint(identity, states, given, groups))
-        stored = checkpoints.load()
+        stored = checkpoints.open(fingerprint(identity, states, given, groups))
         if stored is not None:
             run.restore(*stored)
-            logger.info("Training of the closure goes on from step %d", run.step)
     run.train(progress, checkpoints)
     model.load_state_dict(run.best)
     model.eval()
@@ -110,7 +105,7 @@ def train_closure(
         closure = model.encode_patches(run.states[run.training])
         model.fit_normalisation(_means_by_label(closure, snapshots[training]))
     if checkpoints is not None:
-        checkpoints.remove()
+        checkpoints.close()
     return model, run.history
 
 
@@ -183,6 +178,7 @@ class _Run:
         self.optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.step = 0
+        self.losses: list[Tensor] = []
         self.best = _copy(model)
         self.history = History()
 
@@ -192,15 +188,14 @@ class _Run:
         if self.states.device.type == "cpu":
             _keep_freed_memory()
         while self.step < settings.steps and not self.history.stopped_early:
-            losses = []
-            for _ in range(min(settings.validation_every, settings.steps - self.step)):
-                losses.append(self._advance())
-            self._validate(float(torch.stack(losses).double().mean()))
+            self.losses.append(self._advance())
+            if self.step % settings.validation_every == 0 or self.step == settings.steps:
+                self._validate(float(torch.stack(self.losses).double().mean()))
+                self.losses = []
+                if progress is not None:
+                    progress(self.step, settings.steps, self.history.validation_loss[-1])
             if checkpoints is not None:
-                state = asdict(self.history)
-                checkpoints.save(self.tensors(), state, step=self.step)
-            if progress is not None:
-                progress(self.step, settings.steps, self.history.validation_loss[-1])
+                checkpoints.after(self.step, settings.steps, self.state)
 
     def _advance(self) -> Tensor:
         settings = self.settings
@@ -235,31 +230,35 @@ class _Run:
         since = len(history.steps) - 1 - history.steps.index(history.best_step)
         history.stopped_early = since >= self.settings.patience and self.step < self.settings.steps
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors that a resumed training needs."""
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on."""
         stored = {"generator": self.generator.get_state()}
         stored |= {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         stored |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             stored |= {f"optimiser.{index}.{name}": tensor for name, tensor in state.items()}
-        return stored
+        if self.losses:
+            stored["losses"] = torch.stack(self.losses)
+        return stored, asdict(self.history)
 
-    def restore(self, tensors: dict[str, Tensor], history: dict[str, Any], step: int) -> None:
-        """Take up a training where `tensors` left it."""
+    def restore(self, arrays: dict[str, np.ndarray], history: dict[str, Any], step: int) -> None:
+        """Take up a training where `state` left it."""
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimiser": {}}
+        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+        self.generator.set_state(tensors.pop("generator"))
+        losses = tensors.pop("losses", None)
+        self.losses = [] if losses is None else list(losses.to(self.states.device))
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
-            if part != "generator":
-                parts[part][rest] = tensor
+            parts[part][rest] = tensor
         self.model.load_state_dict(parts["model"])
-        self.best = parts["best"]
+        self.best = {name: tensor.to(self.states.device) for name, tensor in parts["best"].items()}
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in parts["optimiser"].items():
             index, _, rest = name.partition(".")
             moments.setdefault(int(index), {})[rest] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-        self.generator.set_state(tensors["generator"])
         self.step = step
         self.history = History(**history)
 

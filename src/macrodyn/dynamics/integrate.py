@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from macrodyn.dynamics.model import ACTIVATIONS, EnsembleSDE
+from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
 Bounds = Sequence[tuple[float, float]]
 # Replicas advanced together on a CPU: the activations of a chunk stay in its cache.
@@ -30,6 +31,7 @@ def simulate(
     device: str | torch.device | None = None,
     on_divergence: Literal["raise", "nan"] = "raise",
     progress: Callable[[int, int], None] | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Tensor:
     """Simulate R trajectories of each of the E members, with independent noise.
 
@@ -48,6 +50,8 @@ def simulate(
         device: Where to integrate; the model's own device if None.
         on_divergence: Whether trajectories that are not finite raise or are returned as nan.
         progress: Called as progress(done, total) in units of recording intervals.
+        checkpoints: Where to keep checkpoints; none by default. They stay, for whoever saves the
+            trajectories to remove.
 
     Returns:
         States, shape [E, R, T, d], float32, on the CPU; the first record is z0.
@@ -55,6 +59,7 @@ def simulate(
     Raises:
         ValueError: If shapes, times, step or bounds do not fit.
         FloatingPointError: If a trajectory diverges.
+        Interrupted: If the checkpoints say that the integration shall stop.
 
     Source: Kloeden and Platen (1992), section 10.2.
     """
@@ -80,13 +85,32 @@ def simulate(
     chunk = _CHUNK if target.type == "cpu" else replicas
     starts = range(0, replicas, chunk)
     records = torch.empty(members, replicas, len(plan) + 1, d)
+    total, done = len(starts) * len(plan), 0
+    z = z0[:, :0].to(target)
+    if checkpoints is not None:
+        tensors = [*model.state_dict().values(), z0, *([] if given is None else [given])]
+        settings = {"plan": plan, "bounds": str(bounds), "seed": seed, "chunk": chunk}
+        stored = checkpoints.open(fingerprint(settings, *tensors))
+        if stored is not None:
+            kept, _, done = stored
+            records = torch.tensor(kept["records"])
+            z = torch.tensor(kept["z"], device=target)
+            generator.set_state(torch.tensor(kept["generator"]))
+
+    def state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {"records": records, "z": z, "generator": generator.get_state()}, {}
+
     with torch.inference_mode():
         for number, start in enumerate(starts):
+            if done >= (number + 1) * len(plan):
+                continue
             rows = slice(start, min(start + chunk, replicas))
             kernel = _Kernel(model, None if given is None else given[rows])
-            z = z0[:, rows].to(target).clone()
-            records[:, rows, 0] = z.cpu()
-            for interval, (count, h) in enumerate(plan):
+            if done == number * len(plan):
+                z = z0[:, rows].to(target).clone()
+                records[:, rows, 0] = z.cpu()
+            for interval in range(done - number * len(plan), len(plan)):
+                count, h = plan[interval]
                 for _ in range(count):
                     z = kernel.step(z, h, generator)
                     if low is not None and high is not None:
@@ -94,8 +118,13 @@ def simulate(
                         z = torch.where(z > high, 2.0 * high - z, z)
                         z = torch.minimum(torch.maximum(z, low), high)
                 records[:, rows, interval + 1] = z.cpu()
+                done += 1
                 if progress is not None:
-                    progress(number * len(plan) + interval + 1, len(starts) * len(plan))
+                    progress(done, total)
+                if checkpoints is not None:
+                    checkpoints.after(done, total, state)
+    if checkpoints is not None:
+        checkpoints.close()
     _check_finite(records, on_divergence)
     return records
 

@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 # Tensors that a step depends on, besides the parameters.
 _RESUMED = ("best_nll", "best_step", "waited", "running")
 # What may change between an interruption and its continuation.
-_FREE_TO_CHANGE = ("device", "checkpoint_every")
+_FREE_TO_CHANGE = ("device",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,6 @@ class TrainingSettings:
         gradient_clip: Largest gradient norm of one network.
         seed: Seed of initial parameters and minibatches.
         device: `cpu`, `cuda`, or `auto`.
-        checkpoint_every: Steps between checkpoints.
     """
 
     hidden: tuple[int, ...] = (64, 64)
@@ -66,11 +65,10 @@ class TrainingSettings:
     gradient_clip: float = 1.0
     seed: int = 0
     device: str = "cpu"
-    checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot train."""
-        for name in ("steps", "batch", "patience", "validation_every", "checkpoint_every"):
+        for name in ("steps", "batch", "patience", "validation_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.learning_rate > 0 or not self.gradient_clip > 0:
@@ -111,7 +109,7 @@ def train_ensemble(
     data_val: TransitionData,
     settings: TrainingSettings,
     *,
-    checkpoint_dir: Path | None = None,
+    checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
 ) -> tuple[EnsembleSDE, History]:
     """Train E members at once on data that stay on the device.
@@ -123,8 +121,8 @@ def train_ensemble(
         data_train: Transitions to learn from.
         data_val: Transitions of other groups, for early stopping.
         settings: How to train.
-        checkpoint_dir: Where to keep checkpoints; removed when done. None keeps none. A
-            checkpoint of other data or settings is ignored and overwritten.
+        checkpoints: Where to keep checkpoints while training; none by default. They stay, for
+            whoever saves the model to remove. One of other data or settings is not used.
         progress: Called as progress(step, steps) at each validation.
 
     Returns:
@@ -132,14 +130,13 @@ def train_ensemble(
 
     Raises:
         FloatingPointError: If a likelihood is not finite.
+        Interrupted: If the checkpoints say that the training shall stop.
 
     Source: eq. (6) of arXiv:2511.12842.
     """
     trainer = Trainer(data_train, data_val, settings)
-    store = None
-    if checkpoint_dir is not None:
-        store = Checkpoints(checkpoint_dir, trainer.fingerprint())
-        saved = store.load()
+    if checkpoints is not None:
+        saved = checkpoints.open(trainer.fingerprint())
         if saved is not None:
             trainer.restore(*saved[:2])
     while not trainer.finished:
@@ -148,12 +145,11 @@ def train_ensemble(
             trainer.validate()
             if progress is not None:
                 progress(trainer.step, settings.steps)
-        if store is not None and trainer.step % settings.checkpoint_every == 0:
-            store.save(*trainer.state(), step=trainer.step)
-    model, history = trainer.result()
-    if store is not None:
-        store.remove()
-    return model, history
+        if checkpoints is not None:
+            checkpoints.after(trainer.step, settings.steps, trainer.state)
+    if checkpoints is not None:
+        checkpoints.close()
+    return trainer.result()
 
 
 class Trainer:
@@ -269,8 +265,9 @@ class Trainer:
         history["seconds"] += time.perf_counter() - self._started
         return tensors, {"step": self.step, "since": self.since, "history": history}
 
-    def restore(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    def restore(self, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
+        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
         self.generator.set_state(tensors["generator"])
         for kind, module in self._modules().items():
             for name, parameter in module.named_parameters():

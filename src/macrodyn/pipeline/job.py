@@ -1,4 +1,4 @@
-"""What surrounds every job: its log, its progress, its threads, and its traceback on failure."""
+"""What surrounds every job: its log, progress, threads, checkpoints, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from macrodyn.config import ExecutionConfig
+from macrodyn.pipeline.interrupt import StopSignal, heartbeat, host, leave
+from macrodyn.sampling.work import Work
+from macrodyn.storage.checkpoints import Checkpoints, Interrupted, fingerprint
+from macrodyn.storage.files import remove_temporaries
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.provenance import provenance
 
@@ -26,6 +33,10 @@ _EVERY = 5.0
 _DESCRIPTIONS = {
     "condition": {"long_name": "name of the condition"},
     "condition_values": {"long_name": "value of the condition", "units": "1"},
+    "example_number": {
+        "long_name": "number of the group or trajectory of the example",
+        "units": "1",
+    },
     "group": {"long_name": "group of small systems, one initial macrostate each", "units": "1"},
     "initial": {"long_name": "initial macrostate", "units": "1"},
     "lag": {"long_name": "time of a pair in multiples of dt", "units": "1"},
@@ -51,6 +62,7 @@ class Job:
         device: ``cuda`` if the rule asked for a GPU, else ``cpu``.
         log: The job's log file.
         started: When the job began, by the monotonic clock.
+        checkpoints: Where its long loop keeps checkpoints; None keeps none.
     """
 
     config: dict[str, Any]
@@ -62,6 +74,7 @@ class Job:
     device: str
     log: Path | None
     started: float
+    checkpoints: Checkpoints | None = None
     _steps: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
     @property
@@ -76,17 +89,23 @@ class Job:
 
     @property
     def core_seconds(self) -> float:
-        """Core seconds that the job has used so far."""
-        return (time.monotonic() - self.started) * self.threads
+        """Core seconds that the job has used so far, those before an interruption included."""
+        before = self.checkpoints.spent if self.checkpoints else 0.0
+        return (before + time.monotonic() - self.started) * self.threads
 
-    def progress(self, iterable: Iterable, label: str) -> Iterable:
-        """Go through an iterable and log the rate and the remaining time every few seconds."""
-        return _log_progress(iterable, label)
+    def work(self, label: str, *data: Any) -> Work:
+        """Go through a sampling loop with progress, checkpoints and a count of its cost.
 
-    @property
-    def scratch(self) -> Path:
-        """Folder for checkpoints, beside the outputs; no rule declares it."""
-        return next(iter(self.outputs.values())).parent / "checkpoint"
+        Args:
+            label: What the progress is called.
+            data: Arrays from the job's inputs that the loop's result depends on.
+        """
+        identity = {"config": self.config, "wildcards": self.wildcards}
+        return Work(
+            progress=lambda done, total: self.step(label, done, total),
+            checkpoints=self.checkpoints,
+            fingerprint=fingerprint(identity, *data) if self.checkpoints else "",
+        )
 
     def step(self, label: str, done: int, total: int, note: str = "") -> None:
         """Log the progress of an iteration every few seconds, with rate and remaining time."""
@@ -120,20 +139,6 @@ def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
     write_dataset(data, job.outputs["data"], provenance(stage, job.config))
 
 
-def _log_progress(iterable: Iterable, label: str) -> Iterator[Any]:
-    items = list(iterable)
-    start = last = time.monotonic()
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if now - last >= _EVERY:
-            last = now
-            rate = done / (now - start)
-            left = (len(items) - done) / rate if rate else float("inf")
-            _LOGGER.info("%s: %d of %d, %.3g/s, %.0f s left", label, done, len(items), rate, left)
-        yield item
-    _LOGGER.info("%s: %d in %.1f s", label, len(items), time.monotonic() - start)
-
-
 @contextmanager
 def job(snakemake: Any) -> Iterator[Job]:
     """Set up a job from a script's ``snakemake`` object, and log what happens in it.
@@ -150,29 +155,72 @@ def job(snakemake: Any) -> Iterator[Job]:
     log = Path(str(snakemake.log[0])) if snakemake.log else None
     _set_up_log(log)
     _set_threads(int(snakemake.threads))
-    started = time.monotonic()
-    _LOGGER.info("rule %s starts with %d thread(s)", snakemake.rule, snakemake.threads)
+    started, began = time.monotonic(), time.time()
     params = dict(snakemake.params.items())
+    outputs = {k: Path(v) for k, v in snakemake.output.items()}
+    first = next(iter(outputs.values()))
+    signal = StopSignal()
+    checkpoints = Checkpoints(
+        first.parent / "checkpoint" / first.stem,
+        every=60 * _checkpoint_minutes(snakemake.config),
+        stop=signal.received,
+    )
     try:
-        yield Job(
-            config=params.pop("config", {}),
-            inputs={
-                k: [Path(p) for p in v] if not isinstance(v, str) else Path(v)
-                for k, v in snakemake.input.items()
-            },
-            outputs={k: Path(v) for k, v in snakemake.output.items()},
-            wildcards=dict(snakemake.wildcards.items()),
-            params=params,
-            threads=int(snakemake.threads),
-            device="cuda" if snakemake.resources.get("gpu", 0) else "cpu",
-            log=log,
-            started=started,
-        )
+        with signal.handled(checkpoints), heartbeat(log):
+            _LOGGER.info(
+                "rule %s starts with %d thread(s) on %s", snakemake.rule, snakemake.threads, host()
+            )
+            yield Job(
+                config=params.pop("config", {}),
+                inputs={
+                    k: [Path(p) for p in v] if not isinstance(v, str) else Path(v)
+                    for k, v in snakemake.input.items()
+                },
+                outputs=outputs,
+                wildcards=dict(snakemake.wildcards.items()),
+                params=params,
+                threads=int(snakemake.threads),
+                device=_device(_has_gpu(snakemake.resources)),
+                log=log,
+                started=started,
+                checkpoints=checkpoints,
+            )
+    except Interrupted as reason:
+        leave(f"stopped by {signal.name} after {time.monotonic() - started:.1f} s: {reason}")
     except Exception as error:
         _LOGGER.error("failed after %.1f s\n%s", time.monotonic() - started, traceback.format_exc())
         print(f"rule {snakemake.rule}: {error} (log: {log})", file=sys.stderr)
         raise
+    checkpoints.remove()
+    for path in outputs.values():
+        remove_temporaries(path, before=began)
     _LOGGER.info("done in %.1f s", time.monotonic() - started)
+
+
+def _checkpoint_minutes(config: dict[str, Any]) -> float:
+    """Return the study's setting: it changes no result, so that no rule has it as a param."""
+    execution = config.get("execution") or {}
+    return ExecutionConfig.model_validate(execution).checkpoint_minutes
+
+
+def _has_gpu(resources: Any) -> bool:
+    """Whether the rule asked for a GPU, by number or by the name that the cluster gives it."""
+    return bool(resources.get("gpu", 0)) or "gpu" in str(resources.get("gres", ""))
+
+
+def _device(gpu: bool) -> str:
+    """Where to compute: on the GPU that the rule asked for, if there is one."""
+    if not gpu:
+        return "cpu"
+    # Sampling jobs have an environment without torch.
+    if find_spec("torch"):
+        cuda = import_module("torch").cuda
+    else:
+        cuda = import_module("numba.cuda")
+    if cuda.is_available():
+        return "cuda"
+    _LOGGER.warning("the job got a GPU, but %s sees none: computing on the CPU", cuda.__name__)
+    return "cpu"
 
 
 def _set_up_log(log: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,10 +26,9 @@ from macrodyn.dynamics.train import TrainingSettings, train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each, split
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.sample import horizon_times, snapshots, stage_system
-from macrodyn.sampling.simulate import Progress, plain_progress
-from macrodyn.storage.files import write_json
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance
+from macrodyn.storage.sealed import write_sealed_json
 from macrodyn.streams import generator, seeds, stream_key
 from macrodyn.systems import System
 
@@ -73,7 +72,7 @@ def closure_stage(job: Job) -> None:
         kind=system.kind,
         groups=np.repeat(source.group.values, each),
         snapshots=np.repeat(np.arange(len(states)), each),
-        checkpoint_dir=job.scratch,
+        checkpoints=job.checkpoints,
         progress=lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
     )
     if model.architecture.closure_dim and each < len(origins):
@@ -81,11 +80,14 @@ def closure_stage(job: Job) -> None:
         model.fit_normalisation(encode_states(model, states, patch))
     save_autoencoder(job.outputs["model"], model, provenance("closure", config))
     cost = {"core_seconds": job.core_seconds}
-    write_json(job.outputs["training"], {"history": asdict(history), "cost": cost})
+    write_sealed_json(job.outputs["training"], {"history": asdict(history), "cost": cost})
 
 
 def encode_states(
-    model: PatchAutoencoder, states: NDArray, patch: Shape, progress: Progress = plain_progress
+    model: PatchAutoencoder,
+    states: NDArray,
+    patch: Shape,
+    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64]:
     """Closure variables of states: the mean of the patch encoder over their patches (eq. 1).
 
@@ -93,7 +95,7 @@ def encode_states(
         model: The closure.
         states: Patches, small or large states, [batch, channel, *lattice].
         patch: Sites along each axis of a patch; must divide the lattice.
-        progress: Wraps the loop over chunks to show progress.
+        progress: Called with states done and states in all after each chunk.
 
     Returns:
         Shape [batch, closure variable].
@@ -102,9 +104,11 @@ def encode_states(
     if dimension == 0:
         return np.zeros((len(states), 0))
     out = np.empty((len(states), dimension))
-    for begin in progress(range(0, len(states), _CHUNK), "encode"):
+    for begin in range(0, len(states), _CHUNK):
         part = states[begin : begin + _CHUNK]
         out[begin : begin + _CHUNK] = model.encode_snapshot(split(part, patch))
+        if progress is not None:
+            progress(begin + len(part), len(states))
     return out
 
 
@@ -131,7 +135,9 @@ def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
     site = before.shape[2:]
     phi_before = encode_states(model, before.reshape(-1, *site), patch).reshape(*lead[:2], 1, -1)
     after = after.reshape(-1, *site)
-    phi_after = encode_states(model, after, patch, job.progress).reshape(*lead, -1)
+    phi_after = encode_states(
+        model, after, patch, lambda done, total: job.step("encode", done, total)
+    ).reshape(*lead, -1)
     names = [str(n) for n in source.observable.values]
     variables = variable_names(names, z_closure.shape[1])
     increments = np.concatenate([source.increments.values, phi_after - phi_before], axis=-1)
@@ -186,7 +192,7 @@ def dynamics_stage(job: Job) -> None:
         train,
         validation,
         settings,
-        checkpoint_dir=job.scratch,
+        checkpoints=job.checkpoints,
         progress=lambda step, steps: job.step("dynamics", step, steps),
     )
     origin = provenance("dynamics", job.config)
@@ -206,7 +212,7 @@ def dynamics_stage(job: Job) -> None:
         "factor_used": factor,
         "cost": {"core_seconds": job.core_seconds},
     }
-    write_json(job.outputs["training"], report)
+    write_sealed_json(job.outputs["training"], report)
 
 
 def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) -> xr.Dataset:
@@ -235,6 +241,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         device=job.device,
         on_divergence="nan",
         progress=lambda done, total: job.step("predict", done, total),
+        checkpoints=job.checkpoints,
     ).numpy()
     variables = variable_names(system.observables, closure.architecture.closure_dim)
     return xr.Dataset(

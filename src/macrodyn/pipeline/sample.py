@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.config import EvolveConfig, HorizonConfig, SimulateConfig, UpsampleConfig
-from macrodyn.lattice import PatchGeometry, Tiling
+from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.pipeline.job import Job
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
@@ -24,8 +25,10 @@ from macrodyn.storage.netcdf import gather_shards, read_dataset
 from macrodyn.streams import seeds
 from macrodyn.systems import System, system_class
 
+# Snapshots of each level that are kept for figures.
 EXAMPLES = 3
-_SAMPLE_CHUNK = 512
+# Snapshots whose patches are evolved together: a bound on memory.
+_MOST_SAMPLES = 512
 
 
 def stage_system(config: dict[str, Any]) -> System:
@@ -40,7 +43,7 @@ def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     groups = make_groups(
         settings.groups, settings.initial_range, config["conditions"], config["seed"]
     ).shard(shard, shards)
-    cost = Cost()
+    work = job.work("simulate")
     data = simulate_small(
         stage_system(config),
         groups,
@@ -48,10 +51,9 @@ def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         replicas=settings.replicas,
         times=settings.times,
         seed=config["seed"],
-        cost=cost,
-        progress=job.progress,
+        work=work,
     )
-    return data.assign_attrs(site_updates=cost.site_updates)
+    return data.assign_attrs(site_updates=work.cost.site_updates)
 
 
 def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset:
@@ -62,33 +64,44 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
     """
     config = job.config
     settings = UpsampleConfig(**config["upsample"])
-    system = stage_system(config)
+    system = stage_system(config).on(job.device)
     source = read_dataset(small)
+    everywhere = np.unique(np.linspace(0, source.sizes["group"] - 1, EXAMPLES).round())
+    examples = source.group.values[everywhere.astype(int)]
     source = source.isel(group=slice(shard, None, shards))
     names = tuple(str(n) for n in source.condition.values)
     shape = tuple(config["large"])
     groups = source.group.values
-    out = np.empty(
-        (len(groups), source.sizes["time"], settings.snapshots, system.channels, *shape),
-        dtype=system.dtype,
-    )
+    levels = list(upsampling_levels(source.states.shape[4:], shape))
+    if not levels and source.sizes["replica"] < settings.snapshots:
+        raise ValueError(
+            f"simulate.replicas ({source.sizes['replica']}) must be at least upsample.snapshots "
+            f"({settings.snapshots}) where the small lattice is the large one"
+        )
     boundary = settings.relaxation.boundary
     geometry = PatchGeometry(
         tuple(config["patch"]), 0 if boundary == "periodic" else system.halo, 0, boundary
     )
-    cost = Cost()
-    examples: dict[str, Any] = {}
+    # A few snapshots of groups that are spread over all, before and after relaxation.
+    shown = np.flatnonzero(np.isin(groups, examples))
     middle = source.sizes["time"] // 2
-    work = [
-        (part, rows, t)
-        for part, rows in by_condition(system, names, source.condition_values.values)
-        for t in range(source.sizes["time"])
-    ]
-    for part, rows, t in job.progress(work, "upsample"):
+    lead = (len(groups), source.sizes["time"], settings.snapshots, system.channels)
+    arrays = {"states": np.empty((*lead, *shape), dtype=system.dtype)}
+    for number, level in enumerate(levels):
+        for kind in ("raw", "relaxed"):
+            arrays[f"level_{number}_{kind}"] = np.empty(
+                (len(shown), system.channels, *level), dtype=system.dtype
+            )
+    parts = list(by_condition(system, names, source.condition_values.values))
+    segments = list(product(range(len(parts)), range(source.sizes["time"])))
+    work = job.work("upsample", source.states.values, source.time.values)
+    for segment, block in work.blocks([len(parts[p][1]) for p, _ in segments], arrays):
+        p, t = segments[segment]
+        part, rows = parts[p][0], parts[p][1][block]
         time = float(source.time.values[t])
         pools = source.states.values[rows, t]
         age = time if settings.relaxation.up_to_age else settings.relaxation.duration
-        levels = upsample_pools(
+        made = upsample_pools(
             part,
             pools,
             shape,
@@ -100,19 +113,17 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
             ),
             seed=config["seed"],
             names=[(int(groups[r]), t) for r in rows],
-            cost=cost,
+            cost=work.cost,
         )
         final = pools[:, : settings.snapshots]
-        for number, level in enumerate(levels):
-            final = level.relaxed
+        for number, now in enumerate(made):
+            final = now.relaxed
             if t == middle:
-                _keep_examples(examples, number, level.raw, level.relaxed, level.shape, system)
-        if final.shape[1] < settings.snapshots:
-            raise ValueError(
-                f"simulate.replicas ({pools.shape[1]}) must be at least upsample.snapshots "
-                f"({settings.snapshots}) where the small lattice is the large one"
-            )
-        out[rows, t] = final
+                _, here, place = np.intersect1d(rows, shown, return_indices=True)
+                arrays[f"level_{number}_raw"][place] = now.raw[here, 0]
+                arrays[f"level_{number}_relaxed"][place] = now.relaxed[here, 0]
+        arrays["states"][rows, t] = final
+    out = arrays.pop("states")
     samples = int(np.prod(out.shape[:3]))
     repeat = (source.sizes["time"], settings.snapshots)
     per_group = repeat[0] * repeat[1]
@@ -138,56 +149,39 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
         },
         coords={"condition": list(names)},
     )
-    return data.assign(examples).assign_attrs(site_updates=cost.site_updates)
-
-
-def _keep_examples(
-    examples: dict[str, Any],
-    number: int,
-    raw: NDArray,
-    relaxed: NDArray,
-    shape: Any,
-    system: System,
-) -> None:
-    """Keep examples of one level, spread over the shard's groups, hence over magnetisations."""
-    chosen = np.linspace(0, len(raw) - 1, EXAMPLES).round().astype(int)
-    axes = axis_names(len(shape), f"level_{number}_")
-    for kind, states in (("raw", raw), ("relaxed", relaxed)):
-        examples[f"level_{number}_{kind}"] = (
-            ("example", "channel", *axes),
-            states[chosen, 0],
-            state_attributes(system),
-        )
+    if levels:
+        data["example_number"] = ("example", groups[shown])
+    for name, states in arrays.items():
+        axes = axis_names(len(shape), f"{name.rpartition('_')[0]}_")
+        data[name] = (("example", "channel", *axes), states, state_attributes(system))
+    return data.assign_attrs(site_updates=work.cost.site_updates)
 
 
 def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
     """Make the pairs of one shard's snapshots: patches of large ones, or whole systems."""
     config, scope = job.config, job.config["scope"]
-    system = stage_system(config)
+    system = stage_system(config).on(job.device)
     samples = snapshots(states, scope, config)
     samples = samples.isel(sample=slice(shard, None, shards))
     names = tuple(str(n) for n in samples.condition.values)
     settings = EvolveConfig(**config["evolve"])
-    cost = Cost()
     keys = seeds(config["seed"], "evolve", scope, index=samples.number.values)
-    parts: list[tuple[NDArray[np.int64], Pairs]] = []
-    for part, rows in by_condition(system, names, samples.condition_values.values):
-        chunks = [rows[i : i + _SAMPLE_CHUNK] for i in range(0, len(rows), _SAMPLE_CHUNK)]
-        for chunk in job.progress(chunks, "evolve"):
-            now = samples.states.values[chunk]
-            parts.append((chunk, _evolve(part, now, config, settings, keys[chunk], cost)))
-    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
-    joined = Pairs(
-        *(
-            np.concatenate([getattr(pairs, name) for _, pairs in parts])[order]
-            for name in ("before", "after", "increments", "elapsed")
-        )
-    )
-    data = _pairs_dataset(system, samples, joined, settings.lags)
+    parts = list(by_condition(system, names, samples.condition_values.values))
+    work = job.work("evolve", samples.states.values, samples.number.values)
+    arrays: dict[str, NDArray] = {}
+    for p, block in work.blocks([len(rows) for _, rows in parts], arrays, most=_MOST_SAMPLES):
+        part, rows = parts[p][0], parts[p][1][block]
+        now = samples.states.values[rows]
+        pairs = vars(_evolve(part, now, config, settings, keys[rows], work.cost))
+        for name, made in pairs.items():
+            if name not in arrays:
+                arrays[name] = np.empty((samples.sizes["sample"], *made.shape[1:]), made.dtype)
+            arrays[name][rows] = made
+    data = _pairs_dataset(system, samples, Pairs(**arrays), settings.lags)
     shape = samples.states.shape[2:]
     total = Tiling(shape, tuple(config["patch"])).number if scope == "partial" else 1
     return data.assign_attrs(
-        patches_total=total, dt=settings.dt, scope=scope, site_updates=cost.site_updates
+        patches_total=total, dt=settings.dt, scope=scope, site_updates=work.cost.site_updates
     )
 
 
@@ -315,7 +309,7 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     initial = np.repeat(np.array(config["initial"], float), config["replicas"])
     # Dealt out in turn, so that every shard has the same mixture and takes as long.
     numbers = np.arange(len(initial))[shard::shards]
-    cost = Cost()
+    work = job.work("reference")
     data = simulate_reference(
         stage_system(config),
         tuple(config["large"]),
@@ -323,16 +317,15 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         numbers=numbers,
         times=record_times(config["horizons"]),
         seed=config["seed"],
-        cost=cost,
-        progress=job.progress,
+        work=work,
     )
-    return data.assign_attrs(site_updates=cost.site_updates)
+    return data.assign_attrs(site_updates=work.cost.site_updates)
 
 
 def gather_stage(stage: str, shards: Sequence[Path], config: dict[str, Any]) -> xr.Dataset:
     """Gather the shards of a sampling stage, in an order that does not depend on their number."""
     dimension, order = _GATHERED[stage]
-    gathered = gather_shards(shards, dimension, order)
+    gathered = gather_shards(shards, dimension, order, config)
     return _order_reference(gathered, config) if stage == "reference" else gathered
 
 

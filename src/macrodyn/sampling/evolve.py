@@ -82,7 +82,7 @@ def evolve_patches(
         lags,
         patch_keys,
     )
-    cost.site_updates += float(pairs.elapsed[..., -1].sum()) * int(np.prod(patch.active))
+    cost.add(int(np.prod(patch.active)), pairs.elapsed[..., -1])
     return Pairs(*(a.reshape(len(states), number, *a.shape[1:]) for a in vars(pairs).values()))
 
 

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from itertools import pairwise, product
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.lattice import Shape
-from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.groups import Groups, by_condition
 from macrodyn.sampling.variables import axis_names, state_attributes
+from macrodyn.sampling.work import Work
 from macrodyn.streams import Seeds, seeds, substreams
 from macrodyn.systems import System
-
-Progress = Callable[[Iterable, str], Iterable]
-
-
-def plain_progress(iterable: Iterable, _: str) -> Iterable:
-    """Show no progress."""
-    return iterable
-
-
-def record(
-    system: System,
-    states: NDArray,
-    times: Sequence[float],
-    keys: Seeds,
-    visit: Callable[[int, NDArray], None],
-    progress: Progress = plain_progress,
-    label: str = "simulate",
-) -> NDArray:
-    """Evolve whole systems and call ``visit(time index, states)`` at each time.
-
-    Args:
-        system: The system.
-        states: States at time 0, [batch, channel, *lattice].
-        times: Increasing times, >= 0.
-        keys: One stream per state.
-        visit: Called at each time.
-        progress: Wraps the loop over the times to show progress.
-        label: What the progress is called.
-
-    Returns:
-        The states at the last time.
-    """
-    now = 0.0
-    for i, time in enumerate(progress(list(times), label)):
-        if time > now:
-            states = system.evolve(states, time - now, substreams(keys, i))
-            now = time
-        visit(i, states)
-    return states
 
 
 def simulate_small(
@@ -63,8 +25,7 @@ def simulate_small(
     replicas: int,
     times: Sequence[float],
     seed: int,
-    cost: Cost,
-    progress: Progress = plain_progress,
+    work: Work,
 ) -> xr.Dataset:
     """Make the snapshot set D_s for some groups.
 
@@ -73,32 +34,48 @@ def simulate_small(
         groups: Groups to simulate.
         shape: The small lattice.
         replicas: Small systems in each group.
-        times: Snapshot times.
+        times: Snapshot times, increasing, >= 0.
         seed: The study's seed.
-        cost: Adds up what it costs.
-        progress: Wraps the loop over the times.
+        work: Goes through the trajectories, and adds up what they cost.
 
     Returns:
         ``states`` [group, time, replica, channel, *lattice] with the groups' macrostates and
         conditions.
     """
-    n_groups, n_times = len(groups), len(times)
-    stored = np.empty((n_groups, n_times, replicas, system.channels, *shape), dtype=system.dtype)
-    for part, which in by_condition(system, groups.condition_names, groups.condition_values):
-        macrostate = np.repeat(groups.macrostate[which], replicas)
-        numbers = (groups.index[which, None] * replicas + np.arange(replicas)).ravel()
-        states = part.initial_states(macrostate, shape, seeds(seed, "initial", index=numbers))
-
-        def visit(i: int, now: NDArray, rows: NDArray = which) -> None:
-            stored[rows, i] = now.reshape(len(rows), replicas, *now.shape[1:])
-
-        keys = seeds(seed, "simulate", index=numbers)
-        record(part, states, times, keys, visit, progress)
-    cost.add(n_groups * replicas * int(np.prod(shape)), max(times))
+    parts = list(by_condition(system, groups.condition_names, groups.condition_values))
+    # Trajectories stand in the order of the parts: each part, an interval of time, is a segment.
+    order = np.concatenate([which for _, which in parts])
+    group, replica = np.repeat(order, replicas), np.tile(np.arange(replicas), len(order))
+    numbers = groups.index[group] * replicas + replica
+    first = np.cumsum([0, *(len(which) * replicas for _, which in parts)])
+    rows_of = [slice(a, b) for a, b in pairwise(first)]
+    begin = seeds(seed, "initial", index=numbers)
+    macrostate = groups.macrostate[group]
+    keys = seeds(seed, "simulate", index=numbers)
+    arrays = {
+        "now": np.concatenate(
+            [
+                part.initial_states(macrostate[rows], shape, begin[rows])
+                for (part, _), rows in zip(parts, rows_of, strict=True)
+            ]
+        ),
+        "states": np.empty(
+            (len(groups), len(times), replicas, system.channels, *shape), system.dtype
+        ),
+    }
+    segments = list(product(range(len(parts)), range(len(times))))
+    for segment, block in work.blocks(
+        [rows_of[p].stop - rows_of[p].start for p, _ in segments], arrays
+    ):
+        p, i = segments[segment]
+        rows = slice(rows_of[p].start + block.start, rows_of[p].start + block.stop)
+        _advance(parts[p][0], arrays["now"], rows, times, i, keys)
+        arrays["states"][group[rows], i, replica[rows]] = arrays["now"][rows]
+        work.cost.add((block.stop - block.start) * int(np.prod(shape)), _interval(times, i))
     dims = ("group", "time", "replica", "channel", *axis_names(len(shape)))
     return xr.Dataset(
         {
-            "states": (dims, stored, state_attributes(system)),
+            "states": (dims, arrays["states"], state_attributes(system)),
             "macrostate": ("group", groups.macrostate, {"long_name": "initial macrostate"}),
             "condition_values": (("group", "condition"), groups.condition_values),
         },
@@ -118,9 +95,8 @@ def simulate_reference(
     numbers: NDArray[np.int64],
     times: Sequence[float],
     seed: int,
-    cost: Cost,
+    work: Work,
     examples: int = 2,
-    progress: Progress = plain_progress,
 ) -> xr.Dataset:
     """Simulate large systems directly, to compare with.
 
@@ -129,38 +105,58 @@ def simulate_reference(
         shape: The large lattice.
         initial: Initial macrostate of each trajectory, [trajectory].
         numbers: Global numbers of the trajectories, which name their streams.
-        times: Record times, beginning with 0.
+        times: Record times, increasing, >= 0.
         seed: The study's seed.
-        cost: Adds up what it costs.
-        examples: Trajectories whose final states are kept for figures.
-        progress: Wraps the loop over the times.
+        work: Goes through the trajectories, and adds up what they cost.
+        examples: Trajectories whose final states are kept for figures: those of the lowest
+            global numbers.
 
     Returns:
-        ``observables`` [trajectory, time, observable], ``final_states`` of the first examples.
+        ``observables`` [trajectory, time, observable], ``final_states`` of the examples among them.
     """
-    states = system.initial_states(initial, shape, seeds(seed, "reference-initial", index=numbers))
-    values = np.empty((len(initial), len(times), len(system.observables)))
-
-    def visit(i: int, now: NDArray) -> None:
-        values[:, i] = system.observe(now)
-
+    begin = seeds(seed, "reference-initial", index=numbers)
     keys = seeds(seed, "reference", index=numbers)
-    final = record(system, states, times, keys, visit, progress, "reference")
-    cost.add(len(initial) * int(np.prod(shape)), max(times))
+    arrays = {
+        "now": system.initial_states(initial, shape, begin),
+        "values": np.empty((len(initial), len(times), len(system.observables))),
+    }
+    for i, rows in work.blocks([len(initial)] * len(times), arrays):
+        _advance(system, arrays["now"], rows, times, i, keys)
+        arrays["values"][rows, i] = system.observe(arrays["now"][rows])
+        work.cost.add((rows.stop - rows.start) * int(np.prod(shape)), _interval(times, i))
+    kept = np.flatnonzero(numbers < examples)
     attributes = {"long_name": "macroscopic observables of the large system", "units": "1"}
     return xr.Dataset(
         {
-            "observables": (("trajectory", "time", "observable"), values, attributes),
+            "observables": (
+                ("trajectory", "time", "observable"),
+                arrays["values"],
+                attributes,
+            ),
             "initial": ("trajectory", np.asarray(initial, float)),
             "number": ("trajectory", numbers),
             "final_states": (
                 ("example", "channel", *axis_names(len(shape))),
-                final[:examples],
+                arrays["now"][kept],
                 state_attributes(system),
             ),
+            "example_number": ("example", numbers[kept]),
         },
         coords={
             "time": ("time", np.asarray(times, float), {"units": system.time_unit}),
             "observable": list(system.observables),
         },
     )
+
+
+def _interval(times: Sequence[float], i: int) -> float:
+    """Time from the record before record i, or from 0."""
+    return times[i] - (times[i - 1] if i else 0.0)
+
+
+def _advance(
+    system: System, now: NDArray, rows: slice, times: Sequence[float], i: int, keys: Seeds
+) -> None:
+    """Evolve some states, in place, from the record before record i to it."""
+    if times[i] > (times[i - 1] if i else 0.0):
+        now[rows] = system.evolve(now[rows], _interval(times, i), substreams(keys[rows], i))
