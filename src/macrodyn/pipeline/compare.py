@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from macrodyn.evaluation import (
     trajectory_errors,
 )
 from macrodyn.pipeline.sample import horizon_times
-from macrodyn.storage.netcdf import read_dataset
+from macrodyn.storage.netcdf import read_attributes, read_dataset
+from macrodyn.storage.sealed import read_sealed_json
 
 MMD_TIMES = 4
 
@@ -162,6 +162,5 @@ def costs_by_stage(files: dict[str, list[Path]]) -> dict[str, dict[str, float]]:
 
 def _attributes(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
-        return json.loads(path.read_text()).get("cost", {})
-    with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
-        return dict(dataset.attrs)
+        return read_sealed_json(path).get("cost", {})
+    return read_attributes(path)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
+from pydantic import TypeAdapter, ValidationError
 
+from macrodyn.config import Name
 from macrodyn.pipeline.summary import read_summary
 from macrodyn.storage.files import atomic_path
+from macrodyn.storage.netcdf import read_attributes
 from macrodyn.storage.provenance import software
+from macrodyn.storage.sealed import read_sealed_json
 
 RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
 
@@ -32,6 +34,9 @@ def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Pa
 
     Raises:
         FileNotFoundError: If the study or a run has no results.
+        ValueError: If a name could lead out of a folder, or a file to copy lies outside of the
+            study's.
+        StoreError: If a file of the study is damaged.
     """
     if not (study / "summary.csv").exists():
         raise FileNotFoundError(f"{study / 'summary.csv'} is missing: run the study first")
@@ -43,10 +48,9 @@ def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Pa
 
 
 def _copy(study: Path, target: Path, runs: list[str]) -> Iterator[Path]:
-    target.mkdir(parents=True, exist_ok=True)
     sources = {"summary.csv": study / "summary.csv"}
     sources |= {path.name: path for path in sorted((study / "figures").glob("*.png"))}
-    for run in runs:
+    for run in map(_checked, runs):
         folder = study / run / "figures"
         if not folder.exists():
             raise FileNotFoundError(f"{folder} is missing: is {run!r} a run of this study?")
@@ -54,14 +58,27 @@ def _copy(study: Path, target: Path, runs: list[str]) -> Iterator[Path]:
         for kind in ("trajectories", "equilibrium"):
             for path in sorted((folder / kind).glob("*.png")):
                 sources[f"{run}-{kind}-{path.name}"] = path
+    for source in sources.values():
+        if not source.resolve().is_relative_to(study.resolve()):
+            raise ValueError(f"{source} leads out of {study}: only the study's files are copied")
     for name, source in sources.items():
-        shutil.copyfile(source, target / name)
+        with atomic_path(target / name) as temporary:
+            shutil.copyfile(source, temporary)
         yield target / name
+
+
+def _checked(run: str) -> str:
+    """Check that a run's name is one, and no path."""
+    try:
+        return TypeAdapter(Name).validate_python(run)
+    except ValidationError:
+        raise ValueError(f"{run!r} is no name of a run") from None
 
 
 def _page(study: Path, config: Path, runs: list[str]) -> str:
     rows = read_summary(study / "summary.csv")
-    metrics = {r["run"]: json.loads((study / r["run"] / "metrics.json").read_text()) for r in rows}
+    names = [_checked(row["run"]) for row in rows]
+    metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
     horizons = list(next(iter(metrics.values()))["horizons"])
     lines = [
         f"# Results of {config}",
@@ -125,9 +142,8 @@ def _commits(study: Path) -> list[str]:
     """Distinct commits that the data files name; changes that were not committed are marked."""
     found = set()
     for path in study.glob("stages/*/*/data.nc"):
-        with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
-            commit, _, changed = str(dataset.attrs["git_commit"]).partition("+")
-            found.add(commit[:10] + ("+" if changed else ""))
+        commit, _, changed = str(read_attributes(path)["git_commit"]).partition("+")
+        found.add(commit[:10] + ("+" if changed else ""))
     return sorted(found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from macrodyn.pipeline.run_figures import (
     training_figure,
 )
 from macrodyn.pipeline.sample import stage_system
-from macrodyn.storage.files import write_json
 from macrodyn.storage.netcdf import read_dataset
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 
 def evaluate_run(job: Job) -> None:
@@ -48,7 +47,7 @@ def evaluate_run(job: Job) -> None:
         for kind, name, figure in comparison_figures(comparison, system, horizon, title):
             style.save(figure, job.outputs[kind] / f"{name}.png")
         del comparison
-    trainings = {m: json.loads(Path(p).read_text()) for m, p in params["trainings"].items()}
+    trainings = {m: read_sealed_json(Path(p)) for m, p in params["trainings"].items()}
     metrics["covariance_factor"] = {
         m: {**t["factor"], "used": t["factor_used"]} for m, t in trainings.items()
     }
@@ -60,7 +59,7 @@ def evaluate_run(job: Job) -> None:
         latents, diagnostic, ensemble, system, title, config["seed"]
     ):
         style.save(figure, job.outputs[kind])
-    closure = json.loads(Path(inputs["closure"]).read_text())
+    closure = read_sealed_json(inputs["closure"])
     metrics["closure"] = {"best_loss": closure["history"]["best_loss"]}
     histories = {m: t["history"] for m, t in trainings.items()}
     style.save(training_figure(closure["history"], histories, title), job.outputs["training"])
@@ -72,7 +71,7 @@ def evaluate_run(job: Job) -> None:
     }
     metrics["samples"] = _samples(latents)
     metrics["config"] = config
-    write_json(job.outputs["metrics"], plain(metrics))
+    write_sealed_json(job.outputs["metrics"], plain(metrics))
 
 
 def _samples(latents: xr.Dataset) -> dict[str, int]:

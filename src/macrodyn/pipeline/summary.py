@@ -21,10 +21,14 @@ from macrodyn.evaluation.figures_study import (
     error_against_patch_size,
 )
 from macrodyn.pipeline.job import Job
+from macrodyn.storage.errors import refusal
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.provenance import provenance
+from macrodyn.storage.sealed import read_sealed_json
 
 Metrics = dict[str, Any]
+# Columns of summary.csv that hold no numbers; a run may be called 8.
+_WORDS = {"run", "small", "large"}
 
 
 def summary_row(metrics: Metrics) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def _costs(runs: list[Metrics]) -> list[Cost]:
 
 def summarise_study(job: Job) -> None:
     """Write summary.csv, its HTML table, the provenance and the figures across runs."""
-    runs = [json.loads(Path(p).read_text()) for p in job.inputs["metrics"]]
+    runs = [_read_metrics(Path(p)) for p in job.inputs["metrics"]]
     rows = [summary_row(r) for r in runs]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(job.outputs["table"]) as temporary, temporary.open("w", newline="") as file:
@@ -173,10 +177,28 @@ def summarise_study(job: Job) -> None:
         temporary.write_text(summary_html(lines, "Provenance"))
 
 
+def _read_metrics(path: Path) -> Metrics:
+    metrics = read_sealed_json(path)
+    if metrics.get("run") != path.parent.name:
+        raise refusal(path, f"was made for another run: {metrics.get('run')}")
+    return metrics
+
+
 def read_summary(path: Path) -> list[dict[str, Any]]:
-    """Read summary.csv with numbers as numbers."""
-    with path.open(newline="") as file:
-        return [{k: _number(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    """Read summary.csv with numbers as numbers.
+
+    Raises:
+        StoreError: If it was cut short, or is not such a table.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = list(csv.DictReader(text.splitlines(), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise refusal(path, f"cannot be read ({error})") from None
+    whole = all(None not in row and None not in row.values() for row in rows)
+    if not (text.endswith("\n") and rows and "run" in rows[0] and whole):
+        raise refusal(path, "cannot be read (it was cut short, or macrodyn did not write it)")
+    return [{k: v if k in _WORDS else _number(v) for k, v in row.items()} for row in rows]
 
 
 def _number(text: str) -> Any:
