@@ -7,15 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from macrodyn import __version__
 from macrodyn.cli import main
+from macrodyn.pipeline.record import write_record
 
 ROOT = Path(__file__).parents[1]
+TINY = ROOT / "tests" / "workflow" / "configs" / "tiny.yaml"
 
 
 def test_check_lists_runs_and_shared_stages(capsys):
-    assert main(["check", str(ROOT / "tests" / "workflow" / "configs" / "tiny.yaml")]) == 0
+    assert main(["check", str(TINY)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith("tiny.yaml: study tiny, 3 run(s), 24 stage(s)")
     assert printed[1:] == [
@@ -46,6 +49,44 @@ def test_systems_are_listed_with_their_parameters(capsys):
     assert printed.startswith("ising: Two-dimensional Ising") or "\nising: " in f"\n{printed}"
     assert "  temperature (required): Temperature" in printed
     assert "  field (default 0.0): Magnetic field" in printed
+
+
+def test_status_of_a_study_that_never_ran(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", str(TINY)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("study tiny in results/tiny\n0 of 37 jobs done, 37 waiting\n")
+    assert f"To run it: snakemake --cores all --configfile {TINY}" in printed
+
+
+def test_status_of_no_study(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["status", "missing"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "macrodyn: there is no study missing" in captured.err
+
+
+@pytest.mark.parametrize("lines", ["-1", "few"])
+def test_status_refuses_a_wrong_number_of_lines(capsys, lines):
+    with pytest.raises(SystemExit) as stop:
+        main(["status", "study", "--lines", lines])
+    assert stop.value.code == 2
+    assert "argument --lines: " in capsys.readouterr().err
+
+
+def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path, monkeypatch):
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("macrodyn.cli.time.sleep", sleep)
+    assert main(["status", str(TINY), "--watch", "2.5"]) == 0
+    assert waits == [2.5] * 3
+    assert capsys.readouterr().out.count("0 of 37 jobs done") == 3
 
 
 TABLE = "run,small,large,transient_ours,transient_naive\nbase,8x8,64x64,0.012345,\n"
@@ -106,3 +147,14 @@ def test_help_is_fast():
         "assert not {'torch', 'numba', 'xarray'} & set(sys.modules), sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_status_of_a_studys_folder_loads_no_numerical_library(tmp_path):
+    """It is asked again and again, on a cluster's login node."""
+    write_record(tmp_path / "results" / "tiny", yaml.safe_load(TINY.read_text()), [])
+    code = (
+        "import sys; from macrodyn.cli import main\n"
+        "assert main(['status', 'tiny']) == 0\n"
+        "assert not {'torch', 'numba', 'xarray', 'snakemake'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)

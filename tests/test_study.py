@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -139,7 +143,17 @@ def without(*keys):
             "dynamics.covariance_factor: cannot be estimated from one patch a snapshot: set",
             id="factor-from-one-patch",
         ),
-        pytest.param({"runs": {"report": {}}}, "runs.report: this name is reserved", id="reserved"),
+        *(
+            pytest.param(
+                {"runs": {name: {}}}, f"runs.{name}: this name is reserved", id=f"run-named-{name}"
+            )
+            for name in ("report", "stages", "figures", "logs", "study.json", "summary.csv")
+        ),
+        pytest.param(
+            {"runs": {"first": {"execution": {"checkpoint_minutes": 1}}}},
+            "runs.first.execution.checkpoint_minutes: is the same for all runs",
+            id="checkpoints-of-one-run",
+        ),
         pytest.param({"runs": {"first": 3}}, "runs.first: ", id="run-is-no-mapping"),
         pytest.param({"study": "my study"}, "study: string should match", id="name-with-a-space"),
     ],
@@ -307,3 +321,20 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
     path.write_bytes(b"study: \xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"study\.yaml"):
         load_study(path)
+
+
+def test_a_checked_study_is_read_without_its_system():
+    """Jobs on a cluster read it again: its system's compiler takes longer to load than all else."""
+    code = (
+        "import sys, json; from macrodyn.study import load_study\n"
+        "load_study(json.loads(sys.argv[1]), check_systems=False)\n"
+        "assert not {'numba', 'torch', 'xarray'} & set(sys.modules)\n"
+        "load_study(json.loads(sys.argv[1]))\n"
+        "assert 'numba' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, json.dumps(BASE)], check=True)
+
+
+def test_keys_are_checked_even_without_the_system():
+    with pytest.raises(ConfigError, match="dt: input should be greater than 0"):
+        load_study({**BASE, "evolve": {"dt": 0}}, check_systems=False)

@@ -1,13 +1,15 @@
-"""The command ``macrodyn``: check a configuration, list systems, print a study's results."""
+"""The command ``macrodyn``: check a configuration, see how far a study is, print its results."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from macrodyn import __version__
+from macrodyn.storage.errors import StoreError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = commands.add_parser("check", help="check a configuration and list its stages")
     check.add_argument("config", type=Path)
     commands.add_parser("systems", help="list the microscopic systems that are installed")
+    status = commands.add_parser("status", help="show what of a study is done, running, missing")
+    status.add_argument(
+        "study", type=Path, help="a configuration, a study's folder, or its name below results/"
+    )
+    status.add_argument(
+        "--lines", type=_count, default=8, help="last log lines of a failed job (default 8)"
+    )
+    status.add_argument(
+        "--watch", type=float, metavar="SECONDS", help="show it again and again, until all is done"
+    )
     summary = commands.add_parser("summary", help="print a study's table and its report's path")
     summary.add_argument("folder", type=Path, help="the study's folder, such as results/demo")
     publish = commands.add_parser("publish", help="copy a study's table and figures to keep")
@@ -36,10 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish.add_argument("--config", type=Path, required=True, help="the study's configuration")
     publish.add_argument("--runs", nargs="*", default=[], help="runs whose own figures to copy")
     given = parser.parse_args(arguments)
-    call = {"check": _check, "systems": _systems, "summary": _summary, "publish": _publish}
+    call = {
+        "check": _check,
+        "systems": _systems,
+        "status": _status,
+        "summary": _summary,
+        "publish": _publish,
+    }
     try:
         call[given.command](given)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, StoreError) as error:
         print(f"macrodyn: {error}", file=sys.stderr)
         return 1
     return 0
@@ -69,6 +87,32 @@ def _systems(_: argparse.Namespace) -> None:
         for field, info in cls.Parameters.model_fields.items():
             default = "required" if info.is_required() else f"default {info.default!r}"
             print(f"  {field} ({default}): {info.description or ''}")
+
+
+def _count(text: str) -> int:
+    """Read a number of lines for argparse, which names the option where it is refused."""
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _status(given: argparse.Namespace) -> None:
+    from macrodyn.pipeline.status import study_status
+    from macrodyn.pipeline.status_text import status_text
+
+    while True:
+        status = study_status(given.study)
+        text = status_text(status, given.lines)
+        if given.watch and sys.stdout.isatty():
+            text = f"\x1b[2J\x1b[H{text}"  # a clean screen
+        print(text, flush=True)
+        if not given.watch or all(job.state == "done" for job in status.jobs):
+            return
+        try:
+            time.sleep(given.watch)
+        except KeyboardInterrupt:
+            return
 
 
 def _summary(given: argparse.Namespace) -> None:

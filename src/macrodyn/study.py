@@ -7,14 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from macrodyn.config import RunConfig, StudyConfig
+from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.systems import System, UnknownSystemError, system_class
 
-RESERVED_RUN_NAMES = {"stages", "summary", "report"}
+# What else stands in a study's folder.
+RESERVED_RUN_NAMES = {
+    "stages",
+    "summary",
+    "report",
+    "figures",
+    "logs",
+    "summary.csv",
+    "summary.html",
+    "report.html",
+    "report.zip",
+    "provenance.html",
+    "study.json",
+}
 
 
 class ConfigError(ValueError):
@@ -46,12 +59,16 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def load_study(source: Path | dict[str, Any], where: str = "") -> Study:
+def load_study(
+    source: Path | dict[str, Any], where: str = "", *, check_systems: bool = True
+) -> Study:
     """Read and check a configuration.
 
     Args:
         source: A YAML file, or its content as a mapping.
         where: Name of the file for messages, if ``source`` is a mapping.
+        check_systems: Check each run against its microscopic system as well, for which the
+            system is loaded; jobs of a study that has been checked need not.
 
     Returns:
         The study with its runs.
@@ -59,18 +76,15 @@ def load_study(source: Path | dict[str, Any], where: str = "") -> Study:
     Raises:
         ConfigError: With one line for each wrong key.
     """
-    if isinstance(source, Path):
-        where = where or str(source)
-        try:
-            content = yaml.safe_load(source.read_text())
-        except OSError as error:
-            raise ConfigError(
-                f"cannot read the configuration {source}: {error.strerror}"
-            ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source} is not valid YAML: {error}") from error
-    else:
-        content = source
+    try:
+        if isinstance(source, Path):
+            where = where or str(source)
+            content = read_config(source)
+        else:
+            content = source
+            check_size(content, where)
+    except ConfigFileError as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(content, dict):
         raise ConfigError(f"{where or 'the configuration'} must be a mapping of keys")
     try:
@@ -85,12 +99,17 @@ def load_study(source: Path | dict[str, Any], where: str = "") -> Study:
         if name in RESERVED_RUN_NAMES:
             problems[f"runs.{name}"] = "this name is reserved, choose another"
             continue
+        if "checkpoint_minutes" in ((changes or {}).get("execution") or {}):
+            problems[f"{prefix}execution.checkpoint_minutes"] = (
+                "is the same for all runs, which share jobs: set it at the top of the file"
+            )
+            continue
         try:
             runs[name] = RunConfig.model_validate(merge(base, changes or {}))
         except ValidationError as error:
             problems.update(_messages(error, prefix))
             continue
-        for path, message in check_run(runs[name]):
+        for path, message in check_run(runs[name]) if check_systems else ():
             changed = path.split(".")[0] in (changes or {})
             problems[(prefix if changed else "") + path] = message
     if problems:

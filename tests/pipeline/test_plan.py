@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.study import load_study
 
+CONFIGS = Path(__file__).parents[2] / "config"
 METHODS = ("ours", "naive", "full")
 
 
@@ -154,6 +157,19 @@ def test_keys_are_those_of_other_processes(make_plan):
     assert done.stdout.strip() == make_plan().reference.key
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "digest"),
+    [("ising", 175, "2457364332646bad"), ("config", 16, "c909af5e5c2087f0")],
+    ids=["the study of the results", "the quick study"],
+)
+def test_folders_of_existing_results_are_found_again(name, number, digest):
+    """With other keys all existing studies would be computed again; VERSIONS is the way to that."""
+    plans = plan_study(load_study(CONFIGS / f"{name}.yaml"))
+    folders = sorted({stage.folder for plan in plans.values() for stage in plan.stages().values()})
+    assert len(folders) == number
+    assert hashlib.sha256("\n".join(folders).encode()).hexdigest()[:16] == digest
+
+
 def test_own_value_of_a_condition_matters_only_for_the_evaluation(make_plan):
     conditions = {"conditions": {"temperature": [2.3, 2.7]}}
     warmer = {**conditions, "system": {"parameters": {"temperature": 2.6}}}
@@ -222,3 +238,21 @@ def test_execution_reaches_the_stages(make_plan):
     plan = make_plan({"execution": {"shards": {"upsample": 5}, "device": "cuda"}})
     assert plan.data.shards == 5 and plan.reference.shards == 2
     assert plan.closure.execution["device"] == "cuda"
+
+
+def test_costs_are_those_of_our_way_alone(make_plan):
+    costs = make_plan().costs()
+    assert {name: len(stages) for name, stages in costs.items()} == dict.fromkeys(
+        ("simulate", "upsample", "evolve", "closure", "encode", "dynamics", "predict"), 1
+    )
+    plan = make_plan()
+    assert costs["evolve"][0].key == plan.latents["ours"].parents["pairs"].key
+
+
+def test_ancestors_can_be_changed_by_who_asks_for_them(make_plan):
+    """They are found once; what is handed out is a copy."""
+    plan = make_plan()
+    known = set(plan.closure.ancestors())
+    plan.closure.ancestors().clear()
+    assert set(plan.closure.ancestors()) == known
+    assert {name for name, _ in known} == {"simulate", "upsample", "closure"}

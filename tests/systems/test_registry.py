@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from macrodyn.systems import UnknownSystemError, available_systems, system_class
+from macrodyn.systems import UnknownSystemError, available_systems, registry, system_class
 from macrodyn.systems.ising import Ising
 
 
@@ -16,6 +16,15 @@ def test_built_in_system_is_found():
 
 def test_class_is_found_by_its_module():
     assert system_class("macrodyn.systems.ising:Ising") is Ising
+
+
+def test_class_is_looked_for_once(monkeypatch):
+    """Each look reads the metadata of all installed packages, for each job of a study."""
+    looks = []
+    monkeypatch.setattr(registry, "entry_points", lambda **_: looks.append(1) or [])
+    system_class.cache_clear()
+    assert {system_class("ising") for _ in range(100)} == {Ising}
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize(

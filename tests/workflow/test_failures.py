@@ -58,6 +58,27 @@ def test_two_wrong_keys_are_told_at_once(workflow, tiny):
     assert "seed:" in done.stdout and "evolve.dt:" in done.stdout
 
 
+def test_a_stage_that_the_configuration_does_not_have_is_named(workflow, tiny):
+    """A job on a cluster finds it so if the configuration was edited after the run began."""
+    config = workflow.write_config(tiny)
+    target = "results/tiny/stages/closure/0123456789ab/model.json"
+    done = workflow.run("-n", target, "--configfile", config)
+    assert done.returncode != 0
+    assert (
+        "study tiny has no stage closure/0123456789ab: the configuration was changed; run "
+        "snakemake again with the one you want" in " ".join(done.stdout.split())
+    )
+
+
+def test_a_record_that_cannot_be_written_stops_the_run_with_the_reason(workflow, tiny):
+    config = workflow.write_config(tiny)
+    (workflow.folder / "results" / "tiny" / "study.json").mkdir(parents=True)
+    done = workflow.run("--cores", "1", "--configfile", config)
+    assert done.returncode != 0
+    assert "results/tiny/study.json cannot be written" in done.stdout
+    assert "Traceback" not in done.stdout and "Finished jobid" not in done.stdout
+
+
 def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_study, study):
     (small,) = study.results.glob("stages/simulate/*/data.nc")
     damaged = copied_study.folder / small.relative_to(study.folder)

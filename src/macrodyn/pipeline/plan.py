@@ -69,9 +69,13 @@ class Stage:
 
     def ancestors(self) -> dict[tuple[str, str], Stage]:
         """Return this stage and all that it reads, by (name, key)."""
+        return dict(self._ancestors)
+
+    @cached_property
+    def _ancestors(self) -> dict[tuple[str, str], Stage]:
         found = {(self.name, self.key): self}
         for parent in self.parents.values():
-            found.update(parent.ancestors())
+            found.update(parent._ancestors)
         return found
 
 
@@ -106,6 +110,16 @@ class RunPlan:
             for prediction in horizons.values():
                 found.update(prediction.ancestors())
         return found
+
+    def costs(self) -> dict[str, list[Stage]]:
+        """Return the stages that our way of this run pays for, by name."""
+        found = self.models["ours"].ancestors() | self.closure.ancestors()
+        for prediction in self.predictions["ours"].values():
+            found |= prediction.ancestors()
+        stages: dict[str, list[Stage]] = {}
+        for stage in found.values():
+            stages.setdefault(stage.name, []).append(stage)
+        return stages
 
 
 def plan_study(study: Study) -> dict[str, RunPlan]:

@@ -8,6 +8,7 @@ A package of your own adds a system with two lines of its ``pyproject.toml``::
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
@@ -29,8 +30,15 @@ def available_systems() -> dict[str, EntryPoint]:
     return found
 
 
+@cache
 def system_class(name: str) -> type[System]:
     """Load the class of a system.
+
+    It is looked for once: that reads the metadata of every installed package, and a study with
+    many jobs asks for it in each of them.
+
+    So a configuration chooses code that runs, by design: a subclass of ``System`` that can be
+    imported where the workflow runs. It names a module, never a file, and brings no code itself.
 
     Args:
         name: The name of its entry point, or ``module:Class`` of an importable class.

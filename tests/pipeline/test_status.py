@@ -1,0 +1,415 @@
+"""How far a study is, from folders that are made up: every state, the pace, and the words."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from macrodyn.pipeline.plan import RunPlan, plan_study
+from macrodyn.pipeline.record import RecordError, write_record
+from macrodyn.pipeline.states import JobStatus, job_states
+from macrodyn.pipeline.status import StudyStatus, study_status
+from macrodyn.pipeline.status_text import duration, status_text
+from macrodyn.study import load_study
+
+NOW = datetime(2026, 3, 1, 12).timestamp()
+FRAMES = [f"  frame {number}" for number in range(20)]
+TRACEBACK = ["Traceback (most recent call last):", *FRAMES, "ValueError: no"]
+COMMAND = "snakemake --profile slurm --configfile my.yaml"
+
+
+class Folder:
+    """A study's folder, to fill with outputs and logs; times are in seconds before now."""
+
+    def __init__(self, path: Path, plans: dict[str, RunPlan]) -> None:
+        self.path, self.plans = path, plans
+        (plan,) = list(plans.values())[:1]
+        self.stages = {
+            "simulate": plan.data.parents["small"],
+            "upsample": plan.data,
+            "closure": plan.closure,
+            "reference": plan.reference,
+            "evolve": plan.latents["ours"].parents["pairs"],
+            "encode": plan.latents["ours"],
+            "dynamics": plan.models["ours"],
+            "predict": plan.predictions["ours"]["transient"],
+        }
+
+    def at(self, stage: str) -> Path:
+        return self.path / "stages" / stage / self.stages[stage].key
+
+    def output(self, path: Path, ago: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (NOW - ago, NOW - ago))
+
+    def log(self, path: Path, *lines: tuple[float, str], touched: float | None = None) -> None:
+        """Write a log of lines, each with its age; the last one's is the file's if not given."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = ""
+        for ago, line in lines:
+            stamp = datetime.fromtimestamp(NOW - ago).isoformat(" ", "milliseconds")
+            text += f"{stamp.replace('.', ',')} {line}\n"
+        path.write_text(text)
+        last = NOW - (lines[-1][0] if touched is None else touched)
+        os.utime(path, (last, last))
+
+    def shard(self, stage: str, number: int, *lines: tuple[float, str], **options: float) -> None:
+        """Write a shard's log, without its output."""
+        name = f"shard-{number}-of-{self.stages[stage].shards}"
+        first = (lines[0][0] if lines else 0.0, f"rule {stage} starts with 1 thread(s)")
+        self.log(self.at(stage) / "logs" / f"{name}.log", first, *lines, **options)
+
+    def finished(self, stage: str, number: int, ago: float, seconds: float) -> None:
+        """A shard with its output and the log of a job that took so long."""
+        name = f"shard-{number}-of-{self.stages[stage].shards}"
+        self.output(self.at(stage) / f"{name}.nc", ago)
+        self.log(
+            self.at(stage) / "logs" / f"{name}.log",
+            (ago + seconds, f"rule {stage} starts with 1 thread(s)"),
+            (ago, f"done in {seconds} s"),
+        )
+
+    def status(self) -> StudyStatus:
+        jobs = tuple(job_states(self.path, self.plans, NOW))
+        return StudyStatus("made-up", self.path, jobs, COMMAND, NOW)
+
+    def states(self, rule: str, stage: str | None = None) -> list[str]:
+        return [
+            found.state
+            for found in self.status().jobs
+            if found.job.rule == rule and stage in (None, found.job.stage and found.job.stage[0])
+        ]
+
+
+@pytest.fixture
+def make_folder(make_run, tmp_path) -> Callable[..., Folder]:
+    """Make the folder of a study of one run, or of more, in so many simulation shards."""
+
+    def make(simulate: int = 3, runs: dict[str, Any] | None = None) -> Folder:
+        shards = {"simulate": simulate, "upsample": 1, "evolve": 1, "reference": 1}
+        base = make_run({"baselines": [], "execution": {"shards": shards}}).model_dump(mode="json")
+        study = load_study({**base, "study": "made-up", "runs": runs or {"only": {}}})
+        return Folder(tmp_path / "made-up", plan_study(study))
+
+    return make
+
+
+@pytest.fixture
+def folder(make_folder) -> Folder:
+    return make_folder()
+
+
+def test_of_a_study_that_never_ran_every_job_waits(folder):
+    status = folder.status()
+    assert {job.state for job in status.jobs} == {"waiting"}
+    assert Counter(job.job.rule for job in status.jobs) == {
+        "simulate": 3,
+        "upsample": 1,
+        "evolve": 1,
+        "reference": 1,
+        "gather": 4,
+        "closure": 1,
+        "encode": 1,
+        "dynamics": 1,
+        "predict": 1,
+        "evaluate": 1,
+        "summarise": 1,
+    }
+    assert status.pace().left is None and status.pace().unknown == 16
+
+
+READING = (30, "reading")
+STATES: dict[str, Callable[[Folder], None]] = {
+    "done": lambda it: it.finished("simulate", 0, ago=100, seconds=20),
+    "running": lambda it: it.shard("simulate", 0, READING),
+    "failed": lambda it: it.shard("simulate", 0, READING, (20, "failed after 3.0 s")),
+    "stopped": lambda it: it.shard("simulate", 0, READING, (20, "stopped by SIGTERM: step 3")),
+    "lost": lambda it: it.shard("simulate", 0, READING, touched=61),
+}
+
+
+@pytest.mark.parametrize(("state", "make"), STATES.items(), ids=STATES)
+def test_a_shard_has_the_state_that_its_files_tell(folder, state, make):
+    make(folder)
+    assert folder.states("simulate") == [state, "waiting", "waiting"]
+
+
+def test_a_heartbeat_keeps_a_job_alive_that_has_nothing_to_say(folder):
+    folder.shard("simulate", 0, (5000, "reading"), touched=9)
+    assert folder.states("simulate")[0] == "running"
+
+
+def test_an_output_newer_than_its_log_is_done(folder):
+    folder.shard("simulate", 0, (500, "failed after 3.0 s"))
+    folder.output(folder.at("simulate") / "shard-0-of-3.nc", ago=400)
+    folder.shard("simulate", 1, (500, "reading"))
+    folder.output(folder.at("simulate") / "shard-1-of-3.nc", ago=600)
+    assert folder.states("simulate") == ["done", "lost", "waiting"]
+
+
+def test_an_output_without_a_log_is_done(folder):
+    folder.output(folder.at("reference") / "shard-0-of-1.nc", ago=5)
+    assert folder.states("reference") == ["done"]
+
+
+def test_a_finished_job_whose_output_was_deleted_waits(folder):
+    folder.finished("simulate", 0, ago=10, seconds=1)
+    (folder.at("simulate") / "shard-0-of-3.nc").unlink()
+    assert folder.states("simulate") == ["waiting"] * 3
+
+
+def test_a_model_without_its_description_is_not_done(folder):
+    for stage in ("simulate", "upsample"):
+        folder.output(folder.at(stage) / "data.nc", ago=50)
+    for name in ("model.safetensors", "training.json"):
+        folder.output(folder.at("closure") / name, ago=5)
+    assert folder.states("closure") == ["waiting"]
+    folder.output(folder.at("closure") / "model.json", ago=5)
+    assert folder.states("closure") == ["done"]
+
+
+def test_shards_of_a_gathered_stage_are_not_missed(folder):
+    folder.output(folder.at("simulate") / "data.nc", ago=5)
+    assert folder.states("simulate") == ["done"] * 3
+    assert folder.states("gather", "simulate") == ["done"]
+    assert folder.states("gather", "upsample") == ["waiting"]
+
+
+def test_stages_that_no_unfinished_run_needs_are_not_missed(make_folder):
+    """Two runs share all but the dynamics; of one only the metrics were kept."""
+    folder = make_folder(runs={"one": {}, "two": {"dynamics": {"steps": 30}}})
+    one, two = (folder.plans[run].stages() for run in ("one", "two"))
+    for stage, key in one.keys() & two.keys():
+        files = ("model.safetensors", "model.json", "training.json")
+        for name in files if stage == "closure" else ("data.nc",):
+            folder.output(folder.path / "stages" / stage / key / name, ago=50)
+    folder.output(folder.path / "one" / "metrics.json", ago=5)
+
+    def missed() -> set[tuple[str, str]]:
+        return {job.job.stage for job in folder.status().jobs if job.state != "done"} - {None}
+
+    assert missed() == two.keys() - one.keys()
+    assert {stage for stage, _ in missed()} == {"dynamics", "predict"}
+    folder.output(folder.path / "two" / "metrics.json", ago=5)
+    assert missed() == set()
+
+
+def test_what_reads_an_unfinished_stage_waits_for_it(folder):
+    """It will be made again, as what it reads is newer then."""
+    for stage in ("simulate", "upsample", "evolve", "reference", "encode", "predict"):
+        folder.output(folder.at(stage) / "data.nc", ago=50)
+    for stage in ("closure", "dynamics"):
+        for name in ("model.safetensors", "model.json", "training.json"):
+            folder.output(folder.at(stage) / name, ago=50)
+    assert {job.job.rule for job in folder.status().jobs if job.state != "done"} == {
+        "evaluate",
+        "summarise",
+    }
+    folder.shard("evolve", 0, READING)
+    assert folder.states("evolve") == ["running"]
+    assert folder.states("gather", "evolve") == ["waiting"]
+    assert folder.states("gather", "upsample") == ["done"]
+    for rule in ("encode", "dynamics", "predict"):
+        assert folder.states(rule) == ["waiting"]
+    assert folder.states("closure") == ["done"]
+
+
+def pace_of(folder: Folder, rule: str):
+    return folder.status().paces()[rule]
+
+
+def test_pace_of_one_after_the_other(make_folder):
+    folder = make_folder(5)
+    for number in range(3):
+        folder.finished("simulate", number, ago=100 - 20 * number, seconds=20)
+    pace = pace_of(folder, "simulate")
+    assert pace.mean == 20 and pace.speed == pytest.approx(1)
+    assert pace.per_minute == pytest.approx(3)
+    assert pace.left == pytest.approx(2 * 20)
+
+
+def test_pace_of_two_at_a_time(make_folder):
+    folder = make_folder(7)
+    for number in range(4):
+        folder.finished("simulate", number, ago=100 - 20 * (number // 2), seconds=20)
+    pace = pace_of(folder, "simulate")
+    assert pace.speed == pytest.approx(2) and pace.per_minute == pytest.approx(6)
+    assert pace.left == pytest.approx(3 * 20 / 2)
+
+
+def test_time_to_start_jobs_counts(make_folder):
+    """Jobs of 1 s, one every 5 s: the rest takes 5 s a job, not 1 s."""
+    folder = make_folder(7)
+    for number in range(5):
+        folder.finished("simulate", number, ago=100 - 5 * number, seconds=1)
+    pace = pace_of(folder, "simulate")
+    assert pace.per_minute == pytest.approx(60 * 5 / 21)
+    assert pace.left == pytest.approx(2 * 21 / 5)
+
+
+def test_a_pause_does_not_count(make_folder):
+    folder = make_folder(7)
+    folder.finished("simulate", 0, ago=1500, seconds=20)
+    for number in (1, 2):
+        folder.finished("simulate", number, ago=80 - 20 * number, seconds=20)
+    pace = pace_of(folder, "simulate")
+    assert pace.per_minute == pytest.approx(3) and pace.left == pytest.approx(4 * 20)
+
+
+def test_what_is_long_ago_does_not_count_for_the_pace(make_folder):
+    folder = make_folder(7)
+    for number in range(4):
+        folder.finished("simulate", number, ago=90_000, seconds=20)  # four at a time, yesterday
+    folder.finished("simulate", 4, ago=10, seconds=20)
+    pace = pace_of(folder, "simulate")
+    assert pace.speed == pytest.approx(1) and pace.left == pytest.approx(2 * 20)
+
+
+def test_a_running_job_counts_by_its_progress_else_by_the_mean(make_folder):
+    folder = make_folder(3)
+    folder.finished("simulate", 0, ago=10, seconds=20)
+    folder.shard("simulate", 1, (10, "a: 1 of 9, 1/s, 100 s left"), touched=3)
+    folder.shard("simulate", 2, (10, "reading"), touched=3)
+    pace = pace_of(folder, "simulate")
+    # Of the 100 s of ten seconds ago 90 are left, though the log was touched since.
+    assert pace.work == pytest.approx(90 + 10)
+    assert pace.longest == pytest.approx(90) and pace.left >= 90
+
+
+def test_the_study_takes_no_less_than_a_chain_of_its_rules(make_folder):
+    folder = make_folder(2)
+    for number in range(2):
+        folder.finished("simulate", number, ago=300, seconds=60)
+    folder.output(folder.at("simulate") / "data.nc", ago=290)
+    folder.shard("upsample", 0, (0, "a: 1 of 9, 1/s, 40 s left"))
+    folder.log(folder.at("closure") / "logs/closure.log", (0, "a: 1 of 9, 1/s, 30 s left"))
+    pace = folder.status().pace()
+    assert pace.speed == pytest.approx(2)
+    assert pace.work == pytest.approx(70) and pace.left == pytest.approx(70)
+    # Of 15 jobs three are done and two run.
+    assert pace.unknown == 10
+
+
+def test_the_text_of_a_study_in_trouble(folder):
+    folder.finished("simulate", 0, ago=100, seconds=20)
+    folder.shard("simulate", 1, (30, "failed after 3.0 s"))
+    log = folder.at("simulate") / "logs/shard-1-of-3.log"
+    log.write_text(log.read_text() + "\n".join(TRACEBACK) + "\n\n")
+    os.utime(log, (NOW - 30, NOW - 30))
+    folder.shard("simulate", 2, (700, "simulate: 3 of 9, 1/s, 6 s left"))
+    (folder.at("simulate") / "checkpoint" / "shard-2-of-3").mkdir(parents=True)
+    folder.shard("reference", 0, (20, "reference: 3 of 9, 1/s, 6 s left"))
+    text = status_text(folder.status(), lines=3)
+    assert f"study made-up in {folder.path}\n" in text
+    assert "\n1 of 16 jobs done, 1 running, 12 waiting, 1 failed, 1 lost\n" in text
+    table = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line[:1].isalpha()}
+    assert table["rule"][:6] == ["jobs", "done", "running", "waiting", "failed", "lost"]
+    assert table["simulate"][:6] == ["3", "1", "0", "0", "1", "1"]
+    key = folder.stages["simulate"].key
+    reference = folder.stages["reference"].key
+    assert f"  reference {reference} shard 0 of 1, 20 s: reference: 3 of 9" in text
+    failed = text[text.index("Failed:") : text.index("Lost:")].splitlines()
+    assert failed[1] == f"  simulate {key} shard 1 of 3, 30 s ago: {log}"
+    # The last lines only, not the whole traceback.
+    assert failed[2:5] == ["      frame 18", "      frame 19", "    ValueError: no"]
+    assert f"simulate {key} shard 2 of 3, 12 min ago, has a checkpoint: " in text
+    assert f"To go on, once Snakemake has ended: {COMMAND}" in text
+    assert "--unlock" in text
+
+
+def test_no_lines_of_logs_if_none_are_wanted(folder):
+    folder.shard("simulate", 1, (30, "failed after 3.0 s"))
+    assert "failed after" not in status_text(folder.status(), lines=0)
+    assert "failed after" in status_text(folder.status(), lines=1)
+
+
+def test_the_text_says_what_it_does_not_know(make_folder):
+    folder = make_folder(4)
+    text = status_text(folder.status())
+    assert "\n17 jobs of unknown length\n" in text and f"To run it: {COMMAND}" in text
+    folder.finished("simulate", 0, ago=100, seconds=20)
+    text = status_text(folder.status())
+    assert "\n3 jobs a minute; at least 60 s left; 13 jobs of unknown length\n" in text
+
+
+def test_the_text_of_many_jobs_stays_short(folder):
+    folder.shard("simulate", 0, (30, "a: 1 of 9, 1/s, 8 s left"))
+    running = next(job for job in folder.status().jobs if job.state == "running")
+    text = status_text(StudyStatus("s", folder.path, (running,) * 50, COMMAND, NOW))
+    assert text.count("a: 1 of 9") == 20 and "\n  ... and 30 more\n" in text
+    assert f"If Snakemake was ended, go on with: {COMMAND}" in text
+    failed = JobStatus(running.job, "failed", running.log)
+    text = status_text(StudyStatus("s", folder.path, (failed,) * 50, COMMAND, NOW))
+    assert text.count(str(running.job.log)) == 10 and "\n  ... and 40 more\n" in text
+
+
+def test_the_text_of_a_finished_study(folder):
+    for run in folder.plans:
+        folder.output(folder.path / run / "metrics.json", ago=5)
+        (folder.path / run / "figures").mkdir()
+    for name in ("summary.csv", "summary.html", "provenance.html", "figures/a.png"):
+        folder.output(folder.path / name, ago=5)
+    text = status_text(folder.status())
+    assert "16 of 16 jobs done\n" in text
+    assert text.endswith(f"All done: macrodyn summary {folder.path}")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (99, "99 s"), (100, "2 min"), (5400, "90 min"), (7200, "2.0 h"), (4e5, "4.6 d")],
+)
+def test_durations_are_in_the_unit_that_suits_them(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.fixture
+def study(make_run, tmp_path, monkeypatch) -> dict[str, Any]:
+    """A study's configuration, and a working folder that holds its record."""
+    config = {**make_run().model_dump(mode="json"), "study": "made-up", "runs": {"only": {}}}
+    monkeypatch.chdir(tmp_path)
+    write_record(Path("results/made-up"), config, ["--profile", "slurm"])
+    Path("my.yaml").write_text(json.dumps(config))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("given", "command"),
+    [
+        ("made-up", "snakemake --profile slurm"),
+        ("results/made-up", "snakemake --profile slurm"),
+        ("my.yaml", "snakemake --cores all --configfile my.yaml"),
+    ],
+    ids=["name", "folder", "configuration"],
+)
+def test_a_study_is_found_by(study, given, command):
+    status = study_status(Path(given), NOW)
+    assert status.name == "made-up" and status.folder == Path("results/made-up")
+    assert status.command == command
+    assert {job.state for job in status.jobs} == {"waiting"}
+
+
+def test_a_study_that_is_not_there_is_said_not_to_be(study):
+    with pytest.raises(FileNotFoundError, match="there is no study other: give its configuration"):
+        study_status(Path("other"))
+
+
+def test_a_folder_without_a_record_asks_for_the_configuration(study, tmp_path):
+    Path("results/made-up/study.json").unlink()
+    with pytest.raises(RecordError, match="name the configuration instead"):
+        study_status(Path("made-up"))
+    assert study_status(Path("my.yaml")).name == "made-up"
+
+
+def test_a_study_of_a_system_that_is_not_installed_here_has_a_status(study):
+    """Its folder may have been copied from where it ran."""
+    study["system"] = {"name": "no_such_package:System", "parameters": {}}
+    write_record(Path("results/made-up"), study, [])
+    assert study_status(Path("made-up")).jobs
