@@ -146,6 +146,20 @@ def test_a_stop_writes_one_and_says_where(tmp_path: Path) -> None:
     assert step == 3 and arrays["x"] == [3]
 
 
+def test_a_computation_goes_on_where_none_can_be_written(tmp_path: Path, caplog) -> None:
+    """A file stands where the folder should: whoever is root may write anywhere else."""
+    (tmp_path / "c").write_text("in the way")
+    now = []
+    checkpoints = Checkpoints(tmp_path / "c", every=0.0, stop=lambda: len(now) == 3)
+    checkpoints.open("abc")
+    with pytest.raises(Interrupted, match=r"no checkpoint at step 3 of 9: .*c/0.checkpoint"):
+        for step in range(1, 10):
+            now.append(step)
+            checkpoints.after(step, 9, lambda: ({"x": np.arange(3)}, {}))
+    assert caplog.text.count("No checkpoint at step") == 3
+    assert (tmp_path / "c").read_text() == "in the way"
+
+
 def test_time_before_an_interruption_counts(tmp_path: Path, monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])

@@ -52,7 +52,6 @@ class Checkpoints:
     Attributes:
         active: Whether a loop is between `open` and `close`, and so will stop when asked to.
         spent: Seconds that the computation took before this process continued it.
-        last: What the computation had done at its last checkpoint, such as ``step 20 of 300``.
     """
 
     def __init__(
@@ -63,7 +62,6 @@ class Checkpoints:
         self.every = every
         self.active = False
         self.spent = 0.0
-        self.last = ""
         self._stop = stop or (lambda: False)
         self._fingerprint = ""
         self._turn = 0
@@ -110,6 +108,9 @@ class Checkpoints:
     ) -> None:
         """Keep a checkpoint if it is time to, or if the computation shall stop.
 
+        Where none can be written, on a full disk say, the computation goes on with a warning: it
+        may well end before one is needed.
+
         Args:
             step: Steps done.
             total: Steps in all.
@@ -122,10 +123,16 @@ class Checkpoints:
         stop = self._stop()
         if not stop and time.monotonic() - self._saved < self._pause:
             return
-        self.save(*collect(), step=step)
-        self.last = f"step {step} of {total}"
+        where = f"step {step} of {total}"
+        try:
+            self.save(*collect(), step=step)
+        except OSError as error:
+            logger.warning("No checkpoint at %s: %s", where, error)
+            self._saved = time.monotonic()
+            if stop:
+                raise Interrupted(f"no checkpoint at {where}: {error}") from error
         if stop:
-            raise Interrupted(f"checkpoint written at {self.last}")
+            raise Interrupted(f"checkpoint written at {where}")
 
     def save(self, arrays: dict[str, Any], state: dict[str, Any], *, step: int) -> None:
         """Write the next checkpoint over the older of the two.
