@@ -37,6 +37,11 @@ include: "workflow/rules/summarise.smk"
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    check_cluster()
+    keep_record()
+
+
 localrules:
     all,
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import xarray as xr
 from macrodyn.config import HorizonConfig
 from macrodyn.pipeline.compare import costs_by_stage, plain
 from macrodyn.pipeline.sample import horizon_times, record_times
-from macrodyn.pipeline.summary import read_summary, study_figures, summary_row
+from macrodyn.pipeline.summary import read_summary, study_figures, summarise_study, summary_row
+from macrodyn.storage.errors import StoreError
+from macrodyn.storage.netcdf import write_dataset
+from macrodyn.storage.sealed import write_sealed_json
 
 
 def test_plain_values_are_strict_json():
@@ -40,8 +44,8 @@ def test_record_times_are_the_union_of_all_horizons():
 
 def test_costs_of_a_stage_are_added_up(tmp_path):
     data, training = tmp_path / "data.nc", tmp_path / "training.json"
-    xr.Dataset(attrs={"site_updates": 10.0, "core_seconds": 2.0}).to_netcdf(data)
-    training.write_text(json.dumps({"cost": {"core_seconds": 0.5}}))
+    write_dataset(xr.Dataset(), data, {"site_updates": 10.0, "core_seconds": 2.0})
+    write_sealed_json(training, {"cost": {"core_seconds": 0.5}})
     costs = costs_by_stage({"evolve": [data, data], "dynamics": [training]})
     assert costs == {
         "evolve": {"site_updates": 20.0, "core_seconds": 4.0},
@@ -94,6 +98,41 @@ def test_summary_is_read_back(tmp_path):
     assert read_summary(table) == [
         {"run": "base", "short_ours": 0.25, "short_naive": None, "short_full": "diverged"}
     ]
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    table = tmp_path / "summary.csv"
+    table.write_text("run,small,short_ours\n8,16,0.25\n")
+    assert read_summary(table) == [{"run": "8", "small": "16", "short_ours": 0.25}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "run,short_ours\n",
+        "run,short_ours\nbase,0.2",
+        "run,short_ours\nbase\n",
+        "run,short_ours\nbase,0.2,3\n",
+        "name,short_ours\nbase,0.2\n",
+        'run,short_ours\n"base,0.2\n',
+        "\0\n",
+    ],
+    ids=repr,
+)
+def test_summary_that_was_cut_short_is_refused(tmp_path, text):
+    table = tmp_path / "summary.csv"
+    table.write_text(text)
+    with pytest.raises(StoreError, match=rf"summary\.csv cannot be read .*rm {table}, then"):
+        read_summary(table)
+
+
+def test_metrics_in_the_folder_of_another_run_are_refused(tmp_path):
+    path = tmp_path / "other" / "metrics.json"
+    write_sealed_json(path, {"run": "base"})
+    job = SimpleNamespace(inputs={"metrics": [path]})
+    with pytest.raises(StoreError, match=f"was made for another run: base: rm {path}, then"):
+        summarise_study(job)
 
 
 def test_runs_with_horizons_of_their_own(metrics):

@@ -19,6 +19,7 @@ rule closure:
         mem_mb=memory(8000),
         runtime=minutes(120),
         gpu=stage_gpus("closure"),
+        gres=stage_gres("closure"),
     params:
         config=stage_config("closure"),
     message:

@@ -7,19 +7,37 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.record import write_record
+from macrodyn.pipeline.slurm import read_settings, status_problem
 from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
 
+# The workflow is read again in every job on a cluster: what has been checked is not checked again.
+FIRST_READING = workflow.is_main_process
 try:
-    STUDY = load_study(config, where=", ".join(map(str, workflow.configfiles)))
+    STUDY = load_study(
+        config,
+        where=", ".join(map(str, workflow.configfiles)),
+        check_systems=FIRST_READING,
+    )
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+
+class Stages(dict):
+    """The study's stages by name and key."""
+
+    def __missing__(self, found):
+        raise WorkflowError(
+            f"study {STUDY.name} has no stage {'/'.join(found)}: the configuration was changed; "
+            "run snakemake again with the one you want"
+        )
+
+
 RUNS = plan_study(STUDY)
-STAGES = {found: stage for run in RUNS.values() for found, stage in run.stages().items()}
+STAGES = Stages(found for run in RUNS.values() for found in run.stages().items())
 RESULTS = f"results/{STUDY.name}"
 AT = f"{RESULTS}/stages"
-CUDA = {"cuda": 1}
 
 
 wildcard_constraints:
@@ -28,6 +46,25 @@ wildcard_constraints:
     key="[0-9a-f]{12}",
     shard=r"\d+",
     shards=r"\d+",
+
+
+def keep_record():
+    """Write down what is run, for `macrodyn status`; dry runs and jobs on nodes do not come here."""
+    try:
+        write_record(Path(RESULTS), config, sys.argv[1:])
+    except OSError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def check_cluster():
+    """Stop before any job if Snakemake could not learn how jobs on the cluster end."""
+    settings = workflow.executor_settings
+    if hasattr(settings, "status_command"):
+        problem = status_problem(
+            read_settings(), settings.status_command, settings.init_seconds_before_status_checks
+        )
+        if problem:
+            raise WorkflowError(problem)
 
 
 def stage_config(name):
@@ -45,20 +82,30 @@ def minutes(number):
     return lambda wildcards, attempt: number * attempt
 
 
+def gpu_name():
+    """How the cluster calls a GPU, where its profile wants --gres rather than --gpus."""
+    given = (workflow.resource_settings.default_resources or {}).get("gpu_gres")
+    return str(getattr(given, "raw", given) or "").strip("'\"")
+
+
+def wants_gpu(name, wildcards):
+    """Whether a job computes on a GPU."""
+    stage = STAGES[name, wildcards.key]
+    device = stage.execution["device"]
+    # Training runs on any device; sampling on those that the system knows.
+    if device != "cpu" and name in ("upsample", "evolve"):
+        return device in system_class(stage.config["system"]["name"]).devices
+    return device != "cpu"
+
+
 def stage_gpus(name):
     """GPUs that a rule asks for; its script takes the device from it, as a resource reruns nothing."""
+    return lambda wildcards: int(wants_gpu(name, wildcards) and not gpu_name())
 
-    def gpus(wildcards):
-        stage = STAGES[name, wildcards.key]
-        device = stage.execution["device"]
-        # Training runs on any device; sampling on those that the system knows.
-        if "system" in stage.config and name in ("upsample", "evolve"):
-            device = (
-                device if device in system_class(stage.config["system"]["name"]).devices else "cpu"
-            )
-        return CUDA.get(device, 0)
 
-    return gpus
+def stage_gres(name):
+    """The same GPU by its name on the cluster, where that is how one asks for it."""
+    return lambda wildcards: gpu_name() if wants_gpu(name, wildcards) else ""
 
 
 def result(stage, file="data.nc"):
@@ -87,11 +134,9 @@ def every_prediction(wildcards):
 def cost_files(wildcards):
     """The files that carry what our way costs, by stage, and what direct simulation costs."""
     run = RUNS[wildcards.run]
-    ours = run.models["ours"].ancestors() | run.closure.ancestors()
-    for stage in run.predictions["ours"].values():
-        ours |= stage.ancestors()
     names = {"closure": "training.json", "dynamics": "training.json"}
-    files = {}
-    for stage in ours.values():
-        files.setdefault(stage.name, []).append(result(stage, names.get(stage.name, "data.nc")))
-    return {"ours": files, "direct": {"reference": [result(run.reference)]}}
+    ours = {
+        name: [result(stage, names.get(name, "data.nc")) for stage in stages]
+        for name, stages in run.costs().items()
+    }
+    return {"ours": ours, "direct": {"reference": [result(run.reference)]}}

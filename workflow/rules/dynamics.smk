@@ -19,6 +19,7 @@ rule dynamics:
         mem_mb=memory(4000),
         runtime=minutes(120),
         gpu=stage_gpus("dynamics"),
+        gres=stage_gres("dynamics"),
     params:
         config=stage_config("dynamics"),
     message:
@@ -44,6 +45,7 @@ rule predict:
         mem_mb=memory(8000),
         runtime=minutes(60),
         gpu=stage_gpus("predict"),
+        gres=stage_gres("predict"),
     params:
         config=stage_config("predict"),
     message:

@@ -17,6 +17,7 @@ rule evolve:
         mem_mb=memory(8000),
         runtime=minutes(60),
         gpu=stage_gpus("evolve"),
+        gres=stage_gres("evolve"),
     params:
         config=stage_config("evolve"),
     message:

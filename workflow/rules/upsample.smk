@@ -17,6 +17,7 @@ rule upsample:
         mem_mb=memory(8000),
         runtime=minutes(120),
         gpu=stage_gpus("upsample"),
+        gres=stage_gres("upsample"),
     params:
         config=stage_config("upsample"),
     message:

@@ -1,0 +1,41 @@
+"""Before any job, Snakemake says if it could not learn how jobs end."""
+
+from __future__ import annotations
+
+import pytest
+
+from macrodyn.pipeline.slurm import read_settings, status_problem
+
+# AccountingStorageType, MinJobAge and slurm-status-command, with words of the message.
+CASES = {
+    "accounts and the default age": ("slurmdbd", 300, "squeue", None),
+    "no accounts and the default age": ("none", 300, "squeue", None),
+    "accounts and sacct": ("slurmdbd", 300, "sacct", None),
+    "no accounts and sacct": ("none", 300, "sacct", "set slurm-status-command: squeue"),
+    "accounts and a short age": ("slurmdbd", 150, "squeue", "set slurm-status-command: sacct"),
+    "accounts and an age that the plugin minds": ("slurmdbd", 60, "squeue", None),
+    "no accounts and a short age": ("none", 150, "squeue", "MinJobAge = 300 or more"),
+    "no accounts and a very short age": ("none", 2, "squeue", "MinJobAge = 300 or more"),
+    "accounts and sacct at a short age": ("slurmdbd", 2, "sacct", None),
+}
+PRINTED = """\
+Configuration data as of 2026-01-01T00:00:00
+AccountingStorageTRES   = cpu,mem,energy,node
+AccountingStorageType   = accounting_storage/{accounts}
+MinJobAge               = {age} sec
+"""
+
+
+@pytest.mark.parametrize(("accounts", "age", "command", "words"), CASES.values(), ids=CASES)
+def test_status_command_suits_the_cluster_or_the_key_is_named(accounts, age, command, words):
+    problem = status_problem(PRINTED.format(accounts=accounts, age=age), command, 40)
+    if words is None:
+        assert problem is None
+    else:
+        assert words in problem
+
+
+def test_a_cluster_that_does_not_answer_is_left_to_snakemake(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert read_settings() == ""
+    assert status_problem("", "squeue", 40) is None
