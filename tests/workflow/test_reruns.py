@@ -95,6 +95,19 @@ CASES = {
 }
 
 
+def test_the_order_of_keys_reruns_no_stage(study, job_counts, tmp_path):
+    def backwards(value):
+        if isinstance(value, dict):
+            return {key: backwards(value[key]) for key in reversed(value)}
+        return value
+
+    config = study.write_config(backwards(study.config), tmp_path / "edited.yaml")
+    done = study.run("-n", "--configfile", config)
+    assert done.returncode == 0, done.stdout
+    # Runs and horizons are shown in the order in which they are given.
+    assert set(job_counts(done.stdout)) <= {"evaluate", "summarise", "all"}
+
+
 @pytest.mark.parametrize(("path", "value", "expected"), CASES.values(), ids=CASES)
 def test_edit_reruns_only_what_depends_on_it(study, job_counts, tmp_path, path, value, expected):
     config = study.write_config(edited(study.config, path, value), tmp_path / "edited.yaml")

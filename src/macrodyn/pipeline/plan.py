@@ -122,6 +122,17 @@ class RunPlan:
         return stages
 
 
+def in_order(value: Any) -> Any:
+    """Return plain values with the keys of all mappings sorted.
+
+    Snakemake runs a rule again when its params are written in another order; results depend on
+    their values alone.
+    """
+    if isinstance(value, dict):
+        return {key: in_order(value[key]) for key in sorted(value)}
+    return [in_order(item) for item in value] if isinstance(value, list) else value
+
+
 def plan_study(study: Study) -> dict[str, RunPlan]:
     """Plan every run of a study."""
     return {name: plan_run(name, run) for name, run in study.runs.items()}
