@@ -4,7 +4,7 @@
 run by its real script in a process of its own, once undisturbed, and then killed by SIGKILL again
 and again: at a moment drawn from the time that it takes, resumed, killed again. After each kill
 there must be no result or the whole one; and the result in the end must have the bits of the
-undisturbed one.
+undisturbed one. Then the job is run twice at once, in one folder.
 
 The processes are forked from this one, which has loaded all modules and kernels: a kill then falls
 into the job's work, not into two seconds of imports.
@@ -260,6 +260,19 @@ def disturb(
     return counts
 
 
+def together(rule: Rule, folder: Path, expected: dict[str, Any]) -> None:
+    """Run a job twice at the same time, as when the cluster still runs one from before."""
+    for path in rule.outputs.values():
+        (folder / path).unlink(missing_ok=True)
+    pair = [start(rule, folder), start(rule, folder)]
+    ends = [ended(number, 300) for number in pair]
+    if ends != [0, 0]:
+        log = (folder / rule.snakemake.log[0]).read_text()
+        raise SystemExit(f"{rule.name}, twice at once, ended with {ends}:\n{log}")
+    if changed := differences(content(folder, rule), expected):
+        raise SystemExit(f"{rule.name}, twice at once: other {changed}")
+
+
 def campaign(folder: Path, kills: int, seed: int, report: Callable[[dict[str, Any]], None]) -> None:
     """Run all jobs, and kill the long ones."""
     whole, killed = folder / "whole", folder / "killed"
@@ -274,7 +287,9 @@ def campaign(folder: Path, kills: int, seed: int, report: Callable[[dict[str, An
             finish(rule, killed)
             continue
         began = time.monotonic()
-        counts = disturb(rule, killed, content(whole, rule), seconds, kills, rng)
+        expected = content(whole, rule)
+        counts = disturb(rule, killed, expected, seconds, kills, rng)
+        together(rule, killed, expected)
         took = time.monotonic() - began
         report({"job": rule.name, "seconds": round(seconds, 2), **counts, "in": round(took, 1)})
 

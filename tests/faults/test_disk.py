@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,22 +153,25 @@ except OSError as error:
 """
 
 
-def test_folder_without_permission_is_named(tmp_path, tally):
-    folder = tmp_path / "results"
-    write_json(folder / "a.json", {"version": 1})
-    # Others may look, but not write.
-    for parent in (folder, *list(folder.parents)[:3]):
-        parent.chmod(0o555 if parent == folder else 0o755)
-    command = [sys.executable, "-c", WITHOUT_RIGHTS, str(folder / "a.json")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    folder.chmod(0o755)
-    if "No module named" in done.stderr or "Permission denied" in done.stderr:
-        pytest.skip("another user cannot read the package here")
-    assert done.stdout == (
-        f"{folder}/a.json cannot be written: there is no permission to write: chmod u+w {folder}, "
-        "then run the same command again\n"
-    )
-    assert [path.name for path in folder.iterdir()] == ["a.json"]
+@pytest.mark.parametrize("hidden", [False, True], ids=["read-only", "not to be looked into"])
+def test_folder_without_permission_is_named(tally, hidden):
+    # Not in `tmp_path`, whose parents are for one user only.
+    with tempfile.TemporaryDirectory() as base:
+        folder = Path(base) / "results"
+        write_json(folder / "a.json", {"version": 1})
+        folder.chmod(0o555)
+        Path(base).chmod(0o700 if hidden else 0o755)
+        command = [sys.executable, "-c", WITHOUT_RIGHTS, str(folder / "a.json")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        folder.chmod(0o755)
+        if "No module named" in done.stderr or "Permission denied" in done.stderr:
+            pytest.skip("another user cannot read the package here")
+        nearest = base if hidden and not os.geteuid() else folder
+        assert done.stdout == (
+            f"{folder}/a.json cannot be written: there is no permission to write: chmod u+w "
+            f"{nearest}, then run the same command again\n"
+        )
+        assert [path.name for path in folder.iterdir()] == ["a.json"]
     tally("folder without permission", 1, 1)
 
 

