@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,51 @@ def test_channels_and_python(path: Path) -> None:
 def test_no_package_is_named_twice(path: Path) -> None:
     names = [re.split(r"[\s=<>]", str(spec))[0] for spec in load(path)["dependencies"]]
     assert len(names) == len(set(names))
+
+
+def rules() -> dict[str, str]:
+    """Return the environment of each script, as the rules name them."""
+    text = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    pairs = re.findall(r"envs/(\w+)\.yaml.*?scripts/(\w+)\.py", text, flags=re.DOTALL)
+    return {script: environment for environment, script in pairs}
+
+
+IMPORTED = {"pytorch": "torch", "pyyaml": "yaml", "netcdf4": "netCDF4"}
+# Runs a script's imports while what its environment lacks cannot be found.
+IMPORT_ALONE = """
+import ast, importlib, sys
+for name in sys.argv[2:]:
+    sys.modules[name] = None
+for node in ast.parse(open(sys.argv[1]).read()).body:
+    if isinstance(node, ast.ImportFrom):
+        importlib.import_module(node.module)
+    elif isinstance(node, ast.Import):
+        [importlib.import_module(alias.name) for alias in node.names]
+"""
+
+
+@pytest.mark.parametrize("script", rules())
+def test_a_script_imports_no_more_than_its_environment_has(script: str) -> None:
+    def packages(path: Path) -> set[str]:
+        specs = without_python(load(path)["dependencies"])
+        return {re.split(r"[\s=<>]", str(spec))[0] for spec in specs}
+
+    everything = set().union(*map(packages, ENVIRONMENTS))
+    lacking = everything - packages(ROOT / "envs" / f"{rules()[script]}.yaml")
+    lacking.discard("pandas")  # comes with xarray
+    modules = [IMPORTED.get(name, name) for name in sorted(lacking)]
+    path = ROOT / "scripts" / f"{script}.py"
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALONE, str(path), *modules],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_script_has_an_environment() -> None:
+    assert set(rules()) == {path.stem for path in (ROOT / "scripts").glob("*.py")}
 
 
 LOCK = {"numpy": "2.4.6", "pytorch": "2.13.0"}

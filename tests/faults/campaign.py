@@ -61,8 +61,9 @@ CONFIG: dict[str, Any] = {
     "baselines": [],
 }
 LONG = ("simulate", "upsample", "evolve", "closure", "dynamics", "predict", "reference")
-# Attributes and entries that tell of the time taken, and the digest that covers them.
-TIMES = {"core_seconds", "seconds", "cost", "seal"}
+# Attributes and entries that tell of the time taken and the state of the source, and the digest
+# that covers them.
+TIMES = {"core_seconds", "seconds", "cost", "seal", "git_commit"}
 
 
 class Rule:
