@@ -197,7 +197,7 @@ def content(folder: Path, rule: Rule) -> dict[str, Any]:
         elif path.suffix == ".safetensors":
             tensors, metadata = load_model(folder / path)
             found |= {f"{role}.{name}": t.numpy().tobytes() for name, t in tensors.items()}
-            found[f"{role}.metadata"] = json.dumps(metadata, sort_keys=True)
+            found[f"{role}.metadata"] = without_times(metadata)
         elif role == "training":
             found[role] = without_times(json.loads((folder / path).read_text()))
     return found

@@ -322,7 +322,21 @@ def test_the_text_of_a_study_in_trouble(folder):
     assert failed[2:5] == ["      frame 18", "      frame 19", "    ValueError: no"]
     assert f"simulate {key} shard 2 of 3, 12 min ago, has a checkpoint: " in text
     assert f"To go on, once Snakemake has ended: {COMMAND}" in text
-    assert "--unlock" in text
+    assert "--unlock" not in text
+
+
+def test_a_lock_on_the_study_is_told_and_one_on_another_is_not(make_folder):
+    folder = make_folder(1)
+    locks = folder.path.parent.parent / ".snakemake" / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = locks / "0.output.lock"
+    lock.write_text("results/other/summary.csv\n")
+    assert not folder.status().locked
+    lock.write_text(f"results/other/summary.csv\nresults/{folder.path.name}/summary.csv\n")
+    text = status_text(folder.status())
+    lock.unlink()
+    assert f"If Snakemake was ended, go on with: {COMMAND}" in text
+    assert "if no Snakemake runs there: first the same with --unlock" in text
 
 
 def test_no_lines_of_logs_if_none_are_wanted(folder):

@@ -23,6 +23,7 @@ class StudyStatus:
         jobs: Its jobs, in the order of the rules.
         command: The command that goes on with it.
         now: The time for which this holds, in seconds since the epoch.
+        locked: Whether Snakemake holds the study's files: it runs, or was killed.
     """
 
     name: str
@@ -30,6 +31,7 @@ class StudyStatus:
     jobs: tuple[JobStatus, ...]
     command: str
     now: float
+    locked: bool = False
 
     def by_rule(self) -> dict[str, list[JobStatus]]:
         """Return the jobs of each rule that has any."""
@@ -89,4 +91,15 @@ def study_status(study: Path, now: float | None = None) -> StudyStatus:
         command = record.command
     now = time.time() if now is None else now
     jobs = tuple(job_states(folder, plan_study(loaded), now))
-    return StudyStatus(loaded.name, folder, jobs, command, now)
+    return StudyStatus(loaded.name, folder, jobs, command, now, _locked(folder))
+
+
+def _locked(folder: Path) -> bool:
+    """Whether one of Snakemake's locks, lists of the files that a run makes, names the study's."""
+    for lock in folder.absolute().parent.parent.glob(".snakemake/locks/*.lock"):
+        try:
+            if f"results/{folder.name}/" in lock.read_text():
+                return True
+        except OSError:  # the run has just ended
+            pass
+    return False

@@ -124,12 +124,11 @@ def _advice(status: StudyStatus) -> str:
     states = {job.state for job in status.jobs}
     if states == {"done"}:
         return f"All done: macrodyn summary {status.folder}"
+    unlock = ""
+    if status.locked:
+        unlock = "\nThe folder is locked; if no Snakemake runs there: first the same with --unlock"
     if states & {"failed", "lost", "stopped"}:
-        advice = f"To go on, once Snakemake has ended: {status.command}"
-        if "lost" in states:
-            advice += "\nIf that says the folder is locked though no Snakemake runs: first the "
-            advice += "same with --unlock"
-        return advice
-    if "running" in states:
-        return "If Snakemake was ended, go on with: " + status.command
+        return f"To go on, once Snakemake has ended: {status.command}{unlock}"
+    if "running" in states or status.locked:
+        return f"If Snakemake was ended, go on with: {status.command}{unlock}"
     return f"To run it: {status.command}"
