@@ -325,20 +325,6 @@ def test_the_text_of_a_study_in_trouble(folder):
     assert "--unlock" not in text
 
 
-def test_a_lock_on_the_study_is_told_and_one_on_another_is_not(make_folder):
-    folder = make_folder(1)
-    locks = folder.path.parent.parent / ".snakemake" / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = locks / "0.output.lock"
-    lock.write_text("results/other/summary.csv\n")
-    assert not folder.status().locked
-    lock.write_text(f"results/other/summary.csv\nresults/{folder.path.name}/summary.csv\n")
-    text = status_text(folder.status())
-    lock.unlink()
-    assert f"If Snakemake was ended, go on with: {COMMAND}" in text
-    assert "if no Snakemake runs there: first the same with --unlock" in text
-
-
 def test_no_lines_of_logs_if_none_are_wanted(folder):
     folder.shard("simulate", 1, (30, "failed after 3.0 s"))
     assert "failed after" not in status_text(folder.status(), lines=0)
@@ -408,6 +394,17 @@ def test_a_study_is_found_by(study, given, command):
     assert status.name == "made-up" and status.folder == Path("results/made-up")
     assert status.command == command
     assert {job.state for job in status.jobs} == {"waiting"}
+
+
+def test_a_lock_on_the_study_is_told_and_one_on_another_is_not(study):
+    locks = Path(".snakemake/locks")
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/other/summary.csv\n")
+    assert not study_status(Path("made-up"), NOW).locked
+    (locks / "1.output.lock").write_text("results/made-up/summary.csv\n")
+    text = status_text(study_status(Path("made-up"), NOW))
+    assert "If Snakemake was ended, go on with: snakemake" in text
+    assert "if no Snakemake runs there: first the same with --unlock" in text
 
 
 def test_a_study_that_is_not_there_is_said_not_to_be(study):
