@@ -32,6 +32,7 @@ from typing import Any
 os.environ.update(NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="1", OMP_NUM_THREADS="1")
 
 import numpy as np
+from numba.np.ufunc import parallel
 
 from macrodyn.config import RunConfig
 from macrodyn.lattice import PatchGeometry
@@ -150,6 +151,9 @@ def start(rule: Rule, folder: Path) -> int:
         return number
     status = 1
     try:
+        # All forks would share the lock of numba's threads, and one killed while it holds it
+        # would leave the others waiting. A process of its own, as a job is, has its own.
+        parallel._set_init_process_lock()
         os.chdir(folder)
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
