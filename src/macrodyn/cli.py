@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,11 +70,11 @@ def _check(given: argparse.Namespace) -> None:
 
     study = load_study(given.config)
     plans = plan_study(study)
-    stages = {found for plan in plans.values() for found in plan.stages()}
-    print(f"{given.config}: study {study.name}, {len(plans)} run(s), {len(stages)} stage(s)")
+    runs_of = Counter(found for plan in plans.values() for found in plan.stages())
+    print(f"{given.config}: study {study.name}, {len(plans)} run(s), {len(runs_of)} stage(s)")
     for name, plan in plans.items():
         own = plan.stages()
-        shared = sum(any(s in o.stages() for n, o in plans.items() if n != name) for s in own)
+        shared = sum(runs_of[found] > 1 for found in own)
         print(f"  {name}: {len(own)} stages, {shared} of them shared with other runs")
 
 

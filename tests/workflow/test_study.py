@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.study import load_study
 
 pytestmark = pytest.mark.workflow
@@ -38,7 +38,7 @@ def read_metrics(study, run: str) -> dict:
 
 def stages(study) -> dict:
     plans = plan_study(load_study(study.config_file))
-    return {found: stage for plan in plans.values() for found, stage in plan.stages().items()}
+    return study_stages(plans)
 
 
 def opened(path: Path) -> xr.Dataset:

@@ -49,7 +49,7 @@ rule encode:
         runtime=minutes(60),
     params:
         config=stage_config("encode"),
-        evolve=lambda wildcards: in_order(STAGES["encode", wildcards.key].parents["pairs"].config),
+        evolve=lambda wildcards: STAGES["encode", wildcards.key].parents["pairs"].config,
     message:
         "Encoding pairs of states"
     script:

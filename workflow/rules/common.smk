@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from macrodyn.pipeline.plan import in_order, plan_study
+from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
 from macrodyn.study import ConfigError, load_study
@@ -35,7 +35,7 @@ class Stages(dict):
 
 
 RUNS = plan_study(STUDY)
-STAGES = Stages(found for run in RUNS.values() for found in run.stages().items())
+STAGES = Stages(study_stages(RUNS))
 RESULTS = f"results/{STUDY.name}"
 AT = f"{RESULTS}/stages"
 
@@ -69,7 +69,7 @@ def check_cluster():
 
 def stage_config(name):
     """What a stage's result depends on."""
-    return lambda wildcards: in_order(STAGES[name, wildcards.key].config)
+    return lambda wildcards: STAGES[name, wildcards.key].config
 
 
 def memory(megabytes):

@@ -17,7 +17,7 @@ rule gather:
         mem_mb=memory(8000),
         runtime=minutes(30),
     params:
-        config=lambda wildcards: in_order(STAGES[wildcards.stage, wildcards.key].config),
+        config=lambda wildcards: STAGES[wildcards.stage, wildcards.key].config,
     message:
         "Gathering the shards of {wildcards.stage}"
     script:

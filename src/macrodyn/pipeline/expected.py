@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from macrodyn.pipeline.plan import RunPlan, Stage
+from macrodyn.pipeline.plan import RunPlan, Stage, study_stages
 
 # In the order in which a study needs them. The reference waits for nothing and nothing but the
 # evaluation waits for it.
@@ -82,8 +82,8 @@ def expected_jobs(folder: Path, plans: dict[str, RunPlan]) -> list[ExpectedJob]:
         folder: The study's folder.
         plans: Its runs.
     """
-    stages = {found: stage for plan in plans.values() for found, stage in plan.stages().items()}
-    jobs = [job for stage in stages.values() for job in _stage_jobs(folder / "stages", stage)]
+    stages = study_stages(plans).values()
+    jobs = [job for stage in stages for job in _stage_jobs(folder / "stages", stage)]
     for run in plans:
         jobs.append(_job("evaluate", folder / run))
     jobs.append(_job("summarise", folder))

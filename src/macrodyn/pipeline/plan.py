@@ -46,6 +46,12 @@ class Stage:
     parents: dict[str, Stage]
     execution: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        """Sort the keys of the configuration."""
+        # Snakemake runs a rule again when its params come in another order; results depend on their
+        # values alone.
+        object.__setattr__(self, "config", _in_order(self.config))
+
     @cached_property
     def key(self) -> str:
         """Digest of the configuration of this stage and of all it reads."""
@@ -122,20 +128,14 @@ class RunPlan:
         return stages
 
 
-def in_order(value: Any) -> Any:
-    """Return plain values with the keys of all mappings sorted.
-
-    Snakemake runs a rule again when its params are written in another order; results depend on
-    their values alone.
-    """
-    if isinstance(value, dict):
-        return {key: in_order(value[key]) for key in sorted(value)}
-    return [in_order(item) for item in value] if isinstance(value, list) else value
-
-
 def plan_study(study: Study) -> dict[str, RunPlan]:
     """Plan every run of a study."""
     return {name: plan_run(name, run) for name, run in study.runs.items()}
+
+
+def study_stages(plans: dict[str, RunPlan]) -> dict[tuple[str, str], Stage]:
+    """Return every stage of a study, by (name, key), those that runs share once."""
+    return {found: stage for plan in plans.values() for found, stage in plan.stages().items()}
 
 
 def plan_run(name: str, run: RunConfig) -> RunPlan:
@@ -247,6 +247,13 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
         cut("reference"),
     )
     return RunPlan(name, run, data, reference, closure, latents, models, predictions)
+
+
+def _in_order(value: Any) -> Any:
+    """Return plain values with the keys of all mappings sorted."""
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 def _evolve_config(run: RunConfig, scope: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from macrodyn.pipeline.expected import ExpectedJob, expected_jobs
 from macrodyn.pipeline.logs import JobLog, read_log
-from macrodyn.pipeline.plan import RunPlan
+from macrodyn.pipeline.plan import RunPlan, study_stages
 
 State = Literal["done", "running", "waiting", "stopped", "failed", "lost"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed", "lost")
@@ -46,12 +46,10 @@ def job_states(folder: Path, plans: dict[str, RunPlan], now: float) -> list[JobS
         now: The time, in seconds since the epoch.
     """
     listings: dict[Path, set[str]] = {}
-    needed = {
-        found
-        for run, plan in plans.items()
-        if not (folder / run / "metrics.json").exists()
-        for found in plan.stages()
+    unevaluated = {
+        run: plan for run, plan in plans.items() if not (folder / run / "metrics.json").exists()
     }
+    needed = study_stages(unevaluated)
     jobs = []
     for job in expected_jobs(folder, plans):
         if job.folder not in listings:
@@ -70,7 +68,6 @@ def job_states(folder: Path, plans: dict[str, RunPlan], now: float) -> list[JobS
 
 def _with_followers(jobs: list[JobStatus], plans: dict[str, RunPlan]) -> list[JobStatus]:
     """Let those finished jobs wait that will be made again, as what they read is unfinished."""
-    stages = {found: stage for plan in plans.values() for found, stage in plan.stages().items()}
     unfinished = {status.job.stage for status in jobs if status.state != "done"}
     unfinished.discard(None)
     if not unfinished and all(status.state == "done" for status in jobs):
@@ -79,7 +76,7 @@ def _with_followers(jobs: list[JobStatus], plans: dict[str, RunPlan]) -> list[Jo
     stale_runs = {run for run, plan in plans.items() if not unfinished.isdisjoint(plan.stages())}
     stale_stages = {
         found
-        for found, stage in stages.items()
+        for found, stage in study_stages(plans).items()
         if not unfinished.isdisjoint(stage.ancestors().keys() - {found})
     }
     unevaluated = bool(stale_runs) or any(
