@@ -63,10 +63,7 @@ def verify(path: Path) -> None:
         raise missing(path) from None
     except OSError as error:
         raise unreadable(path, error) from error
-    if not trailer.startswith(_MAGIC):
-        raise refusal(path, _NO_SEAL)
-    if trailer != _MAGIC + found.digest():
-        raise refusal(path, _BROKEN)
+    _check_trailer(path, trailer, found.digest())
 
 
 def read_sealed(path: Path) -> bytes:
@@ -75,8 +72,10 @@ def read_sealed(path: Path) -> bytes:
     Raises:
         StoreError: If the file is missing, cannot be read, is not sealed, or has changed since.
     """
-    verify(path)
-    return path.read_bytes()[:-_TRAILER]
+    content = _read(path)
+    payload = content[:-_TRAILER]
+    _check_trailer(path, content[len(payload) :], hashlib.sha256(payload).digest())
+    return payload
 
 
 def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
@@ -112,12 +111,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
         StoreError: If the file is missing, cannot be read, is not sealed, has changed since, or
             was made for another place.
     """
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise missing(path) from None
-    except OSError as error:
-        raise unreadable(path, error) from error
+    text = _read(path)
     body, tail = text[:-_TAIL], text[-_TAIL:]
     if not (tail.startswith(_OPENING) and tail.endswith(_CLOSING)):
         raise refusal(path, _NO_SEAL)
@@ -130,6 +124,22 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise refusal(path, f"cannot be read (not what macrodyn writes: {error})") from None
     return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise missing(path) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _check_trailer(path: Path, trailer: bytes, digest: bytes) -> None:
+    if not trailer.startswith(_MAGIC):
+        raise refusal(path, _NO_SEAL)
+    if trailer != _MAGIC + digest:
+        raise refusal(path, _BROKEN)
 
 
 def _hexdigest(body: bytes) -> bytes:
