@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -28,14 +26,7 @@ def test_second_run_in_one_folder_is_refused_and_the_first_ends_well(
     workflow, config, study, gathered, tally
 ):
     arguments = [str(gathered), "--cores", "1", "--configfile", str(config)]
-    first = subprocess.Popen(
-        [sys.executable, "-m", "snakemake", *arguments],
-        cwd=workflow.folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    first = workflow.start(*arguments)
     locks = workflow.folder / ".snakemake" / "locks"
     while not (locks.exists() and any(locks.iterdir())):
         assert first.poll() is None, first.communicate()[0]

@@ -64,15 +64,7 @@ def test_a_workflow_killed_with_all_its_jobs_goes_on_to_the_same_bits(study, wor
     kills = 0
     deadline = time.monotonic() + 600
     while True:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", *map(str, command)],
-            cwd=workflow.folder,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        process = workflow.start(*command, session=True)
         try:
             # Less and less often: each time some jobs come to their end.
             printed, _ = process.communicate(timeout=rng.uniform(4, 8) + 3 * kills)

@@ -64,13 +64,19 @@ def test_a_job_over_its_time_limit_goes_on_with_a_longer_one(workflow, same_as_l
     same_as_local(workflow, shard)
 
 
-def test_a_preempted_job_goes_on_under_its_number(workflow, same_as_local):
+@pytest.fixture
+def slow_job(workflow):
+    """One slow job on its way: the run, its shard, its number, its node."""
     workflow.burden(seconds=SLOW)
     shard = workflow.reference.replace("data", "shard-0-of-2")
     run = workflow.start(shard)
     workflow.wait_for_steps(0)
     job = workflow.job(0)
-    node = cluster.describe(job)["NodeList"]
+    return run, shard, job, cluster.describe(job)["NodeList"]
+
+
+def test_a_preempted_job_goes_on_under_its_number(workflow, same_as_local, slow_job):
+    run, shard, job, node = slow_job
     cluster.slurm("sbatch", "-p", "urgent", "-w", node, "-c", "4", "--wrap", "sleep 15")
     cluster.wait_until(lambda: "stopped by SIGTERM" in workflow.log(0), "SIGTERM", 30)
     workflow.burden()
@@ -81,13 +87,8 @@ def test_a_preempted_job_goes_on_under_its_number(workflow, same_as_local):
     same_as_local(workflow, shard)
 
 
-def test_the_job_of_a_failed_node_goes_to_another(workflow, same_as_local):
-    workflow.burden(seconds=SLOW)
-    shard = workflow.reference.replace("data", "shard-0-of-2")
-    run = workflow.start(shard)
-    workflow.wait_for_steps(0)
-    job = workflow.job(0)
-    node = cluster.describe(job)["NodeList"]
+def test_the_job_of_a_failed_node_goes_to_another(workflow, same_as_local, slow_job):
+    run, shard, job, node = slow_job
     cluster.fail_node(node)
     workflow.burden()
     workflow.finish(run)

@@ -29,14 +29,24 @@ class Workflow:
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         """Run Snakemake in the folder; standard error joins standard output."""
-        return subprocess.run(
+        with self.start(*arguments) as process:
+            try:
+                printed, _ = process.communicate(timeout=900)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, printed)
+
+    def start(self, *arguments: str | Path, session: bool = False) -> subprocess.Popen[str]:
+        """Start Snakemake in the folder; in a session of its own, to be killed with its jobs."""
+        return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=900,
+            start_new_session=session,
         )
 
     def write_config(self, content: dict[str, Any], name: str = "edited.yaml") -> Path:
