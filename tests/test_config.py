@@ -61,7 +61,7 @@ REFUSED_BY_BOTH = {
     "unknown key": {"evolve": {"dts": 1}},
     "negative time": {"evolve": {"dt": -0.25}},
     "no replicas": {"simulate": {"replicas": 0}},
-    "unknown method": {"upsample": {"method": "interpolate"}},
+    "unknown method": {"upsample": {"method": "mirror"}},
     "unknown baseline": {"baselines": ["best"]},
     "fraction of one": {"evaluate": {"equilibrium_fraction": 1}},
     "name with a slash": {"study": "a/b"},
@@ -90,7 +90,7 @@ REFUSED = {
     ),
     "patch larger than small": (
         {"sizes": {"patch": [16, 18]}},
-        "sizes.patch: [16, 18] does not divide the small lattice [8, 6]",
+        "sizes.patch: [16, 18] is larger than the small lattice [8, 6]",
     ),
     "wrong dimension": ({"sizes": {"small": [8]}}, "2 dimension(s)"),
     "too many patches": ({"evolve": {"patches": 7}}, "evolve.patches: 7 is more than the K = 6"),

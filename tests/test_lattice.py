@@ -10,10 +10,12 @@ import pytest
 from macrodyn.lattice import (
     PatchGeometry,
     Tiling,
+    fitting_origins,
     gather,
     gather_each,
     scatter,
     site_index,
+    sites_outside,
     split,
     upsampling_levels,
 )
@@ -207,3 +209,62 @@ def test_impossible_geometries_are_refused(make, message):
 
 def test_fitting_geometry_passes_its_check():
     PatchGeometry((20, 12), buffer=2).check((60, 48))
+
+
+def test_tiling_with_ends_reaches_beyond_them_where_shifted():
+    tiling = Tiling((12, 6), (4, 3), periodic=False)
+    np.testing.assert_array_equal(tiling.origins(), Tiling((12, 6), (4, 3)).origins())
+    shifted = tiling.origins((2, 1))
+    assert shifted.tolist() == [[x, y] for x in (-2, 2, 6, 10) for y in (-2, 1, 4)]
+    for offset in tiling.overlapping_offsets():
+        counted = np.zeros((12, 6), dtype=int)
+        for x, y in tiling.origins(offset):
+            counted[max(x, 0) : x + 4, max(y, 0) : y + 3] += 1
+        assert (counted == 1).all()
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (2, 1), (2, 0)])
+def test_colours_with_ends_keep_patches_apart(offset):
+    tiling = Tiling((12, 9), (4, 3), periodic=False)
+    origins = tiling.origins(offset)
+    colours = list(tiling.colours(offset))
+    assert sorted(np.concatenate(colours)) == list(range(len(origins)))
+    assert len(colours) == 4  # no third colour: the last patch does not touch the first
+    for colour in colours:
+        apart = np.abs(origins[colour][:, None] - origins[colour]) > np.array([4, 3])
+        assert (apart.any(-1) | np.eye(len(colour), dtype=bool)).all()
+
+
+def test_beyond_an_end_stands_the_last_site():
+    states = np.arange(10.0)[None, None]
+    origins = np.array([[-2], [7]])
+    expected = [[[0, 0, 0, 1, 2]], [[7, 8, 9, 9, 9]]]
+    np.testing.assert_array_equal(gather(states, origins, (5,), periodic=False)[0], expected)
+    each = gather_each(states, origins[None], (5,), periodic=False)
+    np.testing.assert_array_equal(each[0], expected)
+    assert sites_outside((10,), origins, (5,)).tolist() == [[[2, 0]], [[0, 2]]]
+    assert sites_outside((10,), np.array([[-1]]), (12,)).tolist() == [[[1, 1]]]
+
+
+def test_what_lies_beyond_an_end_is_not_written_back():
+    rng = np.random.default_rng(1)
+    states = rng.random((3, 2, 8, 6))
+    before = states.copy()
+    origins = np.array([[-2, -1], [2, 5], [6, 2]])
+    blocks = rng.random((3, 3, 2, 4, 3))
+    scatter(states, origins, blocks, periodic=False)
+    for b, (x, y) in enumerate(origins):
+        for i in range(4):
+            for j in range(3):
+                if 0 <= x + i < 8 and 0 <= y + j < 6:
+                    before[:, :, x + i, y + j] = blocks[:, b, :, i, j]
+    np.testing.assert_array_equal(states, before)
+
+
+def test_whole_patches_are_cut_from_the_first_site_on():
+    assert fitting_origins((100,), (40,)).tolist() == [[0], [40]]
+    states = np.arange(200.0).reshape(1, 2, 100)
+    np.testing.assert_array_equal(
+        split(states, (40,))[0],
+        [[[*range(s, s + 40)], [*range(s + 100, s + 140)]] for s in (0, 40)],
+    )

@@ -29,7 +29,7 @@ def contact(monkeypatch):
 
 def random_ring(system, seed, density=0.4, number=1):
     return system.initial_states(
-        np.full(number, density), (LENGTH,), seeds(seed, "ring", index=number)
+        np.full((number, 1), density), (LENGTH,), seeds(seed, "ring", index=number)
     )
 
 

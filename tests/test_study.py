@@ -50,9 +50,14 @@ def without(*keys):
             id="patch-does-not-divide-large",
         ),
         pytest.param(
-            {"sizes": {"patch": [15, 12]}},
-            "sizes.patch: [15, 12] does not divide the small lattice [20, 12]: every side must",
-            id="patch-does-not-divide-small",
+            {"sizes": {"patch": [30, 12]}},
+            "sizes.patch: [30, 12] is larger than the small lattice [20, 12]",
+            id="patch-larger-than-small",
+        ),
+        pytest.param(
+            {"sizes": {"large": [80, 48], "patch": [16, 12]}},
+            "sizes.patch: [16, 12] does not divide [40, 24], a level between the small",
+            id="patch-does-not-divide-a-level",
         ),
         pytest.param(
             {"sizes": {"small": [20]}},
@@ -126,7 +131,31 @@ def without(*keys):
             id="empty-range",
         ),
         pytest.param(
-            {"upsample": {"method": "interpolate"}}, "upsample.method: input should be", id="method"
+            {"upsample": {"method": "mirror"}}, "upsample.method: input should be", id="method"
+        ),
+        pytest.param(
+            {"upsample": {"method": "interpolate"}},
+            "upsample.method: ising knows only tile, replicate",
+            id="method-of-another-system",
+        ),
+        pytest.param(
+            {"simulate": {"initial_range": {"density": [0, 1]}}},
+            "simulate.initial_range: names ['density'], but an initial macrostate is "
+            "['magnetisation']",
+            id="unknown-component",
+        ),
+        pytest.param(
+            {"simulate": {"initial_range": {"magnetisation": [0, 1, 2]}}},
+            "simulate.initial_range.magnetisation: ",
+            id="range-of-three",
+        ),
+        pytest.param(
+            {"evaluate": {"initial": {"magnetisation": [0.0, 1.5]}}},
+            "evaluate.initial: [1.5] is outside [-1.0, 1.0]",
+            id="initial-outside-by-name",
+        ),
+        pytest.param(
+            {"evaluate": {"initial": "all"}}, "evaluate.initial: input should be", id="initial-word"
         ),
         pytest.param(
             {"conditions": {"pressure": [1.0]}},

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from macrodyn.lattice import PatchGeometry, Shape
+from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems import Parameters, System
 
@@ -34,7 +34,7 @@ class ContactProcess(System):
     kind = "species"
     observables = ("density", "boundaries")
     bounds = ((0.0, 1.0), (0.0, 1.0))
-    macrostates = (0.0, 1.0)
+    macrostates: ClassVar = {"density": (0.0, 1.0)}
     time_unit = "lifetime"
     Parameters = ContactParameters
     parameters: ContactParameters
@@ -42,7 +42,7 @@ class ContactProcess(System):
     def initial_states(self, macrostate: Floats, shape: Shape, seeds: Seeds) -> NDArray:
         """Infect sites independently; the macrostate is their expected density."""
         states = np.empty((len(seeds), 1, *shape), dtype=np.uint8)
-        for state, density, key in zip(states, macrostate, seeds, strict=True):
+        for state, density, key in zip(states, macrostate[:, 0], seeds, strict=True):
             state[0] = np.random.Generator(np.random.Philox(key=int(key))).random(shape) < density
         return states
 
@@ -57,6 +57,7 @@ class ContactProcess(System):
         duration: float,
         seeds: Seeds,
         events: int | None = None,
+        around: Surroundings = ALONE,
     ) -> tuple[NDArray, Floats]:
         """Evolve the patch and its buffer; the halo around them stays as it is."""
         halo = patch.margin - patch.buffer
@@ -74,7 +75,9 @@ class ContactProcess(System):
         unlike = (x[:, 1:] != x[:, :-1]).sum(axis=1) / max(x.shape[1] - 1, 1)
         return np.stack([x.mean(axis=1), unlike], axis=1)
 
-    def observable_increment(self, before: NDArray, after: NDArray, patch: PatchGeometry) -> Floats:
+    def observable_increment(
+        self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
+    ) -> Floats:
         """Pairs across the edge count in full, for moves of their end inside the patch."""
         if patch.boundary == "periodic":
             return self.observe(after) - self.observe(before)

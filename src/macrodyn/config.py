@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from macrodyn.lattice import Boundary
 
@@ -17,7 +17,16 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
+Values = Annotated[tuple[float, ...], Field(min_length=1)]
+Ends = tuple[float, float]
+# Marks of the two forms of a macrostate; they stand in the paths of errors, but not in the file.
+MARKS = ("<numbers>", "<by name>")
 Baseline = Literal["naive", "full"]
+
+
+def _form(value: object) -> str:
+    """Tell the two forms of a macrostate apart."""
+    return MARKS[isinstance(value, dict)]
 
 
 class Section(BaseModel):
@@ -30,7 +39,7 @@ class SystemConfig(Section):
     """Which microscopic system, and its physical parameters."""
 
     name: str = Field(description="Entry point in the group macrodyn.systems, or module:Class.")
-    parameters: dict[str, float | int | str | bool] = Field(
+    parameters: dict[str, float | int | str | bool | None] = Field(
         default_factory=dict, description="The system's parameters; the system says which."
     )
 
@@ -48,8 +57,13 @@ class SizesConfig(Section):
 class SimulateConfig(Section):
     """Small simulations: the snapshot set D_s."""
 
-    initial_range: tuple[float, float] = Field(
-        default=(-1.0, 1.0), description="Range of the initial macrostates of the groups."
+    initial_range: Annotated[
+        Annotated[Ends, Tag(MARKS[0])] | Annotated[dict[Name, Ends], Tag(MARKS[1])],
+        Discriminator(_form),
+    ] = Field(
+        default=(-1.0, 1.0),
+        description="Range of the initial macrostates of the groups; by name where the system's "
+        "macrostates have several components.",
     )
     groups: PositiveInt = Field(
         default=64, description="Initial macrostates, spread evenly over the range with jitter."
@@ -82,10 +96,11 @@ class RelaxationConfig(Section):
 class UpsampleConfig(Section):
     """From small snapshots to large ones."""
 
-    method: Literal["tile", "replicate"] = Field(
+    method: Literal["tile", "replicate", "interpolate"] = Field(
         default="tile",
-        description="tile: patches from small systems of the same group and time, randomly "
-        "shifted. replicate: every site becomes a block of equal sites.",
+        description="tile: small systems of the same group and time side by side, randomly "
+        "shifted (with ends: reflected in turn). replicate: every site becomes a block of equal "
+        "sites. interpolate: linear between the sites.",
     )
     snapshots: PositiveInt = Field(
         default=8, description="Large snapshots for each group and snapshot time."
@@ -162,13 +177,21 @@ class HorizonConfig(Section):
 
     spacing: PositiveFloat
     points: Annotated[int, Field(ge=2)]
+    step: PositiveFloat | None = Field(
+        default=None, description="Step of the prediction's integrator; evolve.dt if left out."
+    )
 
 
 class EvaluateConfig(Section):
     """Comparison with direct simulation of the large system."""
 
-    initial: tuple[float, ...] = Field(
-        default=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75), min_length=1
+    initial: Annotated[
+        Annotated[Values, Tag(MARKS[0])] | Annotated[dict[Name, Values], Tag(MARKS[1])],
+        Discriminator(_form),
+    ] = Field(
+        default=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75),
+        description="Initial macrostates; by name where they have several components: every "
+        "combination is taken.",
     )
     replicas: Annotated[int, Field(ge=2)] = Field(
         default=200, description="Reference trajectories for each initial macrostate."
@@ -203,7 +226,7 @@ class RunConfig(Section):
 
     seed: int = 2511
     system: SystemConfig
-    conditions: dict[str, Annotated[tuple[float, ...], Field(min_length=1)]] = Field(
+    conditions: dict[str, Values] = Field(
         default_factory=dict,
         description="Parameters of the system that become inputs of the model, with the values "
         "to sample; evaluated at the system's own.",

@@ -1,9 +1,10 @@
-"""Geometry of periodic lattices: tilings, patches, halos, gather and scatter.
+"""Geometry of lattices: tilings, patches, halos, gather and scatter.
 
 States are arrays ``[batch, channel, *lattice]``. A *patch* is a rectangular block of sites; its
 *window* is the patch with the margin that its evolution needs: a buffer that evolves with it, and a
-frozen halo as wide as the interaction's range. Nothing here depends on the dimension (1, 2, 3), on
-powers of two or on equal sides.
+frozen halo as wide as the interaction's range. A lattice closes on itself (``periodic``) or has
+ends; beyond an end stands, wherever something is cut out, the last site inside. Nothing here
+depends on the dimension (1, 2, 3), on powers of two or on equal sides.
 """
 
 from __future__ import annotations
@@ -59,6 +60,12 @@ class PatchGeometry:
         return tuple(side + 2 * self.buffer for side in self.shape)
 
     @property
+    def moving(self) -> tuple[slice, ...]:
+        """Slices that cut the part that evolves out of the last axes of a window."""
+        halo = self.margin - self.buffer
+        return tuple(slice(halo, halo + side) for side in self.active)
+
+    @property
     def core(self) -> tuple[slice, ...]:
         """Slices that cut the patch out of the last axes of a window."""
         return tuple(slice(self.margin, self.margin + side) for side in self.shape)
@@ -107,16 +114,39 @@ class PatchGeometry:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """What of the surroundings of windows is not in the windows themselves.
+
+    Attributes:
+        outside: Sites of each window that lie beyond the low and the high end of a lattice with
+            ends, along each axis, shape [batch, dimension, 2]. They hold copies of the last site
+            inside, are no part of the system, and are ignored when the window is put back. None:
+            no window reaches beyond an end.
+        rest: What the system measured of each state beyond the window (`System.rest`), shape
+            [batch, quantity], frozen. None: the windows tell all.
+    """
+
+    outside: NDArray[np.int64] | None = None
+    rest: NDArray[np.float64] | None = None
+
+
+ALONE = Surroundings()
+"""Windows with nothing beyond them."""
+
+
+@dataclass(frozen=True)
 class Tiling:
-    """A periodic lattice cut into equal patches.
+    """A lattice cut into equal patches.
 
     Attributes:
         lattice: Sites along each axis of the lattice.
         patch: Sites along each axis of a patch; must divide the lattice.
+        periodic: Whether the lattice closes on itself.
     """
 
     lattice: Shape
     patch: Shape
+    periodic: bool = True
 
     def __post_init__(self) -> None:
         if len(self.lattice) != len(self.patch):
@@ -135,30 +165,36 @@ class Tiling:
         return math.prod(self.counts)
 
     def origins(self, offset: Shape | None = None) -> NDArray[np.int64]:
-        """Return the first site of each patch, shape [K, dimension], in row-major order.
+        """Return the first site of each patch, shape [number, dimension], in row-major order.
 
         Args:
-            offset: Shift of the whole tiling; patches of a shifted tiling overlap those of the
-                original one. Origins are wrapped into the lattice.
+            offset: Shift of the whole tiling, below the patch's sides; patches of a shifted tiling
+                overlap those of the original one. On a periodic lattice origins are wrapped. On
+                one with ends there is then one patch more along the axis, and the first and the
+                last reach beyond the ends.
         """
-        grid = np.array(list(product(*(range(c) for c in self.counts))), dtype=np.int64)
-        shift = np.zeros(len(self.lattice), dtype=np.int64) if offset is None else np.array(offset)
-        return (grid * np.array(self.patch) + shift) % np.array(self.lattice)
+        along = [np.array(starts, dtype=np.int64) for starts in self._starts(offset)]
+        grid = np.array(list(product(*along)), dtype=np.int64)
+        return grid % np.array(self.lattice) if self.periodic else grid
 
-    def colours(self) -> Iterator[NDArray[np.int64]]:
-        """Yield sets of patch numbers such that no two patches of a set touch, even at a corner.
+    def colours(self, offset: Shape | None = None) -> Iterator[NDArray[np.int64]]:
+        """Yield sets of numbers of patches such that no two of a set touch, even at a corner.
 
         Patches of one set can be evolved at the same time, each with frozen surroundings, as if one
         after the other. Along an axis with one patch there is nothing to keep apart; an odd number
-        of patches needs a third colour for the last one.
+        of patches on a periodic lattice needs a third colour for the last one.
+
+        Args:
+            offset: As for `origins`, whose patches are numbered in its order.
         """
         axes = []
-        for count in self.counts:
+        for starts in self._starts(offset):
+            count = len(starts)
             colour = np.arange(count) % 2
-            if count % 2 and count > 1:
+            if self.periodic and count % 2 and count > 1:
                 colour[-1] = 2
             axes.append(colour)
-        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(self.number, -1)
+        grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
         for key in np.unique(grid, axis=0):
             yield np.flatnonzero((grid == key).all(axis=1))
 
@@ -174,14 +210,58 @@ class Tiling:
         offsets = sorted(product(*halves), key=sum)
         return [offsets[0], *offsets[:0:-1]]
 
+    def _starts(self, offset: Shape | None) -> list[range]:
+        """First sites of the patches along each axis, not wrapped."""
+        starts = []
+        for n, p, shift in zip(
+            self.lattice, self.patch, offset or (0,) * len(self.patch), strict=True
+        ):
+            if self.periodic:
+                starts.append(range(shift, n + shift, p))
+            else:
+                starts.append(range(shift - p if shift else 0, n, p))
+        return starts
 
-def site_index(lattice: Shape, origins: NDArray[np.integer], shape: Shape) -> NDArray[np.int64]:
-    """Flat site numbers of blocks of a periodic lattice.
+
+def fitting_origins(lattice: Shape, patch: Shape) -> NDArray[np.int64]:
+    """First sites of as many whole patches as fit side by side, from the first site on.
+
+    Where the patch divides the lattice, they are those of its tiling.
+
+    Returns:
+        Shape [number, dimension], in row-major order.
+    """
+    along = (range(0, n - p + 1, p) for n, p in zip(lattice, patch, strict=True))
+    return np.array(list(product(*along)), dtype=np.int64).reshape(-1, len(lattice))
+
+
+def sites_outside(lattice: Shape, origins: NDArray[np.integer], shape: Shape) -> NDArray[np.int64]:
+    """Count the sites of blocks that lie beyond the ends of a lattice.
 
     Args:
         lattice: Sites along each axis.
-        origins: First site of each block, shape [..., dimension]; any integers, wrapped.
-        shape: Sites along each axis of a block; may exceed the lattice, it then wraps around.
+        origins: First site of each block, shape [..., dimension]; any integers, not wrapped.
+        shape: Sites along each axis of a block.
+
+    Returns:
+        Beyond the low and the high end along each axis, shape [..., dimension, 2].
+    """
+    first = np.asarray(origins, dtype=np.int64)
+    beyond = first + np.array(shape) - np.array(lattice)
+    return np.stack([np.maximum(-first, 0), np.maximum(beyond, 0)], axis=-1)
+
+
+def site_index(
+    lattice: Shape, origins: NDArray[np.integer], shape: Shape, periodic: bool = True
+) -> NDArray[np.int64]:
+    """Flat site numbers of blocks of a lattice.
+
+    Args:
+        lattice: Sites along each axis.
+        origins: First site of each block, shape [..., dimension]; any integers.
+        shape: Sites along each axis of a block; may exceed the lattice.
+        periodic: Whether what reaches beyond the lattice wraps around; otherwise the last site
+            inside stands there.
 
     Returns:
         Row-major site numbers, shape [..., *shape].
@@ -190,69 +270,92 @@ def site_index(lattice: Shape, origins: NDArray[np.integer], shape: Shape) -> ND
     lead = origins.shape[:-1]
     flat = np.zeros((*lead, *(1 for _ in shape)), dtype=np.int64)
     for axis, (length, side) in enumerate(zip(lattice, shape, strict=True)):
-        along = (origins[..., axis, None] + np.arange(side)) % length
+        along = origins[..., axis, None] + np.arange(side)
+        along = along % length if periodic else np.clip(along, 0, length - 1)
         flat = flat * length + along.reshape(
             *lead, *(side if a == axis else 1 for a in range(len(shape)))
         )
     return flat
 
 
-def gather(states: NDArray, origins: NDArray[np.integer], shape: Shape) -> NDArray:
+def gather(
+    states: NDArray, origins: NDArray[np.integer], shape: Shape, periodic: bool = True
+) -> NDArray:
     """Copy the same blocks out of every state.
 
     Args:
         states: ``[batch, channel, *lattice]``.
         origins: First sites of M blocks, shape [M, dimension].
         shape: Sites along each axis of a block.
+        periodic: Whether the lattice closes on itself, see `site_index`.
 
     Returns:
         Blocks, shape [batch, M, channel, *shape].
     """
     batch, channels, *lattice = states.shape
-    index = site_index(tuple(lattice), origins, shape)
+    index = site_index(tuple(lattice), origins, shape, periodic)
     blocks = np.take(states.reshape(batch, channels, -1), index, axis=2)
     return np.ascontiguousarray(np.moveaxis(blocks, 1, 2))
 
 
-def gather_each(states: NDArray, origins: NDArray[np.integer], shape: Shape) -> NDArray:
+def gather_each(
+    states: NDArray, origins: NDArray[np.integer], shape: Shape, periodic: bool = True
+) -> NDArray:
     """Copy blocks of its own out of each state.
 
     Args:
         states: ``[batch, channel, *lattice]``.
         origins: First sites of M blocks for each state, shape [batch, M, dimension].
         shape: Sites along each axis of a block.
+        periodic: Whether the lattice closes on itself, see `site_index`.
 
     Returns:
         Blocks, shape [batch, M, channel, *shape].
     """
     batch, channels, *lattice = states.shape
     blocks = origins.shape[1]
-    index = site_index(tuple(lattice), origins, shape).reshape(batch, 1, -1)
+    index = site_index(tuple(lattice), origins, shape, periodic).reshape(batch, 1, -1)
     flat = np.take_along_axis(states.reshape(batch, channels, -1), index, axis=2)
     flat = flat.reshape(batch, channels, blocks, -1).swapaxes(1, 2)
     return np.ascontiguousarray(flat).reshape(batch, blocks, channels, *shape)
 
 
-def scatter(states: NDArray, origins: NDArray[np.integer], blocks: NDArray) -> None:
+def scatter(
+    states: NDArray, origins: NDArray[np.integer], blocks: NDArray, periodic: bool = True
+) -> None:
     """Write disjoint blocks back into every state, in place.
 
     Args:
         states: C-contiguous ``[batch, channel, *lattice]``.
         origins: First sites of M blocks, shape [M, dimension].
         blocks: ``[batch, M, channel, *shape]``.
+        periodic: Whether the lattice closes on itself; otherwise what lies beyond its ends is
+            left out.
     """
     batch, channels, *lattice = states.shape
     shape = blocks.shape[3:]
-    index = site_index(tuple(lattice), origins, shape)
+    index = site_index(tuple(lattice), origins, shape, periodic)
     view = states.reshape(batch, channels, -1)
     if not np.shares_memory(view, states):
         raise ValueError("scatter writes in place: states must be C-contiguous")
-    view[:, :, index] = np.moveaxis(blocks, 2, 1)
+    values = np.moveaxis(blocks, 2, 1)
+    if not periodic and sites_outside(tuple(lattice), origins, shape).any():
+        inside = np.ones(index.shape, dtype=bool)
+        for axis, (length, side) in enumerate(zip(lattice, shape, strict=True)):
+            along = np.asarray(origins)[:, axis, None] + np.arange(side)
+            kept = (along >= 0) & (along < length)
+            inside &= np.expand_dims(kept, tuple(1 + a for a in range(len(shape)) if a != axis))
+        view[:, :, index[inside]] = values[:, :, inside]
+    else:
+        view[:, :, index] = values
 
 
 def split(states: NDArray, patch: Shape) -> NDArray:
-    """Cut every state into the K patches of its tiling: ``[batch, K, channel, *patch]``."""
-    return gather(states, Tiling(states.shape[2:], patch).origins(), patch)
+    """Cut every state into whole patches: ``[batch, number, channel, *patch]``.
+
+    See `fitting_origins`: the K patches of the tiling where the patch divides the lattice.
+    """
+    return gather(states, fitting_origins(states.shape[2:], patch), patch)
 
 
 def upsampling_levels(small: Shape, large: Shape) -> list[Shape]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from macrodyn.config import RunConfig, StudyConfig
+from macrodyn.config import MARKS, RunConfig, StudyConfig
 from macrodyn.config_file import ConfigFileError, check_size, read_config
-from macrodyn.lattice import PatchGeometry, Tiling
+from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
+from macrodyn.sampling.groups import initial_ranges, initial_values
 from macrodyn.systems import System, UnknownSystemError, system_class
 
 # What else stands in a study's folder.
@@ -90,7 +91,7 @@ def load_study(
     try:
         study = StudyConfig.model_validate(content)
     except ValidationError as error:
-        raise _config_error(where, list(_messages(error, ""))) from None
+        raise _config_error(where, list(dict(_messages(error, "")).items())) from None
     base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
     runs: dict[str, RunConfig] = {}
     problems: dict[str, str] = {}
@@ -168,15 +169,30 @@ def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
         )
     if wrong:
         return
-    for part, whole in (("small", "large"), ("patch", "large"), ("patch", "small")):
+    for part in ("small", "patch"):
         try:
-            Tiling(sizes[whole], sizes[part])
+            Tiling(sizes["large"], sizes[part])
         except ValueError:
             key = part if part == "small" or run.sizes.patch else "small"
             yield (
                 f"sizes.{key}",
-                f"{list(sizes[part])} does not divide the {whole} lattice {list(sizes[whole])}: "
+                f"{list(sizes[part])} does not divide the large lattice {list(sizes['large'])}: "
                 "every side must be a divisor",
+            )
+            return
+    if any(p > n for p, n in zip(sizes["patch"], sizes["small"], strict=True)):
+        yield (
+            "sizes.patch",
+            f"{list(sizes['patch'])} is larger than the small lattice {list(sizes['small'])}: what "
+            "is evolved must not be larger than what is simulated",
+        )
+        return
+    for level in upsampling_levels(sizes["small"], sizes["large"]):
+        if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
+            yield (
+                "sizes.patch",
+                f"{list(sizes['patch'])} does not divide {list(level)}, a level between the small "
+                "and the large lattice that is relaxed patch by patch: choose another patch",
             )
             return
     if run.evolve.boundary == "periodic" and run.evolve.buffer:
@@ -197,21 +213,7 @@ def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
 
 
 def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
-    low, high = run.simulate.initial_range
-    if not low < high:
-        yield "simulate.initial_range", f"[{low}, {high}] is empty: give the lower end first"
-    lowest, highest = system.macrostates
-    for key, values in (
-        ("simulate.initial_range", run.simulate.initial_range),
-        ("evaluate.initial", run.evaluate.initial),
-    ):
-        outside = [value for value in values if not lowest <= value <= highest]
-        if outside:
-            yield (
-                key,
-                f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
-                "initial macrostates",
-            )
+    yield from _check_macrostates(run, system)
     times = run.simulate.times
     if list(times) != sorted(set(times)):
         yield "simulate.times", "must grow from entry to entry"
@@ -222,6 +224,44 @@ def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]
         yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
     if run.upsample.method not in system.upsamplings:
         yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
+
+
+def _check_macrostates(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    found = {}
+    try:
+        ranges = initial_ranges(system, run.simulate.initial_range)
+        found["simulate.initial_range"] = {name: list(ends) for name, ends in ranges.items()}
+        for name, (low, high) in ranges.items():
+            if not low < high:
+                yield (
+                    "simulate.initial_range",
+                    f"[{low}, {high}] is empty{_of(system, name)}: give the lower end first",
+                )
+    except ValueError as error:
+        yield "simulate.initial_range", str(error)
+    try:
+        values = initial_values(system, run.evaluate.initial)
+        found["evaluate.initial"] = {
+            name: list(dict.fromkeys(column.tolist()))
+            for name, column in zip(system.macrostates, values.T, strict=True)
+        }
+    except ValueError as error:
+        yield "evaluate.initial", str(error)
+    for key, by_name in found.items():
+        for name, given in by_name.items():
+            lowest, highest = system.macrostates[name]
+            outside = [value for value in given if not lowest <= value <= highest]
+            if outside:
+                yield (
+                    key,
+                    f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
+                    f"initial macrostates{_of(system, name)}",
+                )
+
+
+def _of(system: System, component: str) -> str:
+    """Name a component of the macrostates, where there are several."""
+    return f" ({component})" if len(system.macrostates) > 1 else ""
 
 
 def _check_factor(run: RunConfig) -> Iterator[tuple[str, str]]:
@@ -236,8 +276,12 @@ def _check_factor(run: RunConfig) -> Iterator[tuple[str, str]]:
 
 def _messages(error: ValidationError, prefix: str) -> Iterator[tuple[str, str]]:
     for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"])
+        place = [part for part in item["loc"] if part not in MARKS]
         message = item["msg"]
+        if place[-3:-2] == ["parameters"]:
+            # One error for each type that the value does not have; what it may be is one thing.
+            place, message = place[:-1], "should be a number, a word, true, false or null"
+        path = ".".join(map(str, place))
         if item["type"] == "extra_forbidden":
             message = "unknown key: remove it or correct its spelling"
         elif item["type"] == "missing":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from macrodyn.lattice import ALONE
 from macrodyn.systems import Parameters, System
 
 
@@ -33,7 +34,7 @@ class ClockSystem(System):
     def evolve(self, states, duration, seeds):
         return states + duration
 
-    def evolve_patch(self, windows, patch, duration, seeds, events=None):
+    def evolve_patch(self, windows, patch, duration, seeds, events=None, around=ALONE):
         self.calls.append((patch, duration, seeds))
         after = windows.copy()
         rim = patch.margin - patch.buffer
@@ -46,7 +47,7 @@ class ClockSystem(System):
 
     observe_patch = observe
 
-    def observable_increment(self, before, after, patch):
+    def observable_increment(self, before, after, patch, around=ALONE):
         return self.observe(patch.cut(after)) - self.observe(patch.cut(before))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import gammaln, logsumexp
 
 from macrodyn.lattice import PatchGeometry
 from macrodyn.sampling import relax as relax_module
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.relax import Relaxation, relax
 from macrodyn.streams import seeds
+from macrodyn.systems.curie_weiss import CurieWeiss
 
 
 @pytest.mark.parametrize(
@@ -164,3 +167,29 @@ def test_short_sweeps_are_the_dynamics_of_the_whole(make_ising):
     parts = system.observe(relaxed)
     error = np.sqrt((whole.var(axis=0) + parts.var(axis=0)) / n)
     assert np.all(np.abs(whole.mean(axis=0) - parts.mean(axis=0)) < 5 * error + 1e-3)
+
+
+@pytest.mark.parametrize("sweep", [1.0, 8.0])
+def test_relaxation_of_a_mean_field_keeps_its_distribution(sweep):
+    """Every patch feels every other: two that moved at once would see each other's old spins."""
+    temperature, field, n, samples = 0.8, 0.05, 16, 60_000
+    up = np.arange(n + 1)
+    m = 2 * up / n - 1
+    log_weight = gammaln(n + 1) - gammaln(up + 1) - gammaln(n - up + 1)
+    log_weight += n * (m**2 / 2 + field * m) / temperature
+    probability = np.exp(log_weight - logsumexp(log_weight))
+    rng = np.random.default_rng(4)
+    counts = rng.choice(n + 1, samples, p=probability)
+    states = np.where(np.arange(n) < counts[:, None], 1, -1).astype(np.int8)
+    states = rng.permuted(states, axis=1).reshape(samples, 1, 4, 4)
+    relaxed = relax(
+        CurieWeiss(CurieWeiss.Parameters(temperature=temperature, field=field)),
+        states,
+        PatchGeometry((1, 1), halo=0),
+        Relaxation(8.0, sweep),
+        seeds(1, "relax", index=samples),
+        Cost(),
+    )
+    assert (relaxed != states).mean() > 0.1
+    found = np.bincount((relaxed > 0).sum(axis=(1, 2, 3)), minlength=n + 1)
+    assert stats.chisquare(found, samples * probability).pvalue > 1e-3

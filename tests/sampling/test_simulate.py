@@ -8,7 +8,12 @@ import xarray as xr
 from pydantic import ValidationError
 
 from macrodyn.sampling.cost import Cost
-from macrodyn.sampling.groups import by_condition, make_groups
+from macrodyn.sampling.groups import (
+    by_condition,
+    initial_ranges,
+    initial_values,
+    make_groups,
+)
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.work import Work
 
@@ -21,18 +26,18 @@ def small(system, groups, **changes):
 
 
 def test_groups_cover_the_range_evenly():
-    groups = make_groups(40, (-0.8, 0.6), {}, seed=1)
-    parts = np.floor((groups.macrostate + 0.8) / 1.4 * 40).astype(int)
+    groups = make_groups(40, {"m": (-0.8, 0.6)}, {}, seed=1)
+    parts = np.floor((groups.macrostate[:, 0] + 0.8) / 1.4 * 40).astype(int)
     np.testing.assert_array_equal(parts, np.arange(40))
     assert groups.condition_values.shape == (40, 0)
     np.testing.assert_array_equal(groups.index, np.arange(40))
-    jitter = (groups.macrostate + 0.8) / 1.4 * 40 - np.arange(40)
+    jitter = (groups.macrostate[:, 0] + 0.8) / 1.4 * 40 - np.arange(40)
     assert jitter.std() > 0.2
 
 
 def test_groups_are_made_for_every_combination_of_conditions():
     conditions = {"temperature": (2.0, 2.5, 3.0), "field": (0.0, 0.1)}
-    groups = make_groups(5, (-1, 1), conditions, seed=1)
+    groups = make_groups(5, {"m": (-1, 1)}, conditions, seed=1)
     assert len(groups) == 30
     assert groups.condition_names == ("field", "temperature")
     rows, counts = np.unique(groups.condition_values, axis=0, return_counts=True)
@@ -41,15 +46,44 @@ def test_groups_are_made_for_every_combination_of_conditions():
     assert len(np.unique(groups.macrostate)) == 30
 
 
+def test_groups_cover_the_ranges_of_all_components():
+    groups = make_groups(50, {"a": (0.0, 1.0), "b": (5.0, 6.0), "c": (-1.0, 0.0)}, {}, seed=1)
+    assert groups.components == ("a", "b", "c")
+    strata = np.floor((groups.macrostate - [0, 5, -1]) * 50).astype(int)
+    np.testing.assert_array_equal(strata[:, 0], np.arange(50))
+    np.testing.assert_array_equal(np.sort(strata, axis=0), np.tile(np.arange(50)[:, None], 3))
+    # Independent permutations: correlations of 50 ranks have a standard deviation of 1/7.
+    assert (np.abs(np.corrcoef(strata.T)[np.triu_indices(3, 1)]) < 0.6).all()
+
+
+def test_more_components_leave_the_first_as_it_is():
+    one = make_groups(9, {"a": (0.0, 1.0)}, {"t": (1.0, 2.0)}, seed=4).macrostate
+    two = make_groups(9, {"a": (0.0, 1.0), "b": (0.0, 1.0)}, {"t": (1.0, 2.0)}, seed=4).macrostate
+    np.testing.assert_array_equal(one[:, 0], two[:, 0])
+
+
+def test_initial_values_are_every_combination(make_clock):
+    system = make_clock(1)
+    np.testing.assert_array_equal(initial_values(system, [0.1, 0.2]), [[0.1], [0.2]])
+    system.macrostates = {"k": (0, 1), "m": (0, 1)}
+    found = initial_values(system, {"m": [3, 4], "k": [1, 2]})
+    np.testing.assert_array_equal(found, [[1, 3], [1, 4], [2, 3], [2, 4]])
+    assert initial_ranges(system, {"m": [3, 4], "k": [1, 2]}) == {"k": (1, 2), "m": (3, 4)}
+    with pytest.raises(ValueError, match="2 numbers: give each by name"):
+        initial_values(system, [0.1])
+    with pytest.raises(ValueError, match=r"names \['k'\], but an initial macrostate is"):
+        initial_ranges(system, {"k": [0, 1]})
+
+
 def test_groups_are_reproducible():
-    same = [make_groups(9, (-1, 1), {}, seed=s).macrostate for s in (1, 1, 2)]
+    same = [make_groups(9, {"m": (-1, 1)}, {}, seed=s).macrostate for s in (1, 1, 2)]
     np.testing.assert_array_equal(same[0], same[1])
     assert (same[0] != same[2]).all()
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 12])
 def test_shards_are_a_partition(total):
-    groups = make_groups(10, (-1, 1), {"field": (0.0, 0.2)}, seed=1)
+    groups = make_groups(10, {"m": (-1, 1)}, {"field": (0.0, 0.2)}, seed=1)
     shards = [groups.shard(i, total) for i in range(total)]
     index = np.concatenate([s.index for s in shards])
     order = np.argsort(index)
@@ -78,7 +112,7 @@ def test_systems_under_conditions_have_their_parameters(make_ising):
 @pytest.mark.parametrize("total", [2, 3, 5])
 @pytest.mark.parametrize("conditions", [{}, {"field": (0.0, 0.3)}], ids=["none", "field"])
 def test_shards_together_are_the_whole_bit_by_bit(make_ising, total, conditions):
-    groups = make_groups(7, (-0.9, 0.9), conditions, seed=3)
+    groups = make_groups(7, {"m": (-0.9, 0.9)}, conditions, seed=3)
     whole = small(make_ising(), groups)
     parts = [small(make_ising(), groups.shard(i, total)) for i in range(total)]
     joined = xr.concat(parts, "group", data_vars="minimal").sortby("group")
@@ -87,7 +121,7 @@ def test_shards_together_are_the_whole_bit_by_bit(make_ising, total, conditions)
 
 def test_small_simulations_are_named_and_distinct(make_ising):
     work = Work()
-    groups = make_groups(6, (-0.5, 0.5), {}, seed=3)
+    groups = make_groups(6, {"m": (-0.5, 0.5)}, {}, seed=3)
     data = small(make_ising(), groups, work=work)
     assert data.states.dims == ("group", "time", "replica", "channel", "x", "y")
     assert data.states.shape == (6, 3, 3, 1, 6, 4) and data.states.dtype == np.int8
@@ -101,30 +135,31 @@ def test_small_simulations_are_named_and_distinct(make_ising):
 
 
 def test_conditions_change_the_dynamics(make_ising):
-    groups = make_groups(20, (-0.5, 0.5), {"field": (-2.0, 2.0)}, seed=3)
+    groups = make_groups(20, {"m": (-0.5, 0.5)}, {"field": (-2.0, 2.0)}, seed=3)
     data = small(make_ising(), groups, replicas=10, times=(0.0, 10.0))
     late = data.states.isel(time=1).mean(("replica", "channel", "x", "y")).values
     assert (np.sign(late) == np.sign(data.condition_values.values[:, 0])).all()
 
 
 def test_first_snapshot_has_the_groups_magnetisation(make_ising):
-    groups = make_groups(8, (-1, 1), {}, seed=3)
+    groups = make_groups(8, {"m": (-1, 1)}, {}, seed=3)
     data = small(make_ising(), groups, replicas=400, times=(0.0, 0.1))
     mean = data.states.isel(time=0).mean(("replica", "channel", "x", "y")).values
-    error = np.sqrt((1 - groups.macrostate**2) / (400 * 24))
-    assert (np.abs(mean - groups.macrostate) < 5 * error).all()
+    wanted = groups.macrostate[:, 0]
+    error = np.sqrt((1 - wanted**2) / (400 * 24))
+    assert (np.abs(mean - wanted) < 5 * error).all()
 
 
 def test_recorded_times_need_not_begin_with_zero(make_clock):
-    data = small(make_clock(1), make_groups(2, (0, 0.1), {}, seed=1), times=(1.5, 1.5, 4.0))
+    data = small(make_clock(1), make_groups(2, {"m": (0, 0.1)}, {}, seed=1), times=(1.5, 1.5, 4.0))
     passed = data.states.mean(("replica", "channel", "x", "y"), keep_attrs=False)
-    np.testing.assert_allclose(passed - data.macrostate, [[1.5, 1.5, 4.0]] * 2)
+    np.testing.assert_allclose(passed - data.macrostate.isel(component=0), [[1.5, 1.5, 4.0]] * 2)
 
 
 def test_progress_counts_trajectories_and_times(make_clock):
     seen = []
     work = Work(progress=lambda done, total: seen.append((done, total)))
-    small(make_clock(2), make_groups(2, (0, 1), {}, seed=1), work=work)
+    small(make_clock(2), make_groups(2, {"m": (0, 1)}, {}, seed=1), work=work)
     assert seen[-1] == (2 * 3 * 3, 2 * 3 * 3)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 

@@ -26,6 +26,7 @@ from macrodyn.dynamics.train import TrainingSettings, train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each, split
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.sample import horizon_times, snapshots, stage_system
+from macrodyn.sampling.groups import initial_values
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import write_sealed_json
@@ -94,7 +95,8 @@ def encode_states(
     Args:
         model: The closure.
         states: Patches, small or large states, [batch, channel, *lattice].
-        patch: Sites along each axis of a patch; must divide the lattice.
+        patch: Sites along each axis of a patch. Where it does not divide the lattice, the sites
+            beyond the last whole patch do not count.
         progress: Called with states done and states in all after each chunk.
 
     Returns:
@@ -223,7 +225,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
     """
     config = job.config
     system = stage_system(config)
-    initial = np.array(config["initial"], float)
+    initial = initial_values(system, config["initial"])
     replicas = config["replicas"]
     z0 = initial_latents(system, closure, config)
     names = config["conditions"]
@@ -234,7 +236,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         ensemble,
         torch.as_tensor(z0, dtype=torch.float32),
         times,
-        step=config["dt"],
+        step=config["step"],
         bounds=bounds,
         seed=_torch_seed(config["seed"], "predict"),
         conditions=torch.tensor([values]) if names else None,
@@ -250,10 +252,11 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
                 ("member", "initial", "replica", "time", "variable"),
                 z.reshape(len(z), len(initial), replicas, len(times), -1),
                 {"long_name": "predicted macroscopic state", "units": "1"},
-            )
+            ),
+            "initial_values": (("initial", "component"), initial),
         },
         coords={
-            "initial": initial,
+            "component": list(system.macrostates),
             "time": ("time", np.array(times), {"units": system.time_unit}),
             "variable": variables,
         },
@@ -282,7 +285,7 @@ def initial_latents(
     system: System, closure: PatchAutoencoder, config: dict[str, Any]
 ) -> NDArray[np.float64]:
     """Macroscopic states of freshly drawn large initial states, [initial * replica, variable]."""
-    initial = np.repeat(np.array(config["initial"], float), config["replicas"])
+    initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
     keys = seeds(config["seed"], "predict-initial", index=len(initial))
     parts = []
     for begin in range(0, len(initial), _CHUNK):

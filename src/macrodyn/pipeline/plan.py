@@ -19,14 +19,14 @@ from macrodyn.study import Study, patch_shape
 
 # Raised when a stage's result changes for the same configuration: old results are then not reused.
 VERSIONS = {
-    "simulate": 1,
-    "upsample": 1,
+    "simulate": 2,
+    "upsample": 2,
     "evolve": 1,
     "closure": 1,
     "encode": 1,
     "dynamics": 1,
-    "predict": 1,
-    "reference": 1,
+    "predict": 2,
+    "reference": 2,
 }
 
 
@@ -147,7 +147,17 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
 
     # No shard is left without a group or a trajectory.
     groups = run.simulate.groups * math.prod(map(len, run.conditions.values()))
-    trajectories = len(run.evaluate.initial) * run.evaluate.replicas
+    initial = run.evaluate.model_dump(mode="json")["initial"]
+    combinations = (
+        math.prod(map(len, initial.values())) if isinstance(initial, dict) else len(initial)
+    )
+    trajectories = combinations * run.evaluate.replicas
+
+    # When is recorded; the integrator's step is the prediction's own affair.
+    record = {
+        name: horizon.model_dump(mode="json", exclude={"step"})
+        for name, horizon in run.evaluate.horizons.items()
+    }
 
     def cut(stage: str) -> dict[str, Any]:
         most = trajectories if stage == "reference" else groups
@@ -223,9 +233,9 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
                     "conditions": sorted(run.conditions),
                     "large": large,
                     "patch": patch,
-                    "dt": run.evolve.dt,
-                    "horizon": run.evaluate.horizons[horizon].model_dump(mode="json"),
-                    "initial": run.evaluate.initial,
+                    "step": run.evaluate.horizons[horizon].step or run.evolve.dt,
+                    "horizon": record[horizon],
+                    "initial": initial,
                     "replicas": run.evaluate.predicted_replicas,
                 },
                 {"model": models[method], "closure": closure},
@@ -239,9 +249,9 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
             "system": system,
             "seed": run.seed,
             "large": large,
-            "initial": run.evaluate.initial,
+            "initial": initial,
             "replicas": run.evaluate.replicas,
-            "horizons": {k: h.model_dump(mode="json") for k, h in run.evaluate.horizons.items()},
+            "horizons": record,
         },
         {},
         cut("reference"),

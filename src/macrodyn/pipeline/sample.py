@@ -16,7 +16,7 @@ from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.pipeline.job import Job
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
-from macrodyn.sampling.groups import by_condition, make_groups
+from macrodyn.sampling.groups import by_condition, initial_ranges, initial_values, make_groups
 from macrodyn.sampling.relax import Relaxation
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.upsample import upsample_pools
@@ -40,12 +40,13 @@ def stage_system(config: dict[str, Any]) -> System:
 def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     """Simulate the small systems of one shard's groups."""
     config, settings = job.config, SimulateConfig(**job.config["simulate"])
-    groups = make_groups(
-        settings.groups, settings.initial_range, config["conditions"], config["seed"]
-    ).shard(shard, shards)
+    system = stage_system(config)
+    ranges = initial_ranges(system, settings.initial_range)
+    groups = make_groups(settings.groups, ranges, config["conditions"], config["seed"])
+    groups = groups.shard(shard, shards)
     work = job.work("simulate")
     data = simulate_small(
-        stage_system(config),
+        system,
         groups,
         tuple(config["small"]),
         replicas=settings.replicas,
@@ -134,7 +135,10 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
                 out.reshape(samples, *out.shape[3:]),
                 state_attributes(system),
             ),
-            "macrostate": ("sample", np.repeat(source.macrostate.values, per_group)),
+            "macrostate": (
+                ("sample", "component"),
+                np.repeat(source.macrostate.values, per_group, axis=0),
+            ),
             "condition_values": (
                 ("sample", "condition"),
                 np.repeat(source.condition_values.values, per_group, axis=0),
@@ -147,7 +151,7 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
             ),
             "number": ("sample", (groups[:, None] * per_group + np.arange(per_group)).ravel()),
         },
-        coords={"condition": list(names)},
+        coords={"condition": list(names), "component": source.component.values},
     )
     if levels:
         data["example_number"] = ("example", groups[shown])
@@ -306,12 +310,13 @@ def horizon_times(horizon: HorizonConfig) -> list[float]:
 def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     """Simulate one shard's trajectories of the large system."""
     config = job.config
-    initial = np.repeat(np.array(config["initial"], float), config["replicas"])
+    system = stage_system(config)
+    initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
     # Dealt out in turn, so that every shard has the same mixture and takes as long.
     numbers = np.arange(len(initial))[shard::shards]
     work = job.work("reference")
     data = simulate_reference(
-        stage_system(config),
+        system,
         tuple(config["large"]),
         initial=initial[numbers],
         numbers=numbers,
@@ -339,20 +344,25 @@ _GATHERED = {
 
 def _order_reference(data: xr.Dataset, config: dict[str, Any]) -> xr.Dataset:
     """Turn gathered trajectories into [initial, replica, time, observable]."""
-    shape = (len(config["initial"]), config["replicas"])
+    system = stage_system(config)
+    initial = initial_values(system, config["initial"])
+    shape = (len(initial), config["replicas"])
     values = data.observables.values
     observables = (
         ("initial", "replica", "time", "observable"),
         values.reshape(*shape, *values.shape[1:]),
         data.observables.attrs,
     )
-    result = xr.Dataset(
-        {"observables": observables, "final_states": data.final_states},
+    return xr.Dataset(
+        {
+            "observables": observables,
+            "initial_values": (("initial", "component"), initial),
+            "final_states": data.final_states,
+        },
         coords={
-            "initial": list(config["initial"]),
+            "component": list(system.macrostates),
             "time": data.time,
             "observable": data.observable,
         },
         attrs=data.attrs,
     )
-    return result

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.lattice import PatchGeometry, Tiling, gather_each
+from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.sampling.cost import Cost
+from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems import System
 
@@ -69,15 +70,14 @@ def evolve_patches(
             for key in substreams(keys, 0)
         ]
     )
-    windows = gather_each(states, origins[chosen] - patch.margin, patch.window)
-    flat = windows.reshape(-1, *windows.shape[2:])
+    windows, around = cut_windows(system, states, origins[chosen], patch)
     patch_keys = substreams(np.repeat(keys, number), np.tile(np.arange(1, number + 1), len(states)))
     pairs = _evolve_lags(
-        flat,
+        windows,
         lambda now, units, k: system.evolve_patch(
-            now, patch, units * dt, k, None if events is None else units * events
+            now, patch, units * dt, k, None if events is None else units * events, around
         ),
-        lambda before, after: system.observable_increment(before, after, patch),
+        lambda before, after: system.observable_increment(before, after, patch, around),
         patch.cut,
         lags,
         patch_keys,
@@ -95,7 +95,7 @@ def evolve_whole(
     keys: Seeds,
     cost: Cost,
 ) -> Pairs:
-    """Evolve whole periodic systems: the exact pairs of a system of that size.
+    """Evolve whole systems: the exact pairs of a system of that size.
 
     Args:
         system: The system.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,12 +19,14 @@ class Groups:
 
     Attributes:
         index: Global numbers of the groups, shape [group].
-        macrostate: Initial macrostate of each, shape [group].
+        components: Names of the numbers that describe a macrostate.
+        macrostate: Initial macrostate of each, shape [group, component].
         condition_names: Names of the conditions: parameters of the system.
         condition_values: Their values, shape [group, condition].
     """
 
     index: NDArray[np.int64]
+    components: tuple[str, ...]
     macrostate: NDArray[np.float64]
     condition_names: tuple[str, ...]
     condition_values: NDArray[np.float64]
@@ -36,6 +38,7 @@ class Groups:
         """Return some of the groups."""
         return Groups(
             self.index[which],
+            self.components,
             self.macrostate[which],
             self.condition_names,
             self.condition_values[which],
@@ -48,33 +51,85 @@ class Groups:
 
 def make_groups(
     number: int,
-    initial_range: tuple[float, float],
-    conditions: dict[str, Sequence[float]],
+    ranges: Mapping[str, tuple[float, float]],
+    conditions: Mapping[str, Sequence[float]],
     seed: int,
 ) -> Groups:
-    """Spread initial macrostates over a range, for every combination of conditions.
+    """Spread initial macrostates over their ranges, for every combination of conditions.
 
-    The range is cut into ``number`` equal parts; each group's macrostate is drawn uniformly from
-    its part, so that the groups of a small and of a large study both cover the range.
+    The range of each component is cut into ``number`` equal parts, and each part belongs to one
+    group, which draws its value from it uniformly; the parts of the first component are dealt out
+    in order, those of the others at random (a Latin hypercube). So the groups of a small and of a
+    large study both cover the ranges.
 
     Args:
         number: Groups for each combination of conditions.
-        initial_range: Lowest and highest initial macrostate.
+        ranges: Lowest and highest value of each component of the initial macrostate.
         conditions: Values of each condition.
         seed: The study's seed.
     """
-    low, high = initial_range
     names = tuple(sorted(conditions))
     combinations = list(product(*(conditions[name] for name in names)))
-    parts = []
+    parts = np.empty((len(combinations), number, len(ranges)))
     for c in range(len(combinations)):
-        jitter = generator(seed, "groups", c).random(number)
-        parts.append(low + (np.arange(number) + jitter) / number * (high - low))
-    macrostate = np.concatenate(parts)
+        for k, (low, high) in enumerate(ranges.values()):
+            rng = generator(seed, "groups", c, *([k] if k else []))
+            stratum = rng.permutation(number) if k else np.arange(number)
+            parts[c, :, k] = low + (stratum + rng.random(number)) / number * (high - low)
+    macrostate = parts.reshape(-1, len(ranges))
     values = np.repeat(
         np.array(combinations, dtype=float).reshape(len(combinations), -1), number, 0
     )
-    return Groups(np.arange(len(macrostate)), macrostate, names, values)
+    return Groups(np.arange(len(macrostate)), tuple(ranges), macrostate, names, values)
+
+
+def initial_ranges(
+    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
+) -> dict[str, tuple[float, float]]:
+    """Lowest and highest value of each component of the initial macrostates.
+
+    Args:
+        system: The system, which names the components.
+        given: By component; or two numbers where there is one component.
+
+    Raises:
+        ValueError: If a component is missing or unknown.
+    """
+    return {name: (float(low), float(high)) for name, (low, high) in _named(system, given).items()}
+
+
+def initial_values(
+    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
+) -> NDArray[np.float64]:
+    """Initial macrostates of a comparison: every combination of the components' values.
+
+    Args:
+        system: The system, which names the components.
+        given: Values by component; or a list of numbers where there is one component.
+
+    Returns:
+        Shape [initial, component]; the first component varies slowest.
+
+    Raises:
+        ValueError: If a component is missing or unknown.
+    """
+    return np.array(list(product(*_named(system, given).values())), dtype=np.float64)
+
+
+def _named(
+    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
+) -> dict[str, Sequence[float]]:
+    names = list(system.macrostates)
+    if not isinstance(given, Mapping):
+        if len(names) == 1:
+            return {names[0]: given}
+        example = ", ".join(f"{name}: [...]" for name in names)
+        raise ValueError(
+            f"an initial macrostate is {len(names)} numbers: give each by name, as {{{example}}}"
+        )
+    if set(given) != set(names):
+        raise ValueError(f"names {sorted(given)}, but an initial macrostate is {names}")
+    return {name: given[name] for name in names}
 
 
 def by_condition(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather, scatter, smallest_prime
+from macrodyn.lattice import PatchGeometry, Shape, Tiling, scatter, smallest_prime
 from macrodyn.sampling.cost import Cost
+from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems import System
 
@@ -45,9 +46,9 @@ def relax(
     """Relax states patch by patch, over tilings with overlapping offsets in turn.
 
     Patches that do not touch evolve together, those that touch one after the other, each with its
-    surroundings frozen. Every step is then the exact dynamics of a part of the system, which leaves
-    the equilibrium distribution as it is; and as the sweep gets short, it is the dynamics of the
-    whole.
+    surroundings frozen; where sites interact at any distance, all of them one after the other.
+    Every step is then the exact dynamics of a part of the system, which leaves the equilibrium
+    distribution as it is; and as the sweep gets short, it is the dynamics of the whole.
 
     Args:
         system: The system.
@@ -63,27 +64,45 @@ def relax(
     if relaxation.sweeps == 0:
         return states.copy()
     lattice = states.shape[2:]
-    tiling = Tiling(lattice, patch.shape)
+    tiling = Tiling(lattice, patch.shape, system.periodic)
     states = np.ascontiguousarray(states).copy()
     step = relaxation.duration / relaxation.sweeps
     cost.add(len(states) * math.prod(lattice), relaxation.duration)
     if tiling.number == 1:
         return system.evolve(states, relaxation.duration, keys)
-    patch = _bounded(patch, lattice)
-    tiling = Tiling(lattice, patch.shape)
-    offsets = tiling.overlapping_offsets()
-    colours = list(tiling.colours())
-    largest = max(len(c) for c in colours) * math.prod(patch.window) * states.itemsize
-    chunk = max(1, _WINDOW_BYTES // largest)
+    if system.periodic:
+        patch = _bounded(patch, lattice)
+    passes = _passes(system, patch, lattice)
+    most = max(len(origins) for origins in passes)
+    largest = max(len(o) for origins in passes for o in origins)
+    chunk = max(1, _WINDOW_BYTES // (largest * math.prod(patch.window) * states.itemsize))
     for begin in range(0, len(states), chunk):
         part = states[begin : begin + chunk]
         part_keys = keys[begin : begin + chunk]
         for sweep in range(relaxation.sweeps):
-            origins = tiling.origins(offsets[sweep % len(offsets)])
-            for number, colour in enumerate(colours):
-                pass_keys = substreams(part_keys, sweep * len(colours) + number)
-                _evolve_patches(system, part, origins[colour], patch, step, pass_keys)
+            for number, origins in enumerate(passes[sweep % len(passes)]):
+                pass_keys = substreams(part_keys, sweep * most + number)
+                _evolve_patches(system, part, origins, patch, step, pass_keys)
     return states
+
+
+def _passes(system: System, patch: PatchGeometry, lattice: Shape) -> list[list[NDArray[np.int64]]]:
+    """For each offset in turn, the origins of patches that may evolve at the same time."""
+    tiling = Tiling(lattice, patch.shape, system.periodic)
+    offsets = tiling.overlapping_offsets()
+    if patch.boundary == "periodic" and not system.periodic:
+        # A patch that reaches beyond an end has nothing there to be wrapped onto.
+        offsets = offsets[:1]
+    passes = []
+    for offset in offsets:
+        origins = tiling.origins(offset)
+        together = (
+            [np.array([i]) for i in range(len(origins))]
+            if system.long_range
+            else tiling.colours(offset)
+        )
+        passes.append([origins[which] for which in together])
+    return passes
 
 
 def _bounded(patch: PatchGeometry, lattice: Shape) -> PatchGeometry:
@@ -107,10 +126,10 @@ def _evolve_patches(
     keys: Seeds,
 ) -> None:
     """Evolve the same patches of every state, in place."""
-    windows = gather(states, origins - patch.margin, patch.window)
-    batch, number = windows.shape[:2]
+    windows, around = cut_windows(system, states, origins, patch)
+    batch, number = len(states), len(origins)
     patch_keys = substreams(np.repeat(keys, number), np.tile(np.arange(number), batch))
-    after, _ = system.evolve_patch(
-        windows.reshape(batch * number, *windows.shape[2:]), patch, duration, patch_keys
-    )
-    scatter(states, origins, patch.cut(after.reshape(windows.shape)))
+    after, _ = system.evolve_patch(windows, patch, duration, patch_keys, around=around)
+    blocks = patch.cut(after)
+    blocks = blocks.reshape(batch, number, *blocks.shape[1:])
+    scatter(states, origins, blocks, system.periodic)

@@ -76,12 +76,17 @@ def simulate_small(
     return xr.Dataset(
         {
             "states": (dims, arrays["states"], state_attributes(system)),
-            "macrostate": ("group", groups.macrostate, {"long_name": "initial macrostate"}),
+            "macrostate": (
+                ("group", "component"),
+                groups.macrostate,
+                {"long_name": "initial macrostate"},
+            ),
             "condition_values": (("group", "condition"), groups.condition_values),
         },
         coords={
             "group": groups.index,
             "time": ("time", np.asarray(times, float), {"units": system.time_unit}),
+            "component": list(groups.components),
             "condition": list(groups.condition_names),
         },
     )
@@ -103,7 +108,7 @@ def simulate_reference(
     Args:
         system: The system.
         shape: The large lattice.
-        initial: Initial macrostate of each trajectory, [trajectory].
+        initial: Initial macrostate of each trajectory, [trajectory, component].
         numbers: Global numbers of the trajectories, which name their streams.
         times: Record times, increasing, >= 0.
         seed: The study's seed.
@@ -133,7 +138,6 @@ def simulate_reference(
                 arrays["values"],
                 attributes,
             ),
-            "initial": ("trajectory", np.asarray(initial, float)),
             "number": ("trajectory", numbers),
             "final_states": (
                 ("example", "channel", *axis_names(len(shape))),

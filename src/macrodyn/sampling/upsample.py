@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import zoom
 
 from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather_each, scatter, upsampling_levels
 from macrodyn.sampling.cost import Cost
@@ -15,7 +16,7 @@ from macrodyn.sampling.relax import Relaxation, relax
 from macrodyn.streams import generator, seeds
 from macrodyn.systems import System
 
-Method = Literal["tile", "replicate"]
+Method = Literal["tile", "replicate", "interpolate"]
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,20 @@ class Level:
     relaxed: NDArray
 
 
-def tile(pool: NDArray, shape: Shape, number: int, rng: np.random.Generator) -> NDArray:
-    """Put larger states together from periodic states of a pool, each randomly shifted.
+def tile(
+    pool: NDArray, shape: Shape, number: int, rng: np.random.Generator, periodic: bool = True
+) -> NDArray:
+    """Put larger states together from states of a pool.
+
+    Periodic states are shifted at random. States with ends cannot be; every second one along an
+    axis is reflected instead, so that equal ends meet.
 
     Args:
         pool: States of one group and time, [member, channel, *small].
         shape: The larger lattice.
         number: How many to make.
         rng: Chooses members, without repeats as far as the pool reaches, and shifts.
+        periodic: Whether the lattices close on themselves.
 
     Returns:
         Shape [number, channel, *shape].
@@ -48,16 +55,25 @@ def tile(pool: NDArray, shape: Shape, number: int, rng: np.random.Generator) -> 
     small = pool.shape[2:]
     tiling = Tiling(shape, small)
     wanted = number * tiling.number
-    rounds = -(-wanted // len(pool))
-    members = np.concatenate([rng.permutation(len(pool)) for _ in range(rounds)])[:wanted]
-    shifts = np.stack([rng.integers(0, side, wanted) for side in small], axis=-1)
-    pieces = gather_each(pool[members], shifts[:, None, :], small)[:, 0]
+    members = _choose(pool, wanted, rng)
+    if periodic:
+        shifts = np.stack([rng.integers(0, side, wanted) for side in small], axis=-1)
+        pieces = gather_each(pool[members], shifts[:, None, :], small)[:, 0]
+        pieces = pieces.reshape(number, tiling.number, *pieces.shape[1:])
+    else:
+        pieces = pool[members].reshape(number, tiling.number, *pool.shape[1:])
+        places = tiling.origins() // np.array(small)
+        for piece, place in enumerate(places):
+            odd = tuple(2 + axis for axis, number_along in enumerate(place) if number_along % 2)
+            pieces[:, piece] = np.flip(pieces[:, piece], odd)
     states = np.empty((number, pool.shape[1], *shape), dtype=pool.dtype)
-    scatter(states, tiling.origins(), pieces.reshape(number, tiling.number, *pieces.shape[1:]))
+    scatter(states, tiling.origins(), pieces)
     return states
 
 
-def replicate(pool: NDArray, shape: Shape, number: int, rng: np.random.Generator) -> NDArray:
+def replicate(
+    pool: NDArray, shape: Shape, number: int, rng: np.random.Generator, periodic: bool = True
+) -> NDArray:
     """Make larger states by repeating each site along every axis.
 
     Args:
@@ -65,20 +81,49 @@ def replicate(pool: NDArray, shape: Shape, number: int, rng: np.random.Generator
         shape: The larger lattice.
         number: How many to make.
         rng: Chooses members, without repeats as far as the pool reaches.
+        periodic: Whether the lattices close on themselves; makes no difference.
 
     Returns:
         Shape [number, channel, *shape].
     """
     counts = Tiling(shape, pool.shape[2:]).counts
-    rounds = -(-number // len(pool))
-    members = np.concatenate([rng.permutation(len(pool)) for _ in range(rounds)])[:number]
-    states = pool[members]
+    states = pool[_choose(pool, number, rng)]
     for axis, count in enumerate(counts):
         states = np.repeat(states, count, axis=2 + axis)
     return states
 
 
-METHODS = {"tile": tile, "replicate": replicate}
+def interpolate(
+    pool: NDArray, shape: Shape, number: int, rng: np.random.Generator, periodic: bool = True
+) -> NDArray:
+    """Make larger fields by linear interpolation between the middles of sites.
+
+    Noise comes out smoother than it is; relaxation roughens it again.
+
+    Args:
+        pool: States of one group and time, [member, channel, *small].
+        shape: The larger lattice.
+        number: How many to make.
+        rng: Chooses members, without repeats as far as the pool reaches.
+        periodic: Whether the lattices close on themselves; otherwise the outermost half sites hold
+            the value of the last middle.
+
+    Returns:
+        Shape [number, channel, *shape].
+    """
+    counts = Tiling(shape, pool.shape[2:]).counts
+    mode = "grid-wrap" if periodic else "nearest"
+    states = pool[_choose(pool, number, rng)]
+    return zoom(states, (1, 1, *counts), order=1, mode=mode, grid_mode=True)
+
+
+def _choose(pool: NDArray, number: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Choose members of a pool, each as often as any other, give or take one."""
+    rounds = -(-number // len(pool))
+    return np.concatenate([rng.permutation(len(pool)) for _ in range(rounds)])[:number]
+
+
+METHODS = {"tile": tile, "replicate": replicate, "interpolate": interpolate}
 
 
 def upsample_pools(
@@ -123,7 +168,7 @@ def upsample_pools(
         rngs = [generator(seed, "upsample", *name, i) for name in names]
         raw = np.stack(
             [
-                METHODS[method](pool, size, count, rng)
+                METHODS[method](pool, size, count, rng, system.periodic)
                 for pool, rng in zip(states, rngs, strict=True)
             ]
         )

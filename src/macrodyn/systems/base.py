@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from macrodyn.lattice import PatchGeometry, Shape
+from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 
 StateKind = Literal["spin", "field", "species"]
@@ -27,7 +28,7 @@ class Parameters(BaseModel):
 
 
 class System(ABC):
-    """A microscopic system on a periodic lattice.
+    """A microscopic system on a lattice, or on sites that are merely numbered by one.
 
     States are arrays ``[batch, channel, *lattice]``. Times are physical times of the system, in the
     unit that ``time_unit`` names. Every method that draws random numbers takes one seed per state
@@ -38,10 +39,15 @@ class System(ABC):
         channels: Fields per site.
         dtype: Type of a state's entries.
         kind: What a site holds: it chooses the closure's reconstruction loss.
-        halo: Range of the interaction, in sites.
+        periodic: Whether the lattice closes on itself; otherwise it has ends, and windows may reach
+            beyond them.
+        halo: Range of the interaction, in sites; 0 where sites see each other through `rest` alone.
+        long_range: Whether a patch depends on all of its state, through `rest`; no two patches of
+            a state are then relaxed at once.
         observables: Names of the macroscopic observables z*, in order.
         bounds: Lowest and highest possible value of each observable; trajectories keep them.
-        macrostates: Lowest and highest initial macrostate that ``initial_states`` takes.
+        macrostates: What ``initial_states`` takes: lowest and highest value of each number that
+            describes an initial macrostate, by name, in order.
         time_unit: Name of the unit of time.
         stops: How a patch's evolution may end: after a time, or after a number of events.
         upsamplings: Ways of making larger states that suit this system.
@@ -53,10 +59,12 @@ class System(ABC):
     channels: ClassVar[int] = 1
     dtype: ClassVar[type[np.generic]]
     kind: ClassVar[StateKind]
+    periodic: ClassVar[bool] = True
     halo: ClassVar[int] = 1
+    long_range: ClassVar[bool] = False
     observables: ClassVar[tuple[str, ...]]
     bounds: ClassVar[tuple[tuple[float, float], ...]]
-    macrostates: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+    macrostates: ClassVar[Mapping[str, tuple[float, float]]] = {"macrostate": (-math.inf, math.inf)}
     time_unit: ClassVar[str] = "1"
     stops: ClassVar[tuple[str, ...]] = ("time",)
     upsamplings: ClassVar[tuple[str, ...]] = ("tile", "replicate")
@@ -90,8 +98,9 @@ class System(ABC):
         """Draw initial states.
 
         Args:
-            macrostate: The initial macrostate of each state, shape [batch] (for spins: the expected
-                magnetisation). One value must mean the same at every size.
+            macrostate: The initial macrostate of each state, shape [batch, component], a component
+                for each of ``macrostates`` (for spins: the expected magnetisation). One value must
+                mean the same at every size.
             shape: Sites along each axis.
             seeds: One stream per state, shape [batch], uint64.
 
@@ -101,7 +110,7 @@ class System(ABC):
 
     @abstractmethod
     def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
-        """Advance whole periodic systems.
+        """Advance whole systems.
 
         Args:
             states: Shape [batch, channel, *lattice]; left unchanged.
@@ -120,6 +129,7 @@ class System(ABC):
         duration: float,
         seeds: Seeds,
         events: int | None = None,
+        around: Surroundings = ALONE,
     ) -> tuple[NDArray, NDArray[np.float64]]:
         """Advance patches inside their windows, the surroundings frozen.
 
@@ -130,6 +140,8 @@ class System(ABC):
             duration: Physical time.
             seeds: One stream per window, shape [batch], uint64.
             events: If given, stop after this number of events instead of after ``duration``.
+            around: What of the surroundings is not in the windows: where the lattice ends in them,
+                and what `rest` said. Systems on periodic lattices with a finite range need none.
 
         Returns:
             The windows afterwards, halo unchanged, and the physical time that passed, [batch].
@@ -137,7 +149,7 @@ class System(ABC):
 
     @abstractmethod
     def observe(self, states: NDArray) -> NDArray[np.float64]:
-        """Measure the intensive observables z* of whole periodic systems.
+        """Measure the intensive observables z* of whole systems.
 
         Args:
             states: Shape [batch, channel, *lattice].
@@ -159,7 +171,7 @@ class System(ABC):
 
     @abstractmethod
     def observable_increment(
-        self, before: NDArray, after: NDArray, patch: PatchGeometry
+        self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
     ) -> NDArray[np.float64]:
         """Change of the observables by the evolution of a patch, as if all K patches changed so.
 
@@ -174,7 +186,42 @@ class System(ABC):
             before: Windows before, shape [batch, channel, *patch.window].
             after: Windows after, the same shape.
             patch: Geometry of the windows.
+            around: What of the surroundings is not in the windows; see `evolve_patch`.
 
         Returns:
             Shape [batch, observable].
         """
+
+    def rest(self, states: NDArray, active: NDArray) -> NDArray[np.float64] | None:
+        """Measure what patches see of their states beyond the window, frozen while they evolve.
+
+        A system whose sites interact at any distance, such as through a mean field, overrides this.
+
+        Args:
+            states: Whole states, shape [batch, channel, *lattice].
+            active: The sites that will evolve, M patches (with their buffers) of each state, shape
+                [batch, M, channel, *patch.active].
+
+        Returns:
+            Shape [batch, M, quantity]: the system's own affair, handed back to it as
+            ``around.rest``. None where the window tells all.
+        """
+        return None
+
+    def exact_moments(
+        self, observables: NDArray[np.float64], shape: Shape
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Exact drift and covariance rate of the observables, where the rates give them.
+
+        Learned drift and diffusion are compared with them.
+
+        Args:
+            observables: Values of the observables, shape [batch, observable].
+            shape: Sites along each axis.
+
+        Returns:
+            Drift per unit time, shape [batch, observable], and covariance per unit time, shape
+            [batch, observable, observable], of a whole system of that shape; NaN for what is not a
+            function of the observables. None if nothing is known.
+        """
+        return None

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from macrodyn.lattice import PatchGeometry, Shape
+from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 from macrodyn.systems import base
 from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.spins import independent_spins
 
 _ALGORITHMS = {
     "uniformisation": kernels.UNIFORMISATION,
@@ -46,7 +47,7 @@ class Ising(base.System):
     kind: ClassVar[base.StateKind] = "spin"
     observables = ("magnetisation", "domain_wall_density")
     bounds = ((-1.0, 1.0), (0.0, 1.0))
-    macrostates = (-1.0, 1.0)
+    macrostates: ClassVar = {"magnetisation": (-1.0, 1.0)}
     time_unit = "sweep"
     stops = ("time", "events")
     devices = ("cpu", "cuda")
@@ -85,14 +86,7 @@ class Ising(base.System):
         self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
     ) -> NDArray:
         """Draw independent spins with the expected magnetisation ``macrostate``, in [-1, 1]."""
-        macrostate = np.asarray(macrostate, dtype=np.float64)
-        if np.any(np.abs(macrostate) > 1):
-            raise ValueError("initial magnetisations must lie between -1 and 1")
-        states = np.empty((len(seeds), 1, *shape), dtype=np.int8)
-        for state, m, key in zip(states, macrostate, seeds, strict=True):
-            uniform = np.random.Generator(np.random.Philox(key=int(key))).random(shape)
-            state[0] = np.where(uniform < 0.5 * (1.0 + m), 1, -1)
-        return states
+        return independent_spins(macrostate, shape, seeds)
 
     def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
         """Advance whole lattices by ``duration``; see `System.evolve`."""
@@ -109,6 +103,7 @@ class Ising(base.System):
         duration: float,
         seeds: Seeds,
         events: int | None = None,
+        around: Surroundings = ALONE,
     ) -> tuple[NDArray, NDArray[np.float64]]:
         """Advance patches in their windows; an event is a flip. See `System.evolve_patch`."""
         self._check(windows, duration)
@@ -141,7 +136,7 @@ class Ising(base.System):
         return np.stack([spins.mean(axis=(1, 2)), unlike / max(bonds, 1)], axis=1)
 
     def observable_increment(
-        self, before: NDArray, after: NDArray, patch: PatchGeometry
+        self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
     ) -> NDArray[np.float64]:
         """Change of (m, rho) by the evolution of one patch; see `System.observable_increment`."""
         if patch.boundary == "periodic":
