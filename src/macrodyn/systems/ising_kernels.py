@@ -25,13 +25,21 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from macrodyn.systems.philox import fill_words, philox_block, poisson, uniform52, uniform_pair
+from macrodyn.systems.philox import (
+    CHUNK,
+    LANE_ATTEMPTS,
+    LANE_COUNT,
+    LANE_EVENTS,
+    fill_words,
+    philox_block,
+    poisson,
+    uniform52,
+    uniform_pair,
+)
 
 UNIFORMISATION, NFOLD, AUTOMATIC = 0, 1, 2
 CLASSES = 10
-_CHUNK = 128  # blocks of random words made at once: 256 attempts
-WORDS = 4 * _CHUNK
-_LANE_ATTEMPTS, _LANE_COUNT, _LANE_EVENTS = np.uint64(0), np.uint64(1), np.uint64(2)
+WORDS = 4 * CHUNK
 # Below this mean acceptance a flip of the n-fold way costs less than the attempts it replaces.
 NFOLD_ACCEPTANCE = 0.03
 
@@ -160,8 +168,8 @@ def make_attempts(
     flips = 0
     left = attempts
     while left > 0:
-        blocks = min(_CHUNK, (left + 1) // 2)
-        fill_words(words, key, _LANE_ATTEMPTS, counter, blocks)
+        blocks = min(CHUNK, (left + 1) // 2)
+        fill_words(words, key, LANE_ATTEMPTS, counter, blocks)
         counter += np.uint64(blocks)
         for a in range(2 * blocks):
             if left == 0:
@@ -247,7 +255,7 @@ def nfold_way(
         if total <= 0.0:
             # Every rate has underflowed to zero: nothing will ever flip.
             return flips, duration if events < 0 else np.inf
-        u, v = uniform_pair(key, _LANE_EVENTS, counter)
+        u, v = uniform_pair(key, LANE_EVENTS, counter)
         counter += np.uint64(1)
         wait = -math.log(u) / total
         if events < 0 and time + wait > duration:
@@ -327,7 +335,7 @@ def draw_attempts(mean: float, keys: NDArray) -> NDArray:
     """
     attempts = np.empty(keys.size, dtype=np.int64)
     for b in prange(keys.size):
-        attempts[b] = poisson(mean, keys[b], _LANE_COUNT)
+        attempts[b] = poisson(mean, keys[b], LANE_COUNT)
     return attempts
 
 
@@ -394,7 +402,7 @@ def advance(
             )
             elapsed[b], updates[b], flips[b] = t, f, f
         else:
-            attempts = poisson(duration * sites, keys[b], _LANE_COUNT)
+            attempts = poisson(duration * sites, keys[b], LANE_COUNT)
             f = uniformisation(x, width, place, ghosts, thresholds, attempts, keys[b])
             elapsed[b], updates[b], flips[b] = duration, attempts, f
         x[0] = corner

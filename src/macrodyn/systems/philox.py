@@ -19,6 +19,10 @@ _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 _TWO_32 = 2.0**32
 
+# A spin kernel's sequences: what its attempts draw, their number, and what single events draw.
+LANE_ATTEMPTS, LANE_COUNT, LANE_EVENTS = np.uint64(0), np.uint64(1), np.uint64(2)
+CHUNK = 128  # blocks of random words made at once: 256 attempts
+
 
 @njit(inline="always")
 def philox_block(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]

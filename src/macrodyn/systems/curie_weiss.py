@@ -1,0 +1,192 @@
+"""Curie-Weiss model: spins in the mean field of all others, under Glauber dynamics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
+from macrodyn.streams import Seeds
+from macrodyn.systems import base
+from macrodyn.systems import curie_weiss_kernels as kernels
+from macrodyn.systems.spins import independent_spins
+
+
+class CurieWeissParameters(base.Parameters):
+    """Parameters of H = -(1/n) sum_{i<j} s_i s_j - h sum_i s_i with unit coupling."""
+
+    temperature: float = Field(gt=0, description="Temperature, in units of the coupling / k_B.")
+    field: float = Field(default=0.0, description="Magnetic field h, in units of the coupling.")
+
+
+class CurieWeiss(base.System):
+    """Spins s_i = +-1 that all see each other, with rates 1 / (1 + exp(dE / T)).
+
+    Time is in sweeps: units of the inverse attempt rate of one site. The observable is the
+    magnetisation m (mean spin). Sites have no neighbours: the two axes of a state merely number
+    them, and a patch is a set of sites like any other of its size. What a patch sees of the others
+    is their sum, see `rest`. The critical temperature is 1.
+    """
+
+    dimension: ClassVar[int] = 2
+    dtype = np.int8
+    kind: ClassVar[base.StateKind] = "spin"
+    halo: ClassVar[int] = 0
+    long_range: ClassVar[bool] = True
+    observables = ("magnetisation",)
+    bounds = ((-1.0, 1.0),)
+    macrostates: ClassVar[dict[str, tuple[float, float]]] = {"magnetisation": (-1.0, 1.0)}
+    time_unit = "sweep"
+    stops = ("time", "events")
+    Parameters = CurieWeissParameters
+    parameters: CurieWeissParameters
+
+    def initial_states(
+        self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
+    ) -> NDArray:
+        """Draw independent spins with the expected magnetisation ``macrostate``, in [-1, 1]."""
+        return independent_spins(macrostate, shape, seeds)
+
+    def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
+        """Advance whole systems by ``duration``; see `System.evolve`."""
+        _check(states, duration)
+        after, _ = self._advance(states, None, duration, seeds, None)
+        return after
+
+    def evolve_patch(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        events: int | None = None,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches in their windows; an event is a flip. See `System.evolve_patch`.
+
+        Patch and buffer move in the mean field of all sites of the whole, those outside frozen. A
+        periodic patch, or one without ``around.rest``, is a system of its own: its n is the number
+        of the sites that move.
+        """
+        _check(windows, duration)
+        if windows.shape[2:] != patch.window:
+            raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
+        after = windows.copy()
+        moving: tuple[Any, ...] = (..., *patch.moving)
+        rest = None if patch.boundary == "periodic" else around.rest
+        after[moving], elapsed = self._advance(windows[moving], rest, duration, seeds, events)
+        return after, elapsed
+
+    def observe(self, states: NDArray) -> NDArray[np.float64]:
+        """Measure the mean spin: [batch, 1]."""
+        return states.mean(axis=(2, 3), dtype=np.float64)
+
+    def observe_patch(self, patches: NDArray) -> NDArray[np.float64]:
+        """Measure the mean spin of patches: [batch, 1]."""
+        return self.observe(patches)
+
+    def observable_increment(
+        self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
+    ) -> NDArray[np.float64]:
+        """Change of the patch's mean spin; see `System.observable_increment`."""
+        return self.observe(patch.cut(after)) - self.observe(patch.cut(before))
+
+    def rest(self, states: NDArray, active: NDArray) -> NDArray[np.float64]:
+        """Sum the spins that patches do not move.
+
+        Args:
+            states: Whole states, shape [batch, 1, *lattice].
+            active: The sites that will move, shape [batch, M, 1, *patch.active].
+
+        Returns:
+            Shape [batch, M, 2]: the sum of all other spins; n, the sites of the whole.
+        """
+        whole = states.sum(axis=(1, 2, 3), dtype=np.int64)
+        outside = whole[:, None] - active.sum(axis=(2, 3, 4), dtype=np.int64)
+        sites = np.full(outside.shape, math.prod(states.shape[2:]))
+        return np.stack([outside, sites], axis=-1).astype(np.float64)
+
+    def exact_moments(
+        self, observables: NDArray[np.float64], shape: Shape
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Exact drift and diffusion of the magnetisation.
+
+        All spins of one sign have one rate, which m determines: w_up of the n (1 - m) / 2 spins
+        down, w_down of the n (1 + m) / 2 spins up, each flip a step of 2 / n. So m is a Markov
+        chain on its own, and these are its moments, not an approximation::
+
+            b(m) = (1 - m) w_up(m) - (1 + m) w_down(m)
+            D(m) = (2 / n) ((1 - m) w_up(m) + (1 + m) w_down(m))
+            w_up(m)   = 1 / (1 + exp(-2 (m + 1/n + h) / T))
+            w_down(m) = 1 / (1 + exp(+2 (m - 1/n + h) / T))
+
+        Args:
+            observables: m, shape [batch, 1].
+            shape: Sites along each axis.
+
+        Returns:
+            b, shape [batch, 1], and D, shape [batch, 1, 1], per sweep.
+        """
+        m = np.asarray(observables, dtype=np.float64)[:, 0]
+        sites = math.prod(shape)
+        rates = kernels.flip_rates(m, sites, self.parameters.temperature, self.parameters.field)
+        gain, loss = (1.0 - m) * rates[:, 0], (1.0 + m) * rates[:, 1]
+        return (gain - loss)[:, None], (2.0 / sites * (gain + loss))[:, None, None]
+
+    def _advance(
+        self,
+        active: NDArray,
+        rest: NDArray[np.float64] | None,
+        duration: float,
+        seeds: Seeds,
+        events: int | None,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance blocks [batch, 1, *active] in the field of their rest: blocks, elapsed time."""
+        moving = math.prod(active.shape[2:])
+        blocks = np.array(active, order="C").reshape(len(active), moving)
+        ups, sites = _frozen_ups(rest, moving, len(blocks))
+        lowest, highest = (int(ups.min()), int(ups.max()) + moving) if len(ups) else (0, 0)
+        rates = kernels.rate_table(
+            lowest, highest, sites, self.parameters.temperature, self.parameters.field
+        )
+        elapsed, _, _ = kernels.advance(
+            blocks,
+            ups - lowest,
+            rates,
+            float(duration),
+            -1 if events is None else events,
+            seeds,
+            kernels.FEW_ACCEPTED,
+        )
+        return blocks.reshape(active.shape), elapsed
+
+
+def _frozen_ups(
+    rest: NDArray[np.float64] | None, moving: int, batch: int
+) -> tuple[NDArray[np.int64], int]:
+    """Number of spins up outside each block, [batch], and the number of sites of the whole."""
+    if rest is None:
+        return np.zeros(batch, dtype=np.int64), moving
+    if rest.shape != (batch, 2):
+        raise ValueError(f"the rest of {batch} windows has the shape {(batch, 2)}: {rest.shape}")
+    sites = int(rest[0, 1]) if batch else moving
+    total, frozen = rest[:, 0], sites - moving
+    if np.any(rest[:, 1] != sites):
+        raise ValueError("windows of wholes of different sizes: evolve them in batches of one size")
+    if frozen < 0 or np.any(np.abs(total) > frozen) or np.any((total + frozen) % 2 != 0):
+        raise ValueError(
+            f"{frozen} spins outside a block of {moving} cannot add up to what the rest says: "
+            "measure it with `rest`, of the state and of the block that moves"
+        )
+    return ((total + frozen) / 2).astype(np.int64), sites
+
+
+def _check(states: NDArray, duration: float) -> None:
+    if states.dtype != np.int8:
+        raise TypeError(f"spins are int8, not {states.dtype}")
+    if not 0 <= duration < math.inf:
+        raise ValueError(f"a duration must be finite and not negative: {duration}")
