@@ -15,7 +15,11 @@ from importlib.metadata import EntryPoint, entry_points
 from macrodyn.systems.base import System
 
 GROUP = "macrodyn.systems"
-BUILT_IN = {"ising": "macrodyn.systems.ising:Ising"}
+BUILT_IN = {
+    "ising": "macrodyn.systems.ising:Ising",
+    "curie-weiss": "macrodyn.systems.curie_weiss:CurieWeiss",
+    "predator-prey": "macrodyn.systems.predator_prey:PredatorPrey",
+}
 
 
 class UnknownSystemError(ValueError):
