@@ -44,3 +44,31 @@ def test_equilibrium_of_a_diverged_member_leaves_the_others() -> None:
     assert np.isnan(result.prediction_density[1]).all()
     with pytest.raises(ValueError, match="not finite"):
         equilibrium(reference[None], prediction[1])
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-16, 1e-12], ids=str)
+def test_equilibrium_of_values_that_hardly_vary(spread: float) -> None:
+    rng = np.random.default_rng(2)
+    reference = 0.4 + spread * rng.standard_normal((2, 5, 8, 1))
+    result = equilibrium(reference[None], reference, fraction=0.5)
+    widths = np.diff(result.edges, axis=1)
+    assert (widths > 0).all()
+    np.testing.assert_allclose((result.reference_density * widths).sum(axis=1), 1.0)
+    assert result.wasserstein[0, 0] == 0.0
+    assert result.mean_relative_error[0, 0] == pytest.approx(0.0, abs=1e-12)
+    if spread == 0:
+        assert np.isnan(result.std_relative_error[0, 0])
+        assert np.isnan(result.wasserstein_relative[0, 0])
+
+
+def test_nothing_is_relative_to_a_mean_of_zero() -> None:
+    reference = np.zeros((1, 4, 4, 2))
+    reference[:, ::2] = [1.0, 0.0]
+    reference[:, 1::2] = [-1.0, 0.0]
+    result = equilibrium(reference[None] + 0.5, reference, fraction=1.0)
+    assert np.isnan(result.mean_relative_error).all()
+    np.testing.assert_allclose(result.wasserstein, 0.5)
+    np.testing.assert_allclose(result.wasserstein_relative[0, 0], 0.5)
+    broken = reference[None].copy()
+    broken[0, 0, 0, -1] = np.inf
+    assert equilibrium(broken, reference).wasserstein_relative[0, 0] == np.inf

@@ -15,22 +15,24 @@ from PIL import Image
 
 from macrodyn.evaluation import style
 from macrodyn.evaluation.equilibrium import equilibrium
+from macrodyn.evaluation.exact import compare_with_exact
 from macrodyn.evaluation.figures_cost import Cost, TrainingCurve, costs, training_curves
-from macrodyn.evaluation.figures_dynamics import (
-    equilibrium_histograms,
-    learned_drift_diffusion,
-    markov_lags,
-    trajectories,
+from macrodyn.evaluation.figures_drift import learned_drift_diffusion
+from macrodyn.evaluation.figures_dynamics import equilibrium_histograms, markov_lags
+from macrodyn.evaluation.figures_factor import (
+    CovarianceFactor,
+    FactorTrial,
+    covariance_factors,
+    mmd_against_factor,
 )
 from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
 from macrodyn.evaluation.figures_study import (
     Ablation,
-    CovarianceFactor,
     ErrorSeries,
     ablations,
-    covariance_factors,
     error_against_patch_size,
 )
+from macrodyn.evaluation.figures_trajectories import trajectories
 from macrodyn.evaluation.markov import bin_index, markov_diagnostic
 
 NAMES = ["magnetisation", "domain_wall_density"]
@@ -137,6 +139,59 @@ def test_trajectories_of_a_diverged_member(reference: np.ndarray, prediction: np
     assert np.isnan(figure.axes[0].lines[1].get_ydata()[30:]).all()
 
 
+NINE = np.array([(mean, k) for mean in (0.45, 0.5, 0.55) for k in (0.05, 0.1, 0.15)])
+
+
+def _nine(values: np.ndarray, axis: int) -> np.ndarray:
+    return np.concatenate([values] * 3, axis=axis)
+
+
+def test_trajectories_of_two_components_get_a_row_for_each_value_of_the_second(
+    reference: np.ndarray, prediction: np.ndarray
+) -> None:
+    figure = trajectories(
+        TIME, NINE, _nine(reference, 0), _nine(prediction, 1), ["prey", "predator"],
+        components=["mean", "amplitude"], time_unit="1", title="base",
+    )  # fmt: skip
+    assert len(figure.axes) == 3 * 2 * 2 + 1
+    assert [len(panel.lines) for panel in figure.axes[:4]] == [12, 12, 4, 4]
+    heads = [figure.axes[k].get_title() for k in (0, 1, 4, 8)]
+    assert heads[0] == "mean prey density $\\bar u$\ninitial amplitude 0.05"
+    assert heads[1] == "mean predator density $\\bar v$\ninitial amplitude 0.05"
+    assert heads[2:] == ["initial amplitude 0.1", "initial amplitude 0.15"]
+    # The second row holds the initial states 1, 4 and 7, of which the last is copy 1.
+    shown = figure.axes[4].lines[8].get_ydata()
+    np.testing.assert_allclose(shown, reference[1, :, :, 0].mean(axis=0))
+    assert figure.axes[-1].get_ylabel() == "initial mean"
+    assert figure.axes[10].get_xlabel() == "time"
+    _assert_drawn(figure)
+
+
+@pytest.mark.parametrize(
+    ("states", "components"),
+    [
+        pytest.param(
+            NINE + 1e-3 * np.arange(18).reshape(9, 2), ["mean", "amplitude"], id="no-grid"
+        ),
+        pytest.param(
+            np.column_stack([NINE, np.arange(9)]), ["mean", "amplitude", "phase"], id="three"
+        ),
+    ],
+)
+def test_trajectories_of_any_states_name_each(
+    reference: np.ndarray, prediction: np.ndarray, states: np.ndarray, components: list[str]
+) -> None:
+    figure = trajectories(
+        TIME, states, _nine(reference, 0), _nine(prediction, 1), NAMES, components=components
+    )
+    assert len(figure.axes) == 4
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == [style.state_label(state, components) for state in states]
+    colours = {line.get_color() for line in figure.legends[0].get_lines()}
+    assert len(colours) == 9
+    _assert_drawn(figure)
+
+
 def test_learned_drift_and_diffusion_average_over_the_bins(latents: xr.Dataset) -> None:
     diagnostic = markov_diagnostic(latents, bins=8)
     z = latents["z"].values
@@ -148,11 +203,58 @@ def test_learned_drift_and_diffusion_average_over_the_bins(latents: xr.Dataset) 
     assert figure.axes[0].lines[1].get_ydata()[0] == pytest.approx(-0.12 * first.mean())
     labels = [panel.get_ylabel() for panel in figure.axes]
     assert labels[0] == "drift of $m$ [1/sweep]"
-    assert labels[4] == r"diffusion $\Sigma_{m\rho}$ [1/sweep]"
+    assert labels[4] == r"diffusion $\Sigma_{m \rho}$ [1/sweep]"
     _assert_drawn(figure)
     single = learned_drift_diffusion(diagnostic, z, drift, covariance, n_observables=1)
     assert len(single.axes) == 2
     _assert_drawn(single)
+
+
+@pytest.mark.parametrize("closure", [0, 1], ids=["one-variable", "closure-variable"])
+def test_one_observable_is_compared_with_the_exact_functions(
+    latents: xr.Dataset, closure: int
+) -> None:
+    data = latents.isel(variable=slice(1 + closure))
+    z = data["z"].values
+
+    def exact(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return -0.1 * points[:, :1], np.full((len(points), 1, 1), 2e-3)
+
+    def learned(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sigma = np.broadcast_to(np.eye(1 + closure), (len(points), 1 + closure, 1 + closure))
+        return np.stack([-0.1 * points, -0.12 * points]), np.stack([2e-3 * sigma, 2.2e-3 * sigma])
+
+    figure = learned_drift_diffusion(
+        markov_diagnostic(data, bins=8), z, *learned(z), n_observables=1, exact=exact(z),
+        comparison=compare_with_exact(z, NAMES[:1], learned, exact),
+    )  # fmt: skip
+    drift, diffusion, drift_strip, diffusion_strip = figure.axes
+    assert "exact" in _legend(figure)
+    for panel in (drift, diffusion):
+        assert [line.get_label() for line in panel.lines].count("exact") == 1
+    # Lines of a strip: zero, two members, their mean.
+    strip = drift_strip.lines[2]
+    top = 0.1 * np.abs(z[:, 0]).max()
+    np.testing.assert_allclose(strip.get_ydata(), -0.02 * strip.get_xdata() / top, rtol=0.02)
+    np.testing.assert_allclose(diffusion_strip.lines[1].get_ydata(), 0.0, atol=1e-12)
+    np.testing.assert_allclose(diffusion_strip.lines[2].get_ydata(), 0.1)
+    np.testing.assert_allclose(diffusion_strip.lines[3].get_ydata(), 0.05)
+    assert drift_strip.get_xlim() == drift.get_xlim()
+    _assert_drawn(figure)
+
+
+def test_what_is_not_exactly_known_is_not_drawn(latents: xr.Dataset) -> None:
+    z = latents["z"].values
+    covariance = np.broadcast_to(np.diag([1e-3, 2e-3]), (2, len(z), 2, 2))
+    exact = np.full_like(z, np.nan), covariance[0]
+    figure = learned_drift_diffusion(
+        markov_diagnostic(latents, bins=8), z, np.stack([-0.1 * z] * 2), covariance,
+        n_observables=2, exact=exact, time_unit="1",
+    )  # fmt: skip
+    drawn = [[line.get_label() for line in panel.lines].count("exact") for panel in figure.axes]
+    assert drawn == [0, 0, 1, 1, 1]
+    assert figure.axes[0].get_ylabel() == "drift of $m$"
+    np.testing.assert_allclose(figure.axes[3].lines[3].get_ydata(), 2e-3)
 
 
 def test_markov_lags(latents: xr.Dataset) -> None:
@@ -238,6 +340,12 @@ def test_snapshots_in_one_and_three_dimensions() -> None:
     assert [len(panel.lines) for panel in lines.axes] == [2, 2]
     assert _legend(lines) == ["prey", "predator"]
     _assert_drawn(lines)
+    levels = [
+        SnapshotLevel(upsampled=None, relaxed=rng.normal(size=(2, 100))),
+        SnapshotLevel(upsampled=rng.normal(size=(2, 200)), relaxed=rng.normal(size=(2, 200))),
+    ]
+    grown = snapshots(levels, dimension=1)
+    assert [panel.get_xlim() for panel in grown.axes if panel.lines] == [(0, 199)] * 3
     cube = _spins((6, 8, 8))
     planes = snapshots([SnapshotLevel(upsampled=cube, relaxed=cube)], dimension=3)
     np.testing.assert_array_equal(planes.axes[0].images[0].get_array(), cube[3])
@@ -264,6 +372,62 @@ def test_error_against_patch_size() -> None:
     np.testing.assert_allclose(panel.containers[0].lines[0].get_ydata(), [1.5e-3, 2e-4, 2e-4])
     assert [text.get_text() for text in panel.texts] == ["naive: diverged"]
     assert panel.get_ylim()[0] > 1e-6
+    _assert_drawn(figure)
+
+
+@pytest.mark.parametrize("sizes", [[(100,)], [(40,), (100,)]], ids=["one-size", "two-sizes"])
+def test_error_against_sizes_of_a_line(sizes: list[tuple[int, ...]]) -> None:
+    series = [
+        ErrorSeries(name=name, sizes=sizes, errors=[[error, 2 * error]] * len(sizes))
+        for name, error in (("ours", 1e-4), ("naive", 1e-2))
+    ]
+    figure = error_against_patch_size(series, sampling_error=(1e-5, 3e-5))
+    panel = figure.axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == [str(s[0]) for s in sizes]
+    low, high = panel.get_xlim()
+    assert low < 0.96 * sizes[0][0] and 1.04 * sizes[-1][0] < high < 2 * sizes[-1][0]
+    _assert_drawn(figure)
+
+
+def test_mmd_against_the_covariance_factor() -> None:
+    trials = [
+        FactorTrial(factor=f, patches=m, mmd=[v, 3 * v])
+        for m, f, v in [(1, 5, 1e-3), (1, 2.5, 0.1), (1, 10, 0.2), (2, 5, -1e-4)]
+    ]
+    trials.append(FactorTrial(factor=20, patches=1, mmd=[np.inf, 0.1]))
+    figure = mmd_against_factor(trials, theory=5, null=(1e-5, 2e-3))
+    panel = figure.axes[0]
+    one, two = panel.containers[0].lines[0], panel.containers[1].lines[0]
+    np.testing.assert_allclose(one.get_xdata(), [2.5, 5, 10, 20], rtol=0.03)
+    np.testing.assert_allclose(one.get_ydata(), [0.2, 2e-3, 0.4, np.nan])
+    np.testing.assert_allclose(two.get_ydata(), [-2e-4])
+    assert panel.get_xscale() == "log" and panel.get_yscale() == "symlog"
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["2.5", "5", "10", "20"]
+    assert [text.get_text() for text in panel.texts] == ["diverged"]
+    assert panel.lines[0].get_xdata()[0] == 5
+    assert _legend(figure) == [
+        "$m = 1$ patch evolved",
+        "$m = 2$ patches evolved",
+        "halves of the reference, up to 95 %",
+        "theory, $K = 5$",
+    ]
+    assert panel.get_ylim()[0] < -2e-4 and panel.get_ylim()[1] > 0.6
+    _assert_drawn(figure)
+
+
+def test_covariance_factor_of_few_patches_has_numbers_on_its_axes() -> None:
+    run = CovarianceFactor(name="base", theory=5, estimate=4.6, error=np.nan)
+    figure = covariance_factors([run])
+    panel = figure.axes[0]
+    _pixels(figure)
+    low, high = panel.get_xlim()
+    ticks = [
+        label.get_text()
+        for label, place in zip(panel.get_xticklabels(), panel.get_xticks(), strict=True)
+        if low <= place <= high
+    ]
+    assert "5" in ticks
+    assert low < 5 < high
     _assert_drawn(figure)
 
 
@@ -365,9 +529,25 @@ def test_style_leaves_the_global_settings_alone() -> None:
         (style.label, "domain_wall_density", r"domain-wall density $\rho$"),
         (style.label, "short_range_order", "short range order"),
         (style.symbol, "closure_1", r"$\hat z_{1}$"),
-        (style.symbol, "prey_density", "prey density"),
+        (style.symbol, "order_parameter", "order parameter"),
+        (style.label, "prey", r"mean prey density $\bar u$"),
+        (style.symbol, "predator", r"$\bar v$"),
     ],
 )
 def test_labels(write: Callable[[str], str], name: str, text: str) -> None:
     assert write(name) == text
     assert style.label("m", "1/sweep") == "m [1/sweep]"
+    assert style.label("m", "1") == "m"
+
+
+def test_units_are_left_out_of_pure_numbers() -> None:
+    assert style.rate("drift", "sweep") == "drift [1/sweep]" and style.rate("drift", "1") == "drift"
+    assert style.quantity("time", "sweep") == "time [sweep]"
+    assert style.quantity("time", "1") == "time"
+    assert style.quantity_value(0.25, "sweep") == "0.25 sweep"
+    assert style.quantity_value(0.25, "1") == "0.25"
+
+
+def test_initial_macrostates_in_words() -> None:
+    assert style.state_label([0.45, 0.05], ["mean", "amplitude"]) == "mean 0.45, amplitude 0.05"
+    assert style.state_label(0.5, ["short_order"]) == "short order 0.5"

@@ -86,27 +86,46 @@ def test_unusable_input_is_refused(
         mean_error(prediction, reference)
 
 
-def _stores(times: list[float]) -> tuple[xr.Dataset, xr.Dataset]:
+def _stores() -> tuple[xr.Dataset, xr.Dataset]:
+    common = {"initial_values": (("initial", "component"), [[0.5, 0.1], [0.4, 0.1]])}
     prediction = xr.Dataset(
-        {"z": (("time", "member", "initial", "replica", "variable"), np.ones((2, 3, 1, 4, 2)))},
-        coords={"time": times, "initial": [0.5], "variable": ["m", "closure_0"]},
+        {
+            "z": (("time", "member", "initial", "replica", "variable"), np.ones((2, 3, 2, 4, 2))),
+            **common,
+        },
+        coords={
+            "time": [0.0, 1.0],
+            "component": ["mean", "amplitude"],
+            "variable": ["m", "closure_0"],
+        },
     )
     reference = xr.Dataset(
-        {"observables": (("initial", "replica", "time", "observable"), np.ones((1, 5, 2, 1)))},
-        coords={"time": [0.0, 1.0], "initial": [0.5], "observable": ["m"]},
-    )
+        {"observables": (("initial", "replica", "time", "observable"), np.ones((2, 5, 2, 1))),
+         **common},
+        coords={"time": [0.0, 1.0], "component": ["mean", "amplitude"], "observable": ["m"]},
+    )  # fmt: skip
     return prediction, reference
 
 
 def test_align_orders_dimensions() -> None:
-    ours, direct = align(*_stores([0.0, 1.0]))
-    assert ours.shape == (3, 1, 4, 2, 1)
-    assert direct.shape == (1, 5, 2, 1)
+    prediction, reference = _stores()
+    ours, direct = align(prediction, reference)
+    assert ours.shape == (3, 2, 4, 2, 1)
+    assert direct.shape == (2, 5, 2, 1)
+    turned = prediction.assign(initial_values=prediction.initial_values.T)
+    assert align(turned, reference)[0].shape == ours.shape
 
 
-def test_align_refuses_other_times_and_variables() -> None:
-    with pytest.raises(ValueError, match="'time'"):
-        align(*_stores([0.0, 2.0]))
-    prediction, reference = _stores([0.0, 1.0])
+def test_align_refuses_other_times_states_and_variables() -> None:
+    prediction, reference = _stores()
+    with pytest.raises(ValueError, match="differ in 'time'"):
+        align(prediction.assign_coords(time=[0.0, 2.0]), reference)
+    moved = prediction.initial_values + np.array([[0, 0], [0, 0.01]])
+    with pytest.raises(ValueError, match="differ in 'initial_values'"):
+        align(prediction.assign(initial_values=moved), reference)
+    with pytest.raises(ValueError, match="differ in 'initial_values'"):
+        align(prediction.isel(initial=[0]), reference)
+    with pytest.raises(ValueError, match=r"\['mean', 'phase'\]"):
+        align(prediction.assign_coords(component=["mean", "phase"]), reference)
     with pytest.raises(ValueError, match="begin with the observables"):
         align(prediction.assign_coords(variable=["closure_0", "m"]), reference)

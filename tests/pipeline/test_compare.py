@@ -11,9 +11,15 @@ import pytest
 import xarray as xr
 
 from macrodyn.config import HorizonConfig
-from macrodyn.pipeline.compare import costs_by_stage, plain
+from macrodyn.pipeline.compare import compare_horizon, costs_by_stage, plain
 from macrodyn.pipeline.sample import horizon_times, record_times
-from macrodyn.pipeline.summary import read_summary, study_figures, summarise_study, summary_row
+from macrodyn.pipeline.summary import (
+    _factor,
+    read_summary,
+    study_figures,
+    summarise_study,
+    summary_row,
+)
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.sealed import write_sealed_json
@@ -53,6 +59,61 @@ def test_costs_of_a_stage_are_added_up(tmp_path):
     }
 
 
+HORIZON = HorizonConfig(spacing=0.5, points=6)
+STATES = [[0.45, 0.05], [0.45, 0.1], [0.55, 0.1]]
+
+
+def stores(folder, shift=0.0):
+    """A reference on a finer grid of times, and a prediction of two members."""
+    rng = np.random.default_rng(3)
+    times = record_times({"a": HORIZON.model_dump(), "b": {"spacing": 0.25, "points": 4}})
+    initial = {"initial_values": (("initial", "component"), STATES)}
+    coords = {"component": ["mean", "amplitude"]}
+    values = 1 + 0.1 * rng.standard_normal((3, 20, len(times), 2))
+    reference = xr.Dataset(
+        {"observables": (("initial", "replica", "time", "observable"), values), **initial},
+        coords={**coords, "time": times, "observable": ["prey", "predator"]},
+    )
+    z = 1 + shift + 0.1 * rng.standard_normal((2, 3, 20, HORIZON.points, 3))
+    dims = ("member", "initial", "replica", "time", "variable")
+    prediction = xr.Dataset(
+        {"z": (dims, z), **initial},
+        coords={
+            **coords,
+            "time": horizon_times(HORIZON),
+            "variable": ["prey", "predator", "closure_0"],
+        },
+    )
+    path = folder / f"{shift}.nc"
+    write_dataset(prediction, path, {})
+    return reference, path
+
+
+def test_predictions_are_compared_from_vectors_of_initial_values(tmp_path):
+    reference, exact = stores(tmp_path)
+    shifted = stores(tmp_path, shift=0.2)[1]
+    files = {"ours": exact, "naive": shifted}
+    comparison, metrics = compare_horizon(reference, files, HORIZON, 0.5, seed=1)
+    np.testing.assert_array_equal(comparison.initial, STATES)
+    assert comparison.components == ("mean", "amplitude")
+    assert comparison.reference.shape == (3, 20, 6, 2)
+    assert comparison.predictions["ours"].shape == (2, 3, 20, 6, 2)
+    ours, naive = metrics["ours"]["mmd"], metrics["naive"]["mmd"]
+    assert set(ours) == {"mean", "members", "null_mean", "null_q95", "bandwidth_factors"}
+    assert len(ours["members"]) == 2
+    assert ours["mean"] < ours["null_q95"] < 0.1 * naive["mean"]
+    # The same reference, and so the same null.
+    assert (ours["null_mean"], ours["null_q95"]) == (naive["null_mean"], naive["null_q95"])
+    json.dumps(plain(metrics), allow_nan=False)
+
+
+def test_prediction_from_other_initial_values_is_refused(tmp_path):
+    reference, path = stores(tmp_path)
+    moved = reference.assign(initial_values=reference.initial_values + 0.1)
+    with pytest.raises(ValueError, match="differ in 'initial_values'"):
+        compare_horizon(moved, {"ours": path}, HORIZON, 0.5, seed=1)
+
+
 def error(mean):
     return {"mean": mean, "std": 0.1, "ensemble": mean, "members": [mean, mean]}
 
@@ -65,12 +126,21 @@ def metrics():
         "theory": 6.0,
         "estimated": 5.0,
         "standard_error": 0.5,
+        "correlation": [0.02, -0.01, 9.0],
         "curve": [[1.0], [1.1]],
         "curve_patches": [1, 2],
         "used": 6.0,
     }
     stage = {"site_updates": 100.0, "core_seconds": 2.0}
     ours = {"test_error": error(0.01), "spread_error": error(0.02)}
+    ours["equilibrium"] = {"magnetisation": {}, "domain_wall_density": {}}
+    ours["mmd"] = {
+        "mean": 0.02,
+        "members": [0.02, 0.04],
+        "null_mean": 0.0,
+        "null_q95": 0.005,
+        "bandwidth_factors": [0.5, 1.0, 2.0],
+    }
     return {
         "run": "base",
         "horizons": {"short": {"ours": ours, "sampling_error": sampling}},
@@ -80,6 +150,9 @@ def metrics():
         "config": {
             "sizes": {"small": [20, 12], "large": [60, 48], "patch": None},
             "published": {},
+            "dynamics": {"covariance_factor": "theory", "members": 2},
+            "evolve": {"patches": 2, "dt": 0.1},
+            "baselines": ["naive"],
         },
     }
 
@@ -89,6 +162,8 @@ def test_row_of_a_run(metrics):
     assert row["run"] == "base" and row["small"] == "20x12" and row["large"] == "60x48"
     assert row["short_ours"] == 0.01 and row["short_spread"] == 0.02
     assert row["short_naive"] is None and row["short_sampling"] == 1e-4
+    assert row["short_ours_mmd"] == pytest.approx(0.03)
+    assert not [column for column in row if column.endswith("percent")]
     assert row["site_updates_ours"] == 200 and row["core_seconds_direct"] == 2
 
 
@@ -153,3 +228,148 @@ def test_a_run_that_diverged_is_shown(metrics):
     other["horizons"]["short"]["ours"]["test_error"] = bad
     assert summary_row(other)["short_ours"] == "diverged"
     assert study_figures([metrics, other])
+
+
+def test_row_tells_the_worst_deviation_from_what_is_exactly_known(metrics):
+    def deviation(largest, rms=0.01):
+        figures = {"members": [0.5, 0.5], "mean": largest, "ensemble": 0.001}
+        return {"max": figures, "rms": {**figures, "mean": rms}}
+
+    metrics["exact"] = {
+        "where": "samples",
+        "points": 100,
+        "quantiles": [0.005, 0.995],
+        "drift": {},
+        "diffusion": {"prey": deviation(0.02), "predator": deviation(0.05, 0.005)},
+    }
+    row = summary_row(metrics)
+    assert row["drift_max_percent"] is row["drift_rms_percent"] is None
+    assert row["diffusion_max_percent"] == pytest.approx(5.0)
+    assert row["diffusion_rms_percent"] == pytest.approx(1.0)
+    metrics["exact"]["drift"] = {"prey": deviation("diverged")}
+    assert summary_row(metrics)["drift_max_percent"] == np.inf
+
+
+def test_row_of_a_member_that_diverged(metrics):
+    metrics["horizons"]["short"]["ours"]["mmd"]["members"] = ["diverged", 0.1]
+    assert summary_row(metrics)["short_ours_mmd"] == np.inf
+    del metrics["horizons"]["short"]["ours"]["mmd"]
+    assert "short_ours_mmd" not in summary_row(metrics)
+    assert study_figures([metrics])
+
+
+def curve_of(patches):
+    """The variance curve of so many evolved patches, as long as it is in training.json."""
+    sizes = [n for n in (1, 2, 4, 8) if n <= patches]
+    return {"curve": [[1.0]] * len(sizes), "curve_patches": sizes}
+
+
+def single_factors(correlation, patches, total):
+    """What the model of equally correlated patches gives: factor of m, and of one patch."""
+    whole = (1 + (total - 1) * correlation) / total
+    return (1 + (patches - 1) * correlation) / patches / whole, 1 / whole
+
+
+@pytest.mark.parametrize(
+    ("patches", "total"), [(1, 5), (2, 5), (4, 5), (5, 5), (8, 16)], ids=lambda n: str(n)
+)
+def test_estimated_factor_is_that_of_a_single_patch(metrics, patches, total):
+    correlation = 0.04
+    of_many, of_one = single_factors(correlation, patches, total)
+    metrics["samples"] |= {"patches_evolved": patches, "patches_total": total}
+    metrics["covariance_factor"]["ours"] |= curve_of(patches) | {
+        "theory": total / patches,
+        "estimated": of_many,
+        "standard_error": 0.01,
+        "correlation": [correlation, correlation, 9.0],
+    }
+    (factor,) = _factor(metrics)
+    assert factor.theory == total
+    assert factor.estimate == pytest.approx(of_one)
+    if patches < total:
+        above = single_factors(correlation - 1e-6, patches, total)
+        slope = (above[1] - of_one) / (above[0] - of_many)
+        assert factor.error == pytest.approx(0.01 * slope, rel=1e-4)
+    else:
+        # All patches make up the whole: their factor is 1 and says nothing of one patch.
+        assert np.isnan(factor.error)
+    assert "covariance-factor" in study_figures([metrics])
+
+
+def test_scatter_of_the_variances_is_that_of_gaussian_increments(metrics):
+    """36 snapshots of 2 patches: 72 single patches, and 36 averages of two."""
+    (factor,) = _factor(metrics)
+    np.testing.assert_allclose(factor.variance, [1.0, 1.1 / 2])
+    np.testing.assert_allclose(
+        np.divide(factor.variance_error, factor.variance), [np.sqrt(2 / 72), np.sqrt(2 / 36)]
+    )
+
+
+def test_runs_of_one_patch_have_no_estimate_and_no_figure_of_it(metrics):
+    metrics["covariance_factor"]["ours"] |= {"estimated": None, "standard_error": None}
+    assert "covariance-factor" not in study_figures([metrics])
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_runs_that_share_their_pairs_share_one_estimate(metrics):
+    other = copy.deepcopy(metrics)
+    other["run"] = "other"
+    third = copy.deepcopy(metrics)
+    third["run"] = "third"
+    third["covariance_factor"]["ours"]["estimated"] = 5.5
+    figure = study_figures([metrics, other, third])["covariance-factor"]
+    assert legend(figure) == ["estimate = theory", "base", "third"]
+
+
+MMD_FIGURE = "mmd-against-covariance-factor-short"
+
+
+def trial(metrics, name, choice, used, patches=2, **other):
+    """A run like the first, trained with another factor."""
+    run = copy.deepcopy(metrics)
+    run["run"] = name
+    run["config"]["dynamics"] |= {"covariance_factor": choice, **other}
+    run["config"]["evolve"]["patches"] = patches
+    run["samples"]["patches_evolved"] = patches
+    factor = run["covariance_factor"]["ours"]
+    factor |= {"used": used, "theory": 12 / patches, **curve_of(patches)}
+    return run
+
+
+def test_mmd_is_drawn_against_the_factor_of_a_single_patch(metrics):
+    runs = [
+        metrics,
+        trial(metrics, "half", 3.0, 3.0),
+        trial(metrics, "one-patch", "theory", 12.0, patches=1),
+        trial(metrics, "double", 24.0, 24.0, patches=1),
+        trial(metrics, "wider", 1.0, 1.0, members=3),
+    ]
+    runs[1]["horizons"]["short"]["ours"]["mmd"]["members"] = [0.1, 0.3]
+    runs[1]["config"]["published"] = {"short": {"paper": 0.1}}
+    runs[1]["config"]["baselines"] = []
+    figure = study_figures(runs)[MMD_FIGURE]
+    (panel,) = figure.axes
+    one, two = (container.lines[0] for container in panel.containers)
+    np.testing.assert_allclose(one.get_xdata(), [12, 24], rtol=0.03)
+    np.testing.assert_allclose(two.get_xdata(), [6, 12], rtol=0.03)
+    np.testing.assert_allclose(two.get_ydata(), [0.2, 0.03])
+    assert panel.lines[0].get_xdata()[0] == 12
+    assert "theory, $K = 12$" in legend(figure)
+
+
+@pytest.mark.parametrize("used", [6.0, 3.0], ids=["two-factors", "three-factors"])
+def test_a_curve_needs_three_factors(metrics, used):
+    runs = [metrics, trial(metrics, "a", 12.0, 12.0), trial(metrics, "b", used, used)]
+    assert (MMD_FIGURE in study_figures(runs)) == (used == 3.0)
+
+
+@pytest.mark.parametrize("small", [[100], [20, 12]], ids=["line", "plane"])
+def test_one_size_makes_a_figure(metrics, small):
+    metrics["config"]["sizes"] = {"small": small, "large": [2 * n for n in small], "patch": None}
+    figure = study_figures([metrics])["error-against-patch-size-short"]
+    labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    assert labels == [" × ".join(map(str, small))]
+    assert summary_row(metrics)["small"] == "x".join(map(str, small))

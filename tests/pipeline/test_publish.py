@@ -71,6 +71,18 @@ def test_table_figures_and_provenance_are_copied(results, target):
     assert "0123456789+" in page and "![costs](costs.png)" in page
 
 
+def test_mmd_and_exact_deviations_stand_in_the_table(results, target):
+    known = {"diffusion_rms_percent": 1.54, "diffusion_max_percent": 3.21}
+    unknown = {"drift_rms_percent": "", "drift_max_percent": ""}
+    write_table(results, short_ours_mmd=0.0123, **unknown, **known)
+    publish(results, target, CONFIG, [])
+    lines = (target / "README.md").read_text().splitlines()
+    (head,) = (line for line in lines if line.startswith("| run |"))
+    (row,) = (line for line in lines if line.startswith("| base |"))
+    assert head.endswith("| MMD² | drift %: rms (max) | diffusion %: rms (max) |")
+    assert row.endswith("| 1.0e-03 | 1.2e-02 | - | 1.5 (3.2) |")
+
+
 NAMES = ["..", ".", "", "../outside", "a/../../b", "/etc", "a\nb", "a\0b", "C:\\x", "~", ".base"]
 
 

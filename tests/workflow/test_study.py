@@ -121,6 +121,7 @@ def test_metrics_are_complete_and_finite(study, run, methods):
             "test_error",
             "spread_error",
             "equilibrium",
+            "mmd",
             "mmd_equilibrium",
             "mmd_at_times",
         }

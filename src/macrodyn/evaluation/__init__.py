@@ -20,9 +20,11 @@ from macrodyn.evaluation.mmd import (
     null_distribution,
     rbf_bandwidths,
 )
+from macrodyn.evaluation.mmd_average import AverageDiscrepancy, mmd_over_times, spread_indices
 from macrodyn.evaluation.tables import summary_html, summary_text
 
 __all__ = [
+    "AverageDiscrepancy",
     "Discrepancy",
     "EquilibriumComparison",
     "SamplingError",
@@ -37,11 +39,13 @@ __all__ = [
     "mean_error",
     "mmd_at_equilibrium",
     "mmd_at_times",
+    "mmd_over_times",
     "mmd_squared",
     "null_distribution",
     "rbf_bandwidths",
     "sampling_error",
     "spread_error",
+    "spread_indices",
     "summary_html",
     "summary_text",
     "trajectory_errors",

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wasserstein_distance
 
+from macrodyn.evaluation.markov import bin_edges
+
 __all__ = ["EquilibriumComparison", "equilibrium", "late_values"]
 
 Floats = NDArray[np.float64]
@@ -44,19 +46,18 @@ class EquilibriumComparison:
 
     @property
     def mean_relative_error(self) -> Floats:
-        """|mean - reference mean| / |reference mean|, shape [member, observable]."""
+        """|mean - reference mean| / |reference mean|, [member, observable]; NaN if that is 0."""
         return _relative(self.prediction_mean, self.reference_mean)
 
     @property
     def std_relative_error(self) -> Floats:
-        """|std - reference std| / reference std, shape [member, observable]."""
+        """|std - reference std| / reference std, [member, observable]; NaN if that is 0."""
         return _relative(self.prediction_std, self.reference_std)
 
     @property
     def wasserstein_relative(self) -> Floats:
-        """Wasserstein distance in units of the reference's std, shape [member, observable]."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.wasserstein / self.reference_std
+        """Wasserstein distance over the reference's std, [member, observable]; NaN if that is 0."""
+        return _over(self.wasserstein, self.reference_std)
 
     def summary(self, names: list[str]) -> dict[str, dict[str, float]]:
         """Return for each observable the figures that are reported, averaged over members.
@@ -113,7 +114,7 @@ def equilibrium(
     distance = np.full((len(ours), d), np.inf)
     for k in range(d):
         pooled = np.append(ours[finite, :, k].ravel(), direct[:, k])
-        edges[k] = np.histogram_bin_edges(pooled, bins=bins)
+        edges[k] = bin_edges(pooled, bins)
         reference_density[k] = np.histogram(direct[:, k], edges[k], density=True)[0]
         for e in finite:
             prediction_density[e, k] = np.histogram(ours[e, :, k], edges[k], density=True)[0]
@@ -152,5 +153,10 @@ def late_values(trajectories: ArrayLike, fraction: float) -> Floats:
 
 
 def _relative(value: Floats, reference: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.abs(value - reference) / np.abs(reference)
+    return _over(np.abs(value - reference), np.abs(reference))
+
+
+def _over(value: Floats, scale: Floats) -> Floats:
+    """Divide; by a scale of 0 there is nothing relative to it: NaN, not infinity."""
+    ratio: Floats = value / np.where(scale > 0, scale, np.nan)
+    return ratio

@@ -52,8 +52,8 @@ def snapshots(
     """Draw a row for each level: after upsampling, after relaxation, by direct simulation.
 
     Integer states of two values are drawn black (lower value) and white, other planar fields in
-    colour with one scale for all panels, one-dimensional fields as lines. A column without any
-    snapshot is left out.
+    colour with one scale for all panels, one-dimensional fields as lines over a common axis of
+    sites. A column without any snapshot is left out.
 
     Args:
         levels: From the smallest size to the largest.
@@ -125,6 +125,8 @@ def _lines(
 ) -> Figure:
     figure = style.new_figure(0.7 + 1.35 * len(levels))
     axes = style.grid(figure, len(levels), len(columns), sharey=True)
+    # One scale of length for all sizes: a wave must look as long before and after upsampling.
+    longest = max(s.shape[1] for line in states for s in line if s is not None)
     for row, (level, line) in enumerate(zip(levels, states, strict=True)):
         for place, column in enumerate(columns):
             panel, state = axes[row, place], line[column]
@@ -136,7 +138,7 @@ def _lines(
                 continue
             for k, values in enumerate(state):
                 panel.plot(values, lw=1.1, color=style.PALETTE[k % len(style.PALETTE)])
-            panel.set_xlim(0, state.shape[1] - 1)
+            panel.set_xlim(0, longest - 1)
             if row == len(levels) - 1:
                 panel.set_xlabel("site")
         axes[row, 0].set_ylabel(f"{quantity}\n{_size(line)}")

@@ -1,4 +1,4 @@
-"""Figures that compare the runs of a study: test errors, covariance factors, ablations."""
+"""Figures that compare the test errors of a study's runs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ from macrodyn.evaluation import style
 
 __all__ = [
     "Ablation",
-    "CovarianceFactor",
     "ErrorSeries",
     "ablations",
-    "covariance_factors",
     "error_against_patch_size",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorSeries:
-    """Test errors of one method at several patch sizes.
+    """Test errors of one method at several sizes of the small system.
 
     Attributes:
         name: Name in the legend.
-        sizes: Patch shapes, e.g. [(8, 8), (16, 16)].
+        sizes: Shapes of the small system, e.g. [(8, 8), (16, 16)] or [(100,), (200,)].
         errors: Errors of the members at each size; one array for each size.
     """
 
@@ -48,7 +46,7 @@ def error_against_patch_size(
     ylabel: str = "relative squared error of the mean",
     title: str | None = None,
 ) -> Figure:
-    """Draw test error against patch size on logarithmic axes.
+    """Draw test error against the size of the small system on logarithmic axes.
 
     Args:
         series: Ours and the baselines; points are averages over members, bars span the members.
@@ -99,84 +97,16 @@ def error_against_patch_size(
             marker=markers[n % 6], mfc="white", ms=6, label=entry.name,
         )  # fmt: skip
     panel.set(xscale="log", yscale="log", ylabel=ylabel)
-    panel.set_xlabel("patch size (small system) [sites]")
-    panel.xaxis.set_major_locator(FixedLocator([float(np.prod(s)) for s in shapes]))
+    panel.set_xlabel("size of the small system [sites]")
+    places = [float(np.prod(s)) for s in shapes]
+    panel.xaxis.set_major_locator(FixedLocator(places))
+    if len(set(places)) == 1:
+        panel.set_xlim(places[0] / 1.5, places[0] * 1.5)
     panel.xaxis.set_minor_locator(NullLocator())
     panel.set_xticklabels([" × ".join(str(n) for n in s) for s in shapes])
     if sampling_error is not None:
         handles.append(band)
     style.legend(figure, handles, title)
-    return figure
-
-
-@dataclass(frozen=True, kw_only=True)
-class CovarianceFactor:
-    """Theoretical and estimated covariance factor of one run.
-
-    Attributes:
-        name: Name of the run.
-        theory: K = number of patches of the large system.
-        estimate: Estimated factor.
-        error: Standard error of the estimate.
-        patches: Numbers m' of patches over which increments are averaged, shape [size]; may be
-            empty.
-        variance: Variance of those averages, shape [size].
-        variance_error: Its standard error, shape [size].
-    """
-
-    name: str
-    theory: float
-    estimate: float
-    error: float
-    patches: Sequence[int] = ()
-    variance: Sequence[float] = ()
-    variance_error: Sequence[float] = ()
-
-
-@style.styled
-def covariance_factors(runs: Sequence[CovarianceFactor], *, title: str | None = None) -> Figure:
-    """Draw estimated against theoretical factor, and the variance that averaging leaves.
-
-    Args:
-        runs: One entry for each run.
-        title: Title of the figure.
-
-    Returns:
-        The figure; right, variances relative to that at the run's smallest m', times m' over that
-        m': 1 where patches are independent.
-    """
-    curves = any(len(run.patches) > 1 for run in runs)
-    figure = style.new_figure(3.7, style.WIDTH if curves else 4.4)
-    axes = style.grid(figure, 1, 2 if curves else 1)[0]
-    markers = "osD^vP"
-    ends = [v for run in runs for v in (run.theory, run.estimate)]
-    limits = np.array([min(ends) / 1.6, max(ends) * 1.6])
-    axes[0].plot(limits, limits, color="black", lw=0.8, label="estimate = theory")
-    for n, run in enumerate(runs):
-        look: dict[str, Any] = {
-            "color": style.PALETTE[n % len(style.PALETTE)],
-            "marker": markers[n % 6],
-            "capsize": 2.5,
-            "elinewidth": 1.1,
-        }
-        axes[0].errorbar(run.theory, run.estimate, run.error, ls="", label=run.name, **look)
-        if len(run.patches) > 1:
-            m = np.asarray(run.patches, np.float64)
-            scale = m / (m[0] * run.variance[0])
-            axes[1].errorbar(
-                m, np.asarray(run.variance) * scale, np.asarray(run.variance_error) * scale,
-                lw=1.1, **look,
-            )  # fmt: skip
-    axes[0].set(xscale="log", yscale="log", xlim=limits, ylim=limits, aspect="equal")
-    axes[0].set_xlabel(r"theoretical factor $K$")
-    axes[0].set_ylabel("estimated factor")
-    if curves:
-        axes[1].axhline(1, color="black", lw=0.8)
-        axes[1].set_xscale("log", base=2)
-        axes[1].xaxis.set_major_formatter("{x:g}")
-        axes[1].set_xlabel("patches averaged $m'$")
-        axes[1].set_ylabel(r"$m'\,\mathrm{Var}(m')$ / value at smallest $m'$")
-    style.legend(figure, axes[0].get_legend_handles_labels()[0], title)
     return figure
 
 

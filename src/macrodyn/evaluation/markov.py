@@ -15,9 +15,17 @@ Integers = NDArray[np.int64]
 
 
 def bin_edges(values: ArrayLike, bins: int) -> Floats:
-    """Return the edges of equally wide bins that cover all values, shape [bin + 1]."""
+    """Return the edges of equally wide bins that cover all values, shape [bin + 1].
+
+    Values that agree to rounding get bins wide enough to be told apart.
+    """
     sample = np.asarray(values, np.float64)
-    return np.histogram_bin_edges(sample, bins=bins)
+    low, high = float(sample.min()), float(sample.max())
+    least = 16 * bins * float(np.spacing(max(abs(low), abs(high))))
+    if 0 < high - low < least:
+        middle = 0.5 * (low + high)
+        low, high = middle - 0.5 * least, middle + 0.5 * least
+    return np.histogram_bin_edges(sample, bins=bins, range=(low, high))
 
 
 def bin_index(values: ArrayLike, edges: ArrayLike) -> Integers:

@@ -75,24 +75,32 @@ def align(prediction: xr.Dataset, reference: xr.Dataset) -> tuple[Floats, Floats
     """Bring two stores to arrays on the same grid, or say where they differ.
 
     Args:
-        prediction: Store with `z` of dims member, initial, replica, time, variable.
-        reference: Store with `observables` of dims initial, replica, time, observable.
+        prediction: Store with `z` of dims member, initial, replica, time, variable, and the
+            initial macrostates `initial_values` of dims initial, component.
+        reference: Store with `observables` of dims initial, replica, time, observable, and
+            `initial_values`.
 
     Returns:
         The observables of prediction [member, initial, replica, time, observable] and reference
         [initial, replica, time, observable], float64.
 
     Raises:
-        ValueError: If initial values, times or observables of the two differ.
+        ValueError: If initial macrostates, times or observables of the two differ.
     """
     predicted = prediction["z"].transpose("member", "initial", "replica", "time", "variable")
     direct = reference["observables"].transpose("initial", "replica", "time", "observable")
-    for name in ("initial", "time"):
-        ours, theirs = predicted[name].values, direct[name].values
+    components = [[str(n) for n in s["component"].values] for s in (prediction, reference)]
+    if components[0] != components[1]:
+        raise ValueError(
+            f"prediction and reference describe initial macrostates by different components "
+            f"({components[0]} and {components[1]}): predict from the reference's macrostates"
+        )
+    for name, dims in (("initial_values", ("initial", "component")), ("time", ("time",))):
+        ours, theirs = (s[name].transpose(*dims).values for s in (prediction, reference))
         if ours.shape != theirs.shape or not np.allclose(ours, theirs):
             raise ValueError(
-                f"prediction and reference have different '{name}' coordinates "
-                f"({ours.size} and {theirs.size} values): predict on the reference's grid"
+                f"prediction and reference differ in '{name}' "
+                f"({len(ours)} and {len(theirs)} entries): predict on the reference's grid"
             )
     names = [str(name) for name in direct["observable"].values]
     variables = [str(name) for name in predicted["variable"].values]

@@ -17,6 +17,7 @@ __all__ = [
     "mmd_squared",
     "null_distribution",
     "rbf_bandwidths",
+    "standardised",
 ]
 
 Floats = NDArray[np.float64]
@@ -170,7 +171,7 @@ def mmd_at_times(
     Returns:
         One discrepancy for each time (outer list) and initial value (inner list).
     """
-    ours, direct = _standardised(prediction, reference)
+    ours, direct = standardised(prediction, reference)
     return [
         [
             _compare(
@@ -217,7 +218,7 @@ def mmd_at_equilibrium(
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction of late times must be in (0, 1], got {fraction}")
-    ours, direct = _standardised(prediction, reference)
+    ours, direct = standardised(prediction, reference)
     late = max(1, round(fraction * direct.shape[2]))
     trajectories = np.arange(direct.shape[0] * direct.shape[1])
     return _compare(
@@ -230,7 +231,16 @@ def mmd_at_equilibrium(
     )
 
 
-def _standardised(prediction: ArrayLike, reference: ArrayLike) -> tuple[Floats, Floats]:
+def standardised(prediction: ArrayLike, reference: ArrayLike) -> tuple[Floats, Floats]:
+    """Scale observables by the reference's mean and std over all its values.
+
+    Args:
+        prediction: Shape [..., variable], observables first; other variables are left out.
+        reference: Shape [..., observable].
+
+    Returns:
+        Both, [..., observable]; an observable that never varies is only centred.
+    """
     direct = np.asarray(reference, np.float64)
     d = direct.shape[-1]
     ours = np.asarray(prediction, np.float64)[..., :d]

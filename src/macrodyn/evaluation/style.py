@@ -29,7 +29,11 @@ __all__ = [
     "label",
     "legend",
     "new_figure",
+    "quantity",
+    "quantity_value",
+    "rate",
     "save",
+    "state_label",
     "styled",
     "symbol",
 ]
@@ -85,6 +89,14 @@ RC: dict[Any, Any] = {
 _SYMBOLS = {
     "magnetisation": r"$m$",
     "domain_wall_density": r"$\rho$",
+    "prey": r"$\bar u$",
+    "predator": r"$\bar v$",
+}
+# Where a name in words says less than what is measured.
+_WORDS = {
+    "domain_wall_density": "domain-wall density",
+    "prey": "mean prey density",
+    "predator": "mean predator density",
 }
 
 P = ParamSpec("P")
@@ -127,9 +139,35 @@ def label(name: str, unit: str | None = None) -> str:
         name: Name as in the stores, e.g. `domain_wall_density` or `closure_0`.
         unit: Unit, e.g. `1/sweep`; None for a pure number.
     """
-    words = name.replace("domain_wall", "domain-wall").replace("_", " ")
-    text = f"{words} {_SYMBOLS[name]}" if name in _SYMBOLS else words
-    return f"{text} [{unit}]" if unit else text
+    words = _WORDS.get(name, name.replace("_", " "))
+    return quantity(f"{words} {_SYMBOLS[name]}" if name in _SYMBOLS else words, unit)
+
+
+def quantity(text: str, unit: str | None) -> str:
+    """Add a unit in brackets; a pure number (None or `1`) gets none."""
+    return text if unit in (None, "", "1") else f"{text} [{unit}]"
+
+
+def quantity_value(value: float, unit: str) -> str:
+    """Write a value to three figures with its unit; a pure number (`1`) gets none."""
+    return f"{value:.3g}" if unit in ("", "1") else f"{value:.3g} {unit}"
+
+
+def rate(text: str, time_unit: str) -> str:
+    """Add the unit of a rate; nothing where time is a pure number."""
+    return text if time_unit in ("", "1") else f"{text} [1/{time_unit}]"
+
+
+def state_label(values: ArrayLike, components: Sequence[str]) -> str:
+    """Write an initial macrostate in words, e.g. `mean 0.45, amplitude 0.05`.
+
+    Args:
+        values: Value of each component, shape [component].
+        components: Their names.
+    """
+    numbers = np.atleast_1d(np.asarray(values, np.float64))
+    pairs = zip(components, numbers, strict=True)
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in pairs)
 
 
 def symbol(name: str) -> str:

@@ -19,7 +19,9 @@ from macrodyn.evaluation import (
     markov_diagnostic,
     mmd_at_equilibrium,
     mmd_at_times,
+    mmd_over_times,
     sampling_error,
+    spread_indices,
     trajectory_errors,
 )
 from macrodyn.pipeline.sample import horizon_times
@@ -35,7 +37,8 @@ class Comparison:
 
     Attributes:
         time: Record times, [time].
-        initial: Initial macrostates, [initial].
+        initial: Initial macrostates, [initial, component].
+        components: Names of their components.
         reference: Observables by direct simulation, [initial, replica, time, observable].
         predictions: By method, [member, initial, replica, time, observable].
         equilibria: Late-time comparison by method.
@@ -43,6 +46,7 @@ class Comparison:
 
     time: NDArray[np.float64]
     initial: NDArray[np.float64]
+    components: tuple[str, ...]
     reference: NDArray[np.float64]
     predictions: dict[str, NDArray[np.float64]]
     equilibria: dict[str, EquilibriumComparison]
@@ -84,6 +88,9 @@ def compare_horizon(
             "test_error": mean.summary(),
             "spread_error": spread.summary(),
             "equilibrium": settled.summary(names),
+            "mmd": mmd_over_times(
+                prediction, truth, spread_indices(horizon.points), seed=seed
+            ).summary(),
             "mmd_equilibrium": mmd_at_equilibrium(
                 prediction, truth, fraction=fraction, seed=seed
             ).summary(),
@@ -94,8 +101,12 @@ def compare_horizon(
         }
     metrics["sampling_error"] = sampling_error(truth, seed=seed).summary()
     time = np.array(horizon_times(horizon))
-    initial = np.asarray(reference.initial.values, np.float64)
-    return Comparison(time, initial, truth, arrays, equilibria), metrics
+    initial = reference.initial_values.transpose("initial", "component").values
+    components = tuple(str(n) for n in reference.component.values)
+    comparison = Comparison(
+        time, np.asarray(initial, np.float64), components, truth, arrays, equilibria
+    )
+    return comparison, metrics
 
 
 def markov_metrics(latents: xr.Dataset) -> tuple[xr.Dataset, dict[str, Any]]:

@@ -17,6 +17,7 @@ from macrodyn.storage.netcdf import read_attributes
 from macrodyn.storage.provenance import software
 from macrodyn.storage.sealed import read_sealed_json
 
+_EXACT = ("drift", "diffusion")
 RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
 
 
@@ -83,12 +84,15 @@ def _page(study: Path, config: Path, runs: list[str]) -> str:
     lines = [
         f"# Results of {config}",
         "",
-        "Test errors: mean over the members of the ensemble.",
+        "Test errors, squared MMD, and deviations from the exact drift and diffusion: mean over "
+        "the members of the ensemble.",
         "",
     ]
     heads = ["run", "n_s", "patches m of K"]
     for horizon in horizons:
         heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]
+        heads += ["MMD²"] if f"{horizon}_ours_mmd" in rows[0] else []
+    heads += [f"{kind} %: rms (max)" for kind in _EXACT if f"{kind}_rms_percent" in rows[0]]
     lines += [_row(heads), _row(["---"] * len(heads))]
     lines += [_row(_cells(r, metrics[r["run"]], horizons)) for r in rows]
     versions = ", ".join(f"{name} {version}" for name, version in software().items())
@@ -127,6 +131,12 @@ def _cells(row: dict[str, Any], metrics: dict[str, Any], horizons: list[str]) ->
         cells += [_number(row.get(f"{horizon}_{method}")) for method in ("naive", "full")]
         cells.append("; ".join(f"{_number(v)} ({k})" for k, v in published.items()) or "-")
         cells.append(_number(row[f"{horizon}_sampling"]))
+        if f"{horizon}_ours_mmd" in row:
+            cells.append(_number(row[f"{horizon}_ours_mmd"]))
+    for kind in _EXACT:
+        if f"{kind}_rms_percent" in row:
+            rms, most = (row[f"{kind}_{size}_percent"] for size in ("rms", "max"))
+            cells.append(f"{rms:.2g} ({most:.2g})" if isinstance(rms, float) else "-")
     return cells
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,23 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.model import EnsembleSDE
-from macrodyn.evaluation.figures_cost import TrainingCurve, training_curves
-from macrodyn.evaluation.figures_dynamics import (
-    equilibrium_histograms,
-    learned_drift_diffusion,
-    markov_lags,
-    trajectories,
+from macrodyn.evaluation.exact import (
+    ExactComparison,
+    Moments,
+    compare_with_exact,
+    exact_moments,
 )
+from macrodyn.evaluation.figures_cost import TrainingCurve, training_curves
+from macrodyn.evaluation.figures_drift import learned_drift_diffusion
+from macrodyn.evaluation.figures_dynamics import equilibrium_histograms, markov_lags
 from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
+from macrodyn.evaluation.figures_trajectories import trajectories
+from macrodyn.lattice import Shape
 from macrodyn.pipeline.compare import Comparison
 from macrodyn.systems import System
 
-MAX_POINTS = 4000
+# Samples at which the learned functions are evaluated.
+MAX_POINTS = 20_000
 
 
 def snapshot_figure(
@@ -31,7 +37,7 @@ def snapshot_figure(
 ) -> Figure:
     """Snapshots of each upsampling level beside true ones.
 
-    The upsampled example is the one whose magnetisation is nearest to the true snapshot's, as only
+    The upsampled example is the one whose observables are nearest to the true snapshot's, as only
     snapshots of the same macrostate can be compared by eye.
     """
     truth = reference.final_states.values
@@ -51,11 +57,26 @@ def snapshot_figure(
         )
     if not numbers:
         levels = [SnapshotLevel(upsampled=None, relaxed=levels[0].relaxed, direct=truth[0])]
-    return snapshots(levels, dimension=system.dimension, title=title)
+    return snapshots(
+        levels, dimension=system.dimension, channel_names=_channel_names(system), title=title
+    )
+
+
+def _channel_names(system: System) -> list[str]:
+    """Name the channels: as the observables where there is one for each, else by number."""
+    if system.channels == 1:
+        return []
+    if len(system.observables) == system.channels:
+        return [name.replace("_", " ") for name in system.observables]
+    return [f"channel {number + 1}" for number in range(system.channels)]
 
 
 def _nearest_index(states: NDArray, system: System, goal: NDArray[np.float64]) -> int:
-    return int(np.argmin(np.abs(system.observe(states) - goal)[:, 0]))
+    """Find the state nearest in all observables, each in units of its spread over the states."""
+    values = system.observe(states)
+    spread = values.std(axis=0)
+    distance = (values - goal) / np.where(spread > 0, spread, 1.0)
+    return int(np.argmin(np.square(distance).sum(axis=1)))
 
 
 def _nearest(states: NDArray, system: System, goal: NDArray[np.float64]) -> NDArray:
@@ -66,17 +87,17 @@ def comparison_figures(
     comparison: Comparison, system: System, horizon: str, title: str
 ) -> Iterator[tuple[str, str, Figure]]:
     """Trajectories and equilibrium distributions of one horizon."""
-    initial = comparison.initial
     for method, prediction in comparison.predictions.items():
         yield (
             "trajectories",
             f"{horizon}-{method}",
             trajectories(
                 comparison.time,
-                initial,
+                comparison.initial,
                 comparison.reference,
                 prediction,
                 list(system.observables),
+                components=comparison.components,
                 time_unit=system.time_unit,
                 title=f"{title}, {horizon}, {method}",
             ),
@@ -94,31 +115,95 @@ def comparison_figures(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearnedMoments:
+    """Learned drift and diffusion at samples of the latents, with what is exactly known of them.
+
+    Attributes:
+        z: Samples, [sample, variable].
+        drift: Learned, [member, sample, variable].
+        covariance: Learned, of the whole system, [member, sample, variable, variable].
+        exact: Exact drift [sample, observable] and covariance rate [sample, observable,
+            observable], NaN where unknown; None if nothing is known.
+        comparison: Learned against exact where there is data.
+    """
+
+    z: NDArray[np.float64]
+    drift: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    exact: Moments | None
+    comparison: ExactComparison | None
+
+
+def learned_moments(
+    latents: xr.Dataset, ensemble: EnsembleSDE, system: System, large: Shape, seed: int
+) -> LearnedMoments:
+    """Evaluate the learned ensemble and the system's exact moments at samples of the latents.
+
+    Args:
+        latents: The latents that trained the ensemble.
+        ensemble: The ensemble.
+        system: The system.
+        large: Sites along each axis of the large system, whose diffusion was learned.
+        seed: Seed of the choice of samples, where there are very many.
+    """
+    chosen = np.random.default_rng(seed).permutation(latents.sizes["sample"])[:MAX_POINTS]
+    z = np.asarray(latents.z.values[chosen], np.float64)
+    given = np.asarray(latents.condition_values.values[chosen], np.float64)
+    conditions = [str(n) for n in latents.condition.values]
+    names = list(system.observables)
+
+    def learned(points: NDArray[np.float64], rows: NDArray[np.float64]) -> Moments:
+        with torch.inference_mode():
+            inputs = torch.as_tensor(points, dtype=torch.float32)
+            extra = torch.as_tensor(rows, dtype=torch.float32) if conditions else None
+            drift, factor = ensemble(inputs, extra)
+            covariance = factor @ factor.transpose(-1, -2)
+        return drift.double().numpy(), covariance.double().numpy()
+
+    def exact(points: NDArray[np.float64], rows: NDArray[np.float64]) -> Moments | None:
+        return exact_moments(
+            system, points[:, : len(names)], large, conditions=rows, condition_names=conditions
+        )
+
+    drift, covariance = learned(z, given)
+    known = exact(z, given)
+    comparison = None
+    if known is not None:
+        # Conditions are looked up with the samples as further variables, which the models split.
+        d = z.shape[1]
+        comparison = compare_with_exact(
+            np.concatenate([z, given], axis=1),
+            names,
+            lambda points: learned(points[:, :d], points[:, d:]),
+            lambda points: exact(points[:, :d], points[:, d:]),
+        )
+    return LearnedMoments(
+        z=z, drift=drift, covariance=covariance, exact=known, comparison=comparison
+    )
+
+
 def dynamics_figures(
-    latents: xr.Dataset,
-    diagnostic: xr.Dataset,
-    ensemble: EnsembleSDE,
-    system: System,
-    title: str,
-    seed: int,
+    diagnostic: xr.Dataset, learned: LearnedMoments, system: System, title: str
 ) -> Iterator[tuple[str, Figure]]:
     """Learned drift and diffusion, and the Markov diagnostic."""
-    count = latents.sizes["sample"]
-    chosen = np.random.default_rng(seed).permutation(count)[:MAX_POINTS]
-    z = latents.z.values[chosen]
-    given = latents.condition_values.values[chosen]
-    with torch.inference_mode():
-        inputs = torch.as_tensor(z, dtype=torch.float32)
-        conditions = torch.as_tensor(given, dtype=torch.float32) if given.shape[1] else None
-        drift = ensemble.drift(inputs, conditions).numpy()
-        covariance = ensemble.covariance(inputs, conditions).numpy()
-    n_observables = len(system.observables)
     common: dict[str, Any] = {
-        "n_observables": n_observables,
+        "n_observables": len(system.observables),
         "time_unit": system.time_unit,
         "title": title,
     }
-    yield "drift_diffusion", learned_drift_diffusion(diagnostic, z, drift, covariance, **common)
+    yield (
+        "drift_diffusion",
+        learned_drift_diffusion(
+            diagnostic,
+            learned.z,
+            learned.drift,
+            learned.covariance,
+            exact=learned.exact,
+            comparison=learned.comparison,
+            **common,
+        ),
+    )
     yield "markov", markov_lags(diagnostic, **common)
 
 

@@ -15,6 +15,7 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.run_figures import (
     comparison_figures,
     dynamics_figures,
+    learned_moments,
     snapshot_figure,
     training_figure,
 )
@@ -54,17 +55,19 @@ def evaluate_run(job: Job) -> None:
     latents = read_dataset(inputs["latents"])
     diagnostic, metrics["markov"] = markov_metrics(latents)
     ensemble = EnsembleSDE.load(inputs["model"])
+    large = tuple(config["sizes"]["large"])
+    learned = learned_moments(latents, ensemble, system, large, config["seed"])
+    if learned.comparison is not None:
+        metrics["exact"] = learned.comparison.summary()
     job.info("drawing figures")
-    for kind, figure in dynamics_figures(
-        latents, diagnostic, ensemble, system, title, config["seed"]
-    ):
+    for kind, figure in dynamics_figures(diagnostic, learned, system, title):
         style.save(figure, job.outputs[kind])
     closure = read_sealed_json(inputs["closure"])
     metrics["closure"] = {"best_loss": closure["history"]["best_loss"]}
     histories = {m: t["history"] for m, t in trainings.items()}
     style.save(training_figure(closure["history"], histories, title), job.outputs["training"])
-    small, large = read_dataset(inputs["small"]), read_dataset(inputs["large"])
-    style.save(snapshot_figure(small, large, reference, system, title), job.outputs["snapshots"])
+    states = read_dataset(inputs["small"]), read_dataset(inputs["large"]), reference
+    style.save(snapshot_figure(*states, system, title), job.outputs["snapshots"])
     metrics["costs"] = {
         way: costs_by_stage({stage: [Path(p) for p in paths] for stage, paths in stages.items()})
         for way, stages in params["costs"].items()

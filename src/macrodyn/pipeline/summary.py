@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from pathlib import Path
@@ -12,12 +13,16 @@ from matplotlib.figure import Figure
 
 from macrodyn.evaluation import style, summary_html
 from macrodyn.evaluation.figures_cost import Cost, costs
+from macrodyn.evaluation.figures_factor import (
+    CovarianceFactor,
+    FactorTrial,
+    covariance_factors,
+    mmd_against_factor,
+)
 from macrodyn.evaluation.figures_study import (
     Ablation,
-    CovarianceFactor,
     ErrorSeries,
     ablations,
-    covariance_factors,
     error_against_patch_size,
 )
 from macrodyn.pipeline.job import Job
@@ -29,6 +34,8 @@ from macrodyn.storage.sealed import read_sealed_json
 Metrics = dict[str, Any]
 # Columns of summary.csv that hold no numbers; a run may be called 8.
 _WORDS = {"run", "small", "large"}
+# Different covariance factors that make a curve.
+FEWEST_FACTORS = 3
 
 
 def summary_row(metrics: Metrics) -> dict[str, Any]:
@@ -47,15 +54,31 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
             if method == "ours" and error:
                 row[f"{horizon}_ours_std"] = error["std"]
         row[f"{horizon}_spread"] = values["ours"]["spread_error"]["mean"]
+        if "mmd" in values["ours"]:
+            row[f"{horizon}_ours_mmd"] = float(np.mean(_numbers(values["ours"]["mmd"]["members"])))
         row[f"{horizon}_sampling"] = values["sampling_error"]["mean"]
+    if "exact" in metrics:
+        for kind in ("drift", "diffusion"):
+            for size in ("rms", "max"):
+                row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
     for way in ("ours", "direct"):
         for kind in ("site_updates", "core_seconds"):
             row[f"{kind}_{way}"] = sum(stage[kind] for stage in costs_of[way].values())
     return row
 
 
+def _worst_percent(deviations: dict[str, Any], size: str) -> float | None:
+    """Deviation of the worst observable, mean over members, in %; None if nothing is known."""
+    largest = [deviation[size]["mean"] for deviation in deviations.values()]
+    return 100 * max(_numbers(largest)) if largest else None
+
+
 def _members(metrics: Metrics, horizon: str, method: str) -> list[float]:
-    values = metrics["horizons"][horizon][method]["test_error"]["members"]
+    return _numbers(metrics["horizons"][horizon][method]["test_error"]["members"])
+
+
+def _numbers(values: list[Any]) -> list[float]:
+    """Turn what JSON holds into numbers: a word or null for what diverged."""
     return [np.inf if v == "diverged" or v is None else float(v) for v in values]
 
 
@@ -67,7 +90,16 @@ def study_figures(runs: list[Metrics]) -> dict[str, Figure]:
         figures[f"error-against-patch-size-{horizon}"] = _size_figure(
             _differ_in_size_only(having), horizon
         )
-    figures["covariance-factor"] = covariance_factors([f for r in runs for f in _factor(r)])
+        trials = _factor_trials(having, horizon)
+        if len({round(trial.factor, 6) for trial in trials}) >= FEWEST_FACTORS:
+            figures[f"mmd-against-covariance-factor-{horizon}"] = _factor_figure(
+                having[0], trials, horizon
+            )
+    estimates: dict[tuple[Any, ...], CovarianceFactor] = {}
+    for factor in (f for r in runs for f in _factor(r)):
+        estimates.setdefault(_estimate_key(factor), factor)
+    if estimates:
+        figures["covariance-factor"] = covariance_factors(list(estimates.values()))
     figures["costs"] = costs(_costs(runs))
     if len(runs) > 2:
         sampling = {h: r[0]["horizons"][h]["sampling_error"]["mean"] for h, r in on.items()}
@@ -122,24 +154,86 @@ def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
 
 
 def _factor(metrics: Metrics) -> list[CovarianceFactor]:
-    """Estimated factor of single patches, as K is the theory for one patch."""
+    """Estimated factor of a single patch, as K is the theory for one patch.
+
+    With r the mean correlation of two patches, the factor of m averaged patches is
+    f_m = (K/m) (1 + (m-1) r) / (1 + (K-1) r). Hence f_1 = K + (f_m - K/m) m (K-1) / (K-m), which
+    m f_m is not, unless r = 0. For m = K, f_m is 1 whatever r is: f_1 = K / (1 + (K-1) r) then.
+    """
     factor = metrics["covariance_factor"]["ours"]
     if factor["estimated"] is None:
         return []
-    patches = metrics["samples"]["patches_evolved"]
-    scale = patches if factor["theory"] < metrics["samples"]["patches_total"] else 1
-    first = [row[0] for row in factor["curve"]]
+    total = metrics["samples"]["patches_total"]
+    averaged = round(total / factor["theory"])
+    if averaged < total:
+        stretch = averaged * (total - 1) / (total - averaged)
+        estimate = total + (factor["estimated"] - factor["theory"]) * stretch
+        # Unknown errors are null.
+        error = (factor["standard_error"] or np.nan) * stretch
+    else:
+        observables = len(next(iter(metrics["horizons"].values()))["ours"]["equilibrium"])
+        correlation = np.array(factor["correlation"][:observables], float)
+        estimate, error = float(np.mean(total / (1 + (total - 1) * correlation))), np.nan
+    m = np.array(factor["curve_patches"])
+    variance = np.array([row[0] for row in factor["curve"]]) / m
+    # As of Gaussian increments, all blocks of m' patches independent.
+    blocks = metrics["samples"]["snapshots"] * (metrics["samples"]["patches_evolved"] // m)
     return [
         CovarianceFactor(
             name=metrics["run"],
-            theory=factor["theory"] * scale,
-            estimate=factor["estimated"] * scale,
-            error=(factor["standard_error"] or 0.0) * scale,
-            patches=factor["curve_patches"],
-            variance=[v / m for v, m in zip(first, factor["curve_patches"], strict=True)],
-            variance_error=[0.0] * len(first),
+            theory=total,
+            estimate=estimate,
+            error=error,
+            patches=m.tolist(),
+            variance=variance.tolist(),
+            variance_error=(variance * np.sqrt(2 / blocks)).tolist(),
         )
     ]
+
+
+def _estimate_key(factor: CovarianceFactor) -> tuple[Any, ...]:
+    """Tell estimates apart: runs that share their pairs share the estimate."""
+    return (factor.theory, factor.estimate, tuple(factor.variance))
+
+
+def _single_patch_factor(metrics: Metrics) -> float:
+    """The factor that a run was trained with, times the patches that one transition averages."""
+    factor = metrics["covariance_factor"]["ours"]
+    return float(factor["used"] * metrics["samples"]["patches_total"] / factor["theory"])
+
+
+def _factor_trials(runs: list[Metrics], horizon: str) -> list[FactorTrial]:
+    """Runs that are the first one but for the covariance factor and the number of patches."""
+    return [
+        FactorTrial(
+            factor=_single_patch_factor(run),
+            patches=run["samples"]["patches_evolved"],
+            mmd=_numbers(run["horizons"][horizon]["ours"]["mmd"]["members"]),
+        )
+        for run in runs
+        if "mmd" in run["horizons"][horizon]["ours"]
+        and _but_for_the_factor(run["config"]) == _but_for_the_factor(runs[0]["config"])
+    ]
+
+
+def _but_for_the_factor(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration without what a trial of covariance factors changes or only shows."""
+    rest = copy.deepcopy(config)
+    for section, key in (("dynamics", "covariance_factor"), ("evolve", "patches")):
+        rest.get(section, {}).pop(key, None)
+    for key in ("baselines", "published"):
+        rest.pop(key, None)
+    return rest
+
+
+def _factor_figure(first: Metrics, trials: list[FactorTrial], horizon: str) -> Figure:
+    mmd = first["horizons"][horizon]["ours"]["mmd"]
+    return mmd_against_factor(
+        trials,
+        theory=first["samples"]["patches_total"],
+        null=(mmd["null_mean"], mmd["null_q95"]),
+        title=f"predictions against the covariance factor, {horizon}",
+    )
 
 
 def _costs(runs: list[Metrics]) -> list[Cost]:

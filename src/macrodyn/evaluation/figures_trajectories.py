@@ -1,0 +1,187 @@
+"""Figure of predicted and directly simulated trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from macrodyn.evaluation import style
+
+__all__ = ["trajectories"]
+
+Floats = NDArray[np.float64]
+
+_DASHED = (0, (2, 1.5))
+_MOST_ROWS = 4
+
+
+@style.styled
+def trajectories(
+    time: ArrayLike,
+    initial: ArrayLike,
+    reference: ArrayLike,
+    prediction: ArrayLike,
+    names: Sequence[str],
+    *,
+    components: Sequence[str] | None = None,
+    time_unit: str = "sweep",
+    log_time: bool = False,
+    title: str | None = None,
+) -> Figure:
+    """Draw mean and spread of prediction and direct simulation, and the difference of means.
+
+    Initial macrostates of one component are told apart by colour. Those of two get a row of panels
+    for each value of the second (up to four), as they would cover each other in one, and a colour
+    for the first. All others have a colour by order, and a legend.
+
+    Args:
+        time: Shape [time].
+        initial: Initial macrostates, shape [initial] or [initial, component].
+        reference: Shape [initial, replica, time, observable].
+        prediction: Shape [member, initial, replica, time, variable]; members are pooled.
+        names: Names of the observables.
+        components: Names of the components; the first observable's if there is one.
+        time_unit: Unit of time for the axis.
+        log_time: Whether time is drawn on a logarithmic axis, which shows the transient; the
+            time 0 is left out then.
+        title: Title of the figure.
+
+    Returns:
+        A figure with a column for each observable; above the trajectories, below the difference
+        prediction - reference with the reference's standard error (two of them, grey).
+    """
+    times = np.asarray(time, np.float64)
+    shown = times > 0 if log_time else np.ones(times.shape, bool)
+    direct = np.asarray(reference, np.float64)[:, :, shown]
+    ours = np.asarray(prediction)[:, :, :, shown, : direct.shape[-1]].astype(np.float64)
+    ours[~np.isfinite(ours)] = np.nan
+    data = _Statistics(
+        times=times[shown],
+        direct_mean=direct.mean(axis=1),
+        direct_std=direct.std(axis=1, ddof=1),
+        our_mean=ours.mean(axis=(0, 2)),
+        our_std=ours.transpose(1, 0, 2, 3, 4).reshape(len(direct), -1, *ours.shape[3:]).std(axis=1),
+        replicas=direct.shape[1],
+    )
+    states = np.asarray(initial, np.float64)
+    states = states[:, None] if states.ndim == 1 else states
+    if components is None:
+        components = [names[0], *(f"component_{k}" for k in range(1, states.shape[1]))]
+    rows = _rows(states)
+    heights = [2.2, 1.0] * len(rows)
+    figure = style.new_figure(5.0 if len(rows) == 1 else 1.1 + 2.3 * len(rows))
+    axes = style.grid(
+        figure, len(heights), len(names), sharex=True, gridspec_kw={"height_ratios": heights}
+    )
+    scalar = states.shape[1] == 1 or len(rows) > 1
+    norm = style.initial_norm(states[:, 0] if scalar else np.arange(len(states)))
+    places = states[:, 0] if scalar else np.arange(len(states))
+    colours: list[Any] = [style.INITIAL_MAP(norm(place)) for place in places]
+    for r, members in enumerate(rows):
+        for k, name in enumerate(names):
+            upper, lower = axes[2 * r : 2 * r + 2, k]
+            _draw(upper, lower, data, members, k, colours)
+            upper.set_ylabel(style.label(name) if len(rows) == 1 else style.symbol(name))
+            lower.set_ylabel(
+                f"mean {style.symbol(name)}, difference" if len(rows) == 1 else "difference"
+            )
+            lower.yaxis.set_major_locator(MaxNLocator(4 if len(rows) == 1 else 3))
+            if len(rows) > 1:
+                note = f"initial {style.state_label(states[members[0], -1:], components[-1:])}"
+                head = f"{style.label(name)}\n{note}" if r == 0 else note
+                upper.set_title(head, fontsize=9)
+                upper.yaxis.set_major_locator(MaxNLocator(4))
+    for panel in axes[-1]:
+        panel.set_xlabel(style.quantity("time", time_unit))
+        if log_time:
+            panel.set_xscale("log")
+        panel.set_xlim(data.times[0], data.times[-1])
+    if scalar and len(np.unique(places)) > 1:
+        bar = figure.colorbar(
+            ScalarMappable(norm, style.INITIAL_MAP), ax=axes, aspect=35, pad=0.015
+        )
+        bar.set_label(f"initial {style.label(components[0])}")
+        values = np.unique(places)
+        if len(values) <= 12:
+            bar.set_ticks([float(value) for value in values])
+    elif not scalar:
+        _name_states(figure, states, components, colours)
+    handles = [
+        Line2D([], [], color="0.3", lw=3.0, label="direct, mean"),
+        Patch(color="0.87", lw=0, label="direct, ±1 std (below: ±2 std. errors)"),
+        Line2D([], [], color=colours[0], lw=1.4, label="predicted, mean"),
+        Line2D([], [], color=colours[0], lw=0.8, ls=_DASHED, label="predicted, ±1 std"),
+    ]
+    style.legend(figure, handles, title)
+    return figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Statistics:
+    """Means and standard deviations over replicas, [initial, time, observable]."""
+
+    times: Floats
+    direct_mean: Floats
+    direct_std: Floats
+    our_mean: Floats
+    our_std: Floats
+    replicas: int
+
+
+def _draw(
+    upper: Axes,
+    lower: Axes,
+    data: _Statistics,
+    members: NDArray[np.int64],
+    k: int,
+    colours: Sequence[Any],
+) -> None:
+    times = data.times
+    for i in members:
+        mean, std = data.direct_mean[i, :, k], data.direct_std[i, :, k]
+        # Opaque and at the back: where bands overlap, they must not look darker.
+        upper.fill_between(times, mean - std, mean + std, color="0.87", lw=0, zorder=1.1)
+        upper.plot(times, mean, color="0.3", lw=3.0, zorder=1.9)
+        ours, spread = data.our_mean[i, :, k], data.our_std[i, :, k]
+        upper.plot(times, ours, color=colours[i], lw=1.4)
+        for sign in (-1, 1):
+            upper.plot(times, ours + sign * spread, color=colours[i], lw=0.7, ls=_DASHED, alpha=0.9)
+        lower.plot(times, ours - mean, color=colours[i], lw=1.0)
+    variance = np.square(data.direct_std[members, :, k]).mean(axis=0)
+    noise = 2 * np.sqrt(variance / data.replicas)
+    lower.fill_between(times, -noise, noise, color="0.87", lw=0, zorder=1.1)
+    lower.axhline(0, color="black", lw=0.6)
+
+
+def _rows(states: Floats) -> list[NDArray[np.int64]]:
+    """Group initial states by their second component; one group if that does not tidy up."""
+    everything = [np.arange(len(states))]
+    if states.shape[1] != 2:
+        return everything
+    values, group = np.unique(states[:, 1], return_inverse=True)
+    if not 1 < len(values) <= _MOST_ROWS or len(values) == len(states):
+        return everything
+    return [np.flatnonzero(group.ravel() == number) for number in range(len(values))]
+
+
+def _name_states(
+    figure: Figure, states: Floats, components: Sequence[str], colours: Sequence[Any]
+) -> None:
+    handles = [
+        Line2D([], [], color=colour, lw=2.0, label=style.state_label(state, components))
+        for state, colour in zip(states, colours, strict=True)
+    ]
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(3, int(style.WIDTH / (0.07 * (longest + 7)))))
+    figure.set_figheight(figure.get_figheight() + 0.2 * -(-len(handles) // columns))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)

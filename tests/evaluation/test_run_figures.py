@@ -1,0 +1,111 @@
+"""The figures of a run: the nearest snapshots, and learned beside exact moments."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from macrodyn.pipeline.run_figures import learned_moments, snapshot_figure
+
+
+class Waves:
+    """A system of two fields on a line, whose observables are their means."""
+
+    dimension, channels, observables, time_unit = 1, 2, ("prey", "predator"), "1"
+
+    def __init__(self, rate: float = 2.0) -> None:
+        self.rate = rate
+
+    def with_parameters(self, rate: float) -> Waves:
+        return Waves(rate)
+
+    def observe(self, states: np.ndarray) -> np.ndarray:
+        return states.mean(axis=2, dtype=np.float64)
+
+    def exact_moments(self, values: np.ndarray, shape: tuple[int, ...]):
+        covariance = np.eye(2) * self.rate / np.prod(shape)
+        return np.full_like(values, np.nan), np.broadcast_to(covariance, (len(values), 2, 2))
+
+
+def _fields(prey: list[float], predator: list[float], sites: int) -> np.ndarray:
+    means = np.stack([prey, predator], axis=1)
+    return np.repeat(means[:, :, None], sites, axis=2).astype(np.float32)
+
+
+def _stores() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+    """The true snapshot is (0.5, 0.6); example 1 is near it in both, example 0 in prey alone."""
+    small = _fields([0.5, 0.52, 0.8], [0.1, 0.61, 0.6], 100)[:, None, None]
+    large = _fields([0.5, 0.53, 0.9], [0.2, 0.62, 0.6], 200)
+    axes = ("example", "channel", "x")
+    return (
+        xr.Dataset({"states": (("group", "time", "replica", "channel", "x"), small)}),
+        xr.Dataset({"level_0_raw": (axes, large + 1), "level_0_relaxed": (axes, large)}),
+        xr.Dataset({"final_states": (axes, _fields([0.5], [0.6], 200))}),
+    )
+
+
+def test_snapshots_shown_are_nearest_in_all_observables() -> None:
+    figure = snapshot_figure(*_stores(), Waves(), "base")
+    drawn = [[line.get_ydata()[0] for line in panel.lines] for panel in figure.axes if panel.lines]
+    np.testing.assert_allclose(drawn[0], [0.52, 0.61], rtol=1e-6)
+    np.testing.assert_allclose(drawn[1], [1.53, 1.62], rtol=1e-6)
+    np.testing.assert_allclose(drawn[2], [0.53, 0.62], rtol=1e-6)
+    np.testing.assert_allclose(drawn[3], [0.5, 0.6], rtol=1e-6)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["prey", "predator"]
+
+
+def test_channels_that_are_not_the_observables_are_numbered() -> None:
+    system = Waves()
+    system.observables = ("prey",)
+    system.observe = lambda states: states[:, 0].mean(axis=1, keepdims=True)
+    figure = snapshot_figure(*_stores(), system, "base")
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["channel 1", "channel 2"]
+
+
+def _latents(conditions: int) -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    names = ["rate"][:conditions]
+    given = rng.choice([1.0, 4.0], (300, conditions))
+    return xr.Dataset(
+        {
+            "z": (("sample", "variable"), rng.normal(size=(300, 3))),
+            "condition_values": (("sample", "condition"), given),
+        },
+        coords={"variable": ["prey", "predator", "closure_0"], "condition": names},
+    )
+
+
+class Learned:
+    """Diffusion right for the rate it is given, or for 2; twice as large in the second member."""
+
+    def __call__(self, z: torch.Tensor, conditions: torch.Tensor | None):
+        rate = torch.full((len(z), 1), 2.0) if conditions is None else conditions
+        factor = torch.eye(3) * (rate / 200).sqrt()[:, None]
+        return torch.stack([z, z]), torch.stack([factor, factor * np.sqrt(2.0)])
+
+
+@pytest.mark.parametrize("conditions", [0, 1], ids=["no-condition", "one-condition"])
+def test_learned_diffusion_is_compared_at_each_sample_s_condition(conditions: int) -> None:
+    latents = _latents(conditions)
+    found = learned_moments(latents, Learned(), Waves(), (200,), seed=1)
+    assert found.z.shape == (300, 3) and found.drift.shape == (2, 300, 3)
+    assert found.exact is not None and found.comparison is not None
+    assert np.isnan(found.exact[0]).all()
+    summary = found.comparison.summary()
+    assert summary["drift"] == {}
+    for name in ("prey", "predator"):
+        members = summary["diffusion"][name]["max"]["members"]
+        np.testing.assert_allclose(members, [0.0, 1.0], atol=1e-5)
+        assert summary["diffusion"][name]["max"]["ensemble"] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_system_that_knows_nothing_is_not_compared() -> None:
+    system = SimpleNamespace(observables=("prey",), exact_moments=lambda values, shape: None)
+    found = learned_moments(_latents(0), Learned(), system, (200,), seed=1)
+    assert found.exact is None and found.comparison is None
