@@ -17,7 +17,7 @@ __all__ = ["QUANTILES", "ExactComparison", "compare_with_exact", "exact_moments"
 Floats = NDArray[np.float64]
 Moments = tuple[Floats, Floats]
 
-QUANTILES = (0.005, 0.995)
+QUANTILES = (0.025, 0.975)
 """Data is where every variable lies between these quantiles of the samples."""
 GRID_POINTS = 201
 
@@ -136,7 +136,7 @@ def compare_with_exact(
 ) -> ExactComparison | None:
     """Compare learned with exact drift and diffusion where there is data.
 
-    There is data where every variable lies between its 0.5 % and 99.5 % quantile over the samples.
+    There is data where every variable lies between its 2.5 % and 97.5 % quantile over the samples.
     With a single variable the points are an even grid over that range, so that every value
     counts alike; otherwise they are the samples in it, as the learned functions depend on variables
     that only the samples give.
