@@ -163,6 +163,11 @@ class DynamicsConfig(Section):
     covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
         default="theory", description="K/m by theory, estimated from the data, or a number."
     )
+    likelihood: Literal["mean", "patches"] = Field(
+        default="mean",
+        description="mean: of the mean increment of the m patches. patches: of all m increments, "
+        "which show Sigma more sharply; for short dt and independent patches.",
+    )
     steps: PositiveInt = 2000
     batch: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3

@@ -159,7 +159,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "2457364332646bad"), ("config", 16, "c909af5e5c2087f0")],
+    [("ising", 175, "fb3786f3a728fd51"), ("config", 16, "48342dcb1e41a815")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):

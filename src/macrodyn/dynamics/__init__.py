@@ -5,11 +5,17 @@ from macrodyn.dynamics.factor import (
     CovarianceFactor,
     covariance_factor,
     estimate_covariance_factor,
+    within_factor,
 )
 from macrodyn.dynamics.integrate import simulate
-from macrodyn.dynamics.likelihood import partial_log_likelihood, partial_nll
+from macrodyn.dynamics.likelihood import (
+    partial_log_likelihood,
+    partial_nll,
+    scatter_log_likelihood,
+)
 from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
 from macrodyn.dynamics.scaling import fit_scalers
+from macrodyn.dynamics.scatter import scatter_factor
 from macrodyn.dynamics.train import History, TrainingSettings, train_ensemble
 
 __all__ = [
@@ -26,7 +32,10 @@ __all__ = [
     "fit_scalers",
     "partial_log_likelihood",
     "partial_nll",
+    "scatter_factor",
+    "scatter_log_likelihood",
     "simulate",
     "split_by_group",
     "train_ensemble",
+    "within_factor",
 ]

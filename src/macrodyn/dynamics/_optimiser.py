@@ -20,6 +20,8 @@ class EnsembleAdamW:
         model: The ensemble; its parameters become views of `flat`.
         weight_decay: Decoupled decay of the weight matrices; biases and the linear drift have none.
         gradient_clip: Largest gradient norm of one network.
+        patches: Increments whose covariance a transition shows: the diffusion networks' gradients
+            are as many times larger, and so is their clip.
 
     Attributes:
         flat: All parameters, shape [P].
@@ -30,9 +32,14 @@ class EnsembleAdamW:
     Source: Loshchilov and Hutter (2019).
     """
 
-    def __init__(self, model: EnsembleSDE, *, weight_decay: float, gradient_clip: float) -> None:
+    def __init__(
+        self, model: EnsembleSDE, *, weight_decay: float, gradient_clip: float, patches: int = 1
+    ) -> None:
         self.flat = flatten(model)
-        self.clip = gradient_clip
+        members = model.architecture.members
+        clips = [gradient_clip] * members + [gradient_clip * patches] * members
+        self._clip = torch.tensor(clips, device=self.flat.device)
+        self._largest_square = self._clip.square()
         self._gradient = torch.zeros_like(self.flat)
         self.gradients = _views(self._gradient, model)
         self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
@@ -40,7 +47,6 @@ class EnsembleAdamW:
         for name, view in _views(self._decay, model).items():
             if name.startswith("weights") or name.endswith("_out"):
                 view.fill_(weight_decay)
-        self._networks = 2 * model.architecture.members
         self._network = self._network_of_each_parameter(model)
 
     def update(self, step: int, rate: float) -> None:
@@ -51,10 +57,10 @@ class EnsembleAdamW:
             rate: Learning rate.
         """
         gradient = self._gradient
-        squares = torch.zeros(self._networks, device=gradient.device)
+        squares = torch.zeros_like(self._clip)
         squares.index_add_(0, self._network, gradient.square())
-        if float(squares.max()) > self.clip**2:
-            scale = (self.clip / squares.sqrt()).clamp(max=1.0)
+        if bool((squares > self._largest_square).any()):
+            scale = squares.sqrt().reciprocal_().mul_(self._clip).clamp_(max=1.0)
             gradient *= scale[self._network]
         beta1, beta2, epsilon = 0.9, 0.999, 1e-8
         self.first.lerp_(gradient, 1.0 - beta1)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from macrodyn.dynamics.scatter import scatter_factor
+
 if TYPE_CHECKING:
     import xarray as xr
+
+Likelihood = Literal["mean", "patches"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,10 @@ class TransitionData:
         conditions: External conditions (temperature, field, ...), shape [N, c]; c may be 0.
         group: Trajectory group of the snapshot, shape [N], int64.
         factor: Covariance of the increment over that of the whole system; K/m in theory.
+        scatter: Lower triangular C [N, d, d] with C C^T = S / elapsed, S the scatter of the m
+            increments around their mean (`scatter_factor`); None if only the mean is known.
+        patches: m where there is a scatter, else 1.
+        within: E S / (m - 1) over the covariance of the whole system; K in theory.
     """
 
     z: Tensor
@@ -32,6 +40,9 @@ class TransitionData:
     conditions: Tensor
     group: Tensor
     factor: float = 1.0
+    scatter: Tensor | None = None
+    patches: int = 1
+    within: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse shapes and values that no likelihood can use."""
@@ -42,6 +53,8 @@ class TransitionData:
             "conditions": (tuple(self.conditions.shape[:1]), (n,)),
             "group": (tuple(self.group.shape), (n,)),
         }
+        if self.scatter is not None:
+            shapes["scatter"] = (tuple(self.scatter.shape), (n, d, d))
         for name, (shape, expected) in shapes.items():
             if shape != expected:
                 raise ValueError(f"{name} has shape {shape}, z needs {expected}")
@@ -49,11 +62,28 @@ class TransitionData:
             raise ValueError("No transitions: the data set is empty")
         if not self.factor > 0:
             raise ValueError(f"The covariance factor must be positive, got {self.factor}")
+        self._check_scatter()
         if not bool((self.elapsed > 0).all()):
             raise ValueError("Every elapsed time must be positive: drop transitions without time")
         for name in ("z", "increment", "elapsed", "conditions"):
             if not bool(torch.isfinite(getattr(self, name)).all()):
                 raise ValueError(f"{name} holds values that are not finite")
+
+    def _check_scatter(self) -> None:
+        if not self.within > 0:
+            raise ValueError(f"The factor within snapshots must be positive, got {self.within}")
+        if (self.patches > 1) != (self.scatter is not None):
+            given = "no" if self.scatter is None else "a"
+            raise ValueError(
+                f"patches is {self.patches} with {given} scatter: two patches or more have one, "
+                "one patch has none"
+            )
+        if self.scatter is None:
+            return
+        if not bool(torch.isfinite(self.scatter).all()):
+            raise ValueError("scatter holds values that are not finite")
+        if bool(self.scatter.triu(1).any()):
+            raise ValueError("scatter must be lower triangular: make it with scatter_factor")
 
     def __len__(self) -> int:
         """Number of transitions N."""
@@ -74,6 +104,7 @@ class TransitionData:
             elapsed=self.elapsed[index],
             conditions=self.conditions[index],
             group=self.group[index],
+            scatter=None if self.scatter is None else self.scatter[index],
         )
 
     def to(self, device: str | torch.device) -> TransitionData:
@@ -85,10 +116,11 @@ class TransitionData:
             elapsed=self.elapsed.to(device),
             conditions=self.conditions.to(device),
             group=self.group.to(device),
+            scatter=None if self.scatter is None else self.scatter.to(device),
         )
 
     def with_factor(self, factor: float) -> TransitionData:
-        """The same transitions with another covariance factor."""
+        """The same transitions with another covariance factor of the mean."""
         return replace(self, factor=float(factor))
 
     def split(self, fraction: float, *, seed: int) -> tuple[TransitionData, TransitionData]:
@@ -110,6 +142,8 @@ class TransitionData:
         latents: xr.Dataset,
         *,
         factor: float | None = None,
+        likelihood: Likelihood = "mean",
+        within: float | None = None,
         lag: int = 0,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
@@ -117,11 +151,14 @@ class TransitionData:
         """Read a latents data set: average over patches where their elapsed times agree.
 
         Where the patches of a snapshot were evolved for different times (`stop: events`), each
-        patch becomes a transition of its own, and the factor of one patch, K, holds.
+        patch becomes a transition of its own, and the factor of one patch, K, holds. These have no
+        scatter, nor has a snapshot of one patch.
 
         Args:
             latents: Data set with `z`, `increment`, `elapsed` and `condition_values`.
             factor: Covariance factor; K/m (or K, see above) if None.
+            likelihood: `patches` keeps the scatter of a snapshot's patches, `mean` does not.
+            within: Factor of the scatter; K if None.
             lag: Index along `lag`.
             dtype: Precision of the tensors.
             device: Where to put them.
@@ -129,8 +166,13 @@ class TransitionData:
         Returns:
             The transitions.
 
+        Raises:
+            ValueError: If the likelihood is unknown.
+
         Source: eq. (3) of arXiv:2511.12842.
         """
+        if likelihood not in ("mean", "patches"):
+            raise ValueError(f"likelihood is {likelihood!r}: use mean or patches")
         arrays = LatentArrays.from_dataset(latents, lag=lag)
         z, conditions, group = arrays.z, arrays.conditions, arrays.group
         if arrays.synchronous:
@@ -145,6 +187,9 @@ class TransitionData:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values, dtype=dtype).to(device)
 
+        scatter = None
+        if likelihood == "patches" and arrays.averaged_patches > 1:
+            scatter = tensor(scatter_factor(arrays.increment, elapsed))
         return cls(
             z=tensor(z),
             increment=tensor(increment),
@@ -152,6 +197,9 @@ class TransitionData:
             conditions=tensor(conditions),
             group=torch.as_tensor(group, dtype=torch.int64).to(device),
             factor=arrays.theoretical_factor if factor is None else float(factor),
+            scatter=scatter,
+            patches=1 if scatter is None else arrays.patches,
+            within=1.0 if scatter is None else float(within or arrays.patches_total),
         )
 
 

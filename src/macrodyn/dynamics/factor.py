@@ -8,6 +8,10 @@ one snapshot,
 
 which is K/m only where c = 0. Patches are correlated where the macroscopic variables leave
 something out, or where the elapsed time is long enough for neighbours to influence each other.
+
+The scatter S of the m increments around their mean has a factor of its own, K where c = 0:
+
+    E S / (m - 1) = s2 - c,    factor within = (s2 - c) / Var(mean of K).
 """
 
 from __future__ import annotations
@@ -155,6 +159,40 @@ def covariance_factor(
     return float(choice)
 
 
+def within_factor(
+    choice: Literal["theory", "estimated"] | float,
+    estimate: CovarianceFactor,
+    arrays: LatentArrays,
+) -> float:
+    """The factor of the scatter within snapshots that belongs to a choice for the mean.
+
+    Args:
+        choice: `theory` (K), `estimated`, or the number f for the mean of m patches, which gives
+            m f, as it is for independent patches.
+        estimate: What `estimate_covariance_factor` found.
+        arrays: What it was found from.
+
+    Returns:
+        The factor, positive.
+
+    Raises:
+        ValueError: As `covariance_factor`, or if the patches of a snapshot do not scatter.
+    """
+    factor, m = covariance_factor(choice, estimate), arrays.averaged_patches
+    if choice != "estimated":
+        return factor * m
+    # Of each variable s2 - c over the variance of the mean of m, whose factor is known.
+    correlation = estimate.correlation
+    ratio = (1.0 - correlation) / _variance_of_mean(1.0, correlation, m)
+    within = float((estimate.per_component * ratio)[: arrays.n_observables].mean())
+    if not within > 0:
+        raise ValueError(
+            f"The estimated factor within snapshots is {within}: the patches of a snapshot do not "
+            "scatter; choose likelihood: mean"
+        )
+    return within
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Residuals:
     """Residuals [N, m, d] per root of elapsed time, and each snapshot's second moments [N, d]."""
@@ -182,7 +220,7 @@ def _residuals(arrays: LatentArrays, degree: int) -> _Residuals:
     return _Residuals(values=residual / np.sqrt(arrays.elapsed)[..., None])
 
 
-def _variance_of_mean(s2: Array, c: Array, m: int) -> Array:
+def _variance_of_mean(s2: Array | float, c: Array, m: int) -> Array:
     return s2 / m + (1.0 - 1.0 / m) * c
 
 

@@ -1,4 +1,8 @@
-"""The partial likelihood: Gaussian log density of an increment averaged over m of K patches."""
+"""The partial likelihood: Gaussian log density of the increments of m of K patches.
+
+The mean of the m increments has a density, and so has their scatter around it. For independent
+patches their product is the joint density of all m increments.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +66,46 @@ def partial_log_likelihood(
     log_determinant = cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     constant = 0.5 * d * math.log(2.0 * math.pi)
     return -0.5 * whitened.square().sum(-1) - log_determinant - 0.5 * d * variance.log() - constant
+
+
+def scatter_log_likelihood(
+    scatter: Tensor,
+    cholesky: Tensor,
+    elapsed: Tensor,
+    *,
+    patches: int,
+    within: float | Tensor = 1.0,
+) -> Tensor:
+    """Log density of the scatter of m patches' increments around their mean.
+
+    With S the scatter, it is -1/2 {tr((within Sigma elapsed)^-1 S)
+    + (m - 1) log det(2 pi within Sigma elapsed)} - d/2 log m. Added to `partial_log_likelihood`
+    with the factor within/m it is the log density of m independent increments, each of mean
+    mu * elapsed and covariance within * Sigma * elapsed.
+
+    Args:
+        scatter: Lower triangular C with C C^T = S / elapsed, shape [..., batch, d, d].
+        cholesky: L with Sigma = L L^T, covariance rate of the whole, shape [..., batch, d, d].
+        elapsed: Physical time of each sample, shape [..., batch].
+        patches: Number of patches m, at least 1; the density of one patch's scatter is 1.
+        within: Expected S / (m - 1) over the covariance of the whole system; K in theory.
+
+    Returns:
+        Log density, shape [..., batch], natural logarithm.
+
+    Raises:
+        ValueError: If there is no patch.
+
+    Source: the Gaussian of eq. (6) of arXiv:2511.12842 for each patch, less that of the mean.
+    """
+    if patches < 1:
+        raise ValueError(f"patches is {patches}: a scatter is that of at least one patch")
+    d = scatter.shape[-1]
+    columns = forward_substitution(cholesky[..., None, :, :], scatter.mT)
+    trace = columns.square().sum((-2, -1)) / within
+    log_determinant = 2.0 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_determinant = log_determinant + d * (2.0 * math.pi * within * elapsed).log()
+    return -0.5 * (trace + (patches - 1) * log_determinant + d * math.log(patches))
 
 
 def partial_nll(

@@ -7,7 +7,7 @@ import torch
 
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.model import Scalers
-from macrodyn.dynamics.regression import fit_drift, standardise
+from macrodyn.dynamics.regression import Array, DriftFit, fit_drift, standardise
 
 
 def fit_scalers(data: TransitionData) -> Scalers:
@@ -16,8 +16,9 @@ def fit_scalers(data: TransitionData) -> Scalers:
     The drift of one transition is far smaller than its noise. Dividing by the standard deviation
     of the increments would leave the drift network an output of order 0.1 to learn against noise
     of order 1, so the drift is scaled by the spread of its own cubic fit, less the part of that
-    spread which the noise explains. The diffusion is scaled by the covariance around the fit, and
-    the drift starts from its linear fit.
+    spread which the noise explains. The diffusion is scaled by the covariance around the fit,
+    pooled with the scatter of the patches where the data hold it, and the drift starts from its
+    linear fit.
 
     Args:
         data: Training transitions.
@@ -39,7 +40,7 @@ def fit_scalers(data: TransitionData) -> Scalers:
     spread = fit.drift.var(axis=0) - len(fit.coefficients) * fit_error
     drift_scale = np.sqrt(np.maximum(spread, fit_error))
     try:
-        diffusion_scale = np.linalg.cholesky(fit.noise / data.factor)
+        diffusion_scale = np.linalg.cholesky(_covariance_rate(data, fit))
     except np.linalg.LinAlgError:
         raise ValueError(
             "The increments' noise has no full rank: a variable does not fluctuate or is a linear "
@@ -58,3 +59,14 @@ def fit_scalers(data: TransitionData) -> Scalers:
         diffusion_scale=torch.from_numpy(diffusion_scale),
         linear_drift=torch.from_numpy(padded / drift_scale),
     )
+
+
+def _covariance_rate(data: TransitionData, fit: DriftFit) -> Array:
+    """Covariance rate of the whole system [d, d], from residuals of the mean and the scatter."""
+    rate: Array = fit.noise / data.factor
+    if data.scatter is None:
+        return rate
+    columns = data.scatter.double().cpu().permute(0, 2, 1).reshape(-1, data.variables).numpy()
+    freedom = max(len(data) - len(fit.coefficients), 1)
+    scatter: Array = columns.T @ columns / data.within
+    return (freedom * rate + scatter) / (freedom + len(data) * (data.patches - 1))

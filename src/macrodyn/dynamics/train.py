@@ -46,7 +46,8 @@ class TrainingSettings:
         average: Largest decay per step of the moving average of the parameters, which averages
             over the last tenth of the steps until then. The average is what is validated and
             kept: the noise of single increments makes the last iterate wander, not its average.
-        gradient_clip: Largest gradient norm of one network.
+        gradient_clip: Largest gradient norm of one network; m times as large for the diffusion
+            where the data hold the scatter of m patches.
         seed: Seed of initial parameters and minibatches.
         device: `cpu`, `cuda`, or `auto`.
     """
@@ -113,6 +114,9 @@ def train_ensemble(
     progress: Progress | None = None,
 ) -> tuple[EnsembleSDE, History]:
     """Train E members at once on data that stay on the device.
+
+    The likelihood is that of the mean increment, or of all m increments of a snapshot where the
+    data hold their scatter.
 
     An interrupted training continues from its checkpoint: on a CPU, with the same number of
     threads, to the same bits as without the interruption.
@@ -185,6 +189,7 @@ class Trainer:
             self.model,
             weight_decay=settings.weight_decay,
             gradient_clip=settings.gradient_clip,
+            patches=train.patches,
         )
         self.average = flatten(self.averaged)
         self.gradient = LikelihoodGradient(self.model, train, self.optimiser.gradients)
@@ -283,6 +288,8 @@ class Trainer:
         """Digest of the settings and data that a checkpoint must share."""
         settings = {k: v for k, v in asdict(self.settings).items() if k not in _FREE_TO_CHANGE}
         settings["factors"] = [self.train.factor, self.validation.factor]
+        if self.train.scatter is not None or self.validation.scatter is not None:
+            settings["scatter"] = [[d.patches, d.within] for d in (self.train, self.validation)]
         rows = (self.gradient.rows.cpu(), self.validation_nll.rows.cpu())
         return fingerprint(settings, *rows)
 

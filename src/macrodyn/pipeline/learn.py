@@ -19,6 +19,7 @@ from macrodyn.dynamics.data import LatentArrays, TransitionData
 from macrodyn.dynamics.factor import (
     covariance_factor,
     estimate_covariance_factor,
+    within_factor,
 )
 from macrodyn.dynamics.integrate import simulate
 from macrodyn.dynamics.model import EnsembleSDE
@@ -183,10 +184,16 @@ def dynamics_stage(job: Job) -> None:
     estimate = estimate_covariance_factor(arrays, seed=seed)
     factor = covariance_factor(config.covariance_factor, estimate)
     job.info(f"covariance factor {factor:.4g}, {estimate.theory:.4g} by theory")
-    data = TransitionData.from_latents(source, factor=factor)
+    within = None
+    if config.likelihood == "patches" and arrays.averaged_patches > 1:
+        within = within_factor(config.covariance_factor, estimate, arrays)
+        job.info(f"factor within snapshots {within:.4g}, {arrays.patches_total} by theory")
+    data = TransitionData.from_latents(
+        source, factor=factor, likelihood=config.likelihood, within=within
+    )
     train, validation = data.split(config.validation_fraction, seed=seed)
     settings = TrainingSettings(
-        **config.model_dump(exclude={"covariance_factor", "validation_fraction"}),
+        **config.model_dump(exclude={"covariance_factor", "likelihood", "validation_fraction"}),
         seed=_torch_seed(seed, "dynamics"),
         device=job.device,
     )
@@ -214,6 +221,8 @@ def dynamics_stage(job: Job) -> None:
         "factor_used": factor,
         "cost": {"core_seconds": job.core_seconds},
     }
+    if data.scatter is not None:
+        report["within_used"] = data.within
     write_sealed_json(job.outputs["training"], report)
 
 

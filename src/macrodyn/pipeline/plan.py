@@ -276,8 +276,8 @@ def _evolve_config(run: RunConfig, scope: str) -> dict[str, Any]:
 
 
 def _dynamics_config(run: RunConfig, scope: str) -> dict[str, Any]:
-    """The factor concerns partial pairs only: whole systems show their covariance as it is."""
+    """Factor and patches concern partial pairs only: whole systems show their covariance as is."""
     config = run.dynamics.model_dump(mode="json")
     if scope != "partial" or Tiling(run.sizes.large, patch_shape(run)).number == 1:
-        config["covariance_factor"] = "theory"
+        config |= {"covariance_factor": "theory", "likelihood": "mean"}
     return config

@@ -1,0 +1,68 @@
+"""The quick studies of the other systems from end to end: what they promise, they show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from macrodyn.pipeline.plan import plan_study
+from macrodyn.study import load_study
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+CONFIGS = Path(__file__).parents[2] / "config"
+
+
+def run(workflow, study: str, name: str):
+    """Run a quick study, and return its metrics, its folder and the plan of its one run."""
+    config = CONFIGS / f"{study}-quick.yaml"
+    done = workflow.run("--cores", "1", "--configfile", config)
+    assert done.returncode == 0, done.stdout[-6000:]
+    results = workflow.folder / "results" / f"{study}-quick"
+    metrics = json.loads((results / name / "metrics.json").read_text())
+    return metrics, results, plan_study(load_study(config))[name]
+
+
+def opened(results: Path, stage) -> xr.Dataset:
+    path = results / "stages" / stage.folder / "data.nc"
+    with xr.open_dataset(path, engine="netcdf4", decode_times=False) as data:
+        return data.load()
+
+
+def test_curie_weiss_finds_the_exact_drift_and_diffusion(workflow):
+    metrics, results, plan = run(workflow, "curie-weiss", "small-8")
+    horizon = metrics["horizons"]["transient"]
+    assert horizon["ours"]["test_error"]["mean"] < 2e-3
+    # The naive small system keeps its own fluctuations, sixteen times too strong.
+    assert horizon["naive"]["spread_error"]["mean"] > 1
+    assert horizon["ours"]["spread_error"]["mean"] < 0.05
+    exact = metrics["exact"]
+    assert exact["drift"]["magnetisation"]["rms"]["ensemble"] < 0.08
+    assert exact["diffusion"]["magnetisation"]["rms"]["ensemble"] < 0.12
+    pairs = opened(results, plan.latents["ours"].parents["pairs"])
+    assert pairs.attrs["patches_total"] == 16
+    assert dict(pairs.sizes)["patch"] == 8
+    for figure in ("drift-diffusion.png", "trajectories/transient-ours.png"):
+        assert (results / "small-8" / "figures" / figure).stat().st_size > 10_000
+
+
+def test_predator_prey_learns_from_patches_that_do_not_divide_the_small_line(workflow):
+    metrics, results, plan = run(workflow, "predator-prey", "patch-40")
+    horizon = metrics["horizons"]["transient"]
+    assert horizon["ours"]["test_error"]["mean"] < 2e-3
+    assert metrics["covariance_factor"]["ours"]["theory"] == 2.5
+    assert abs(metrics["covariance_factor"]["ours"]["estimated"] / 2.5 - 1) < 0.3
+    assert metrics["exact"]["diffusion"]["prey"]["rms"]["ensemble"] < 0.4
+    reference = opened(results, plan.reference)
+    assert reference.component.values.tolist() == ["mean", "amplitude"]
+    corners = [[m, k] for m in (0.45, 0.55) for k in (0.05, 0.15)]
+    np.testing.assert_allclose(reference.initial_values, corners)
+    first = reference.observables.isel(time=0)
+    np.testing.assert_allclose(first.isel(replica=0, observable=0), np.array(corners)[:, 0], 1e-5)
+    snapshots = opened(results, plan.data)
+    assert snapshots.states.shape[1:] == (2, 200)
+    assert (results / "patch-40" / "figures" / "snapshots.png").stat().st_size > 10_000
