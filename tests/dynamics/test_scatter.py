@@ -500,16 +500,7 @@ def test_the_stage_learns_from_what_is_chosen(
         assert (given["factor_used"], given["within_used"]) == (5.0, 20.0)
 
 
-def test_the_default_leaves_the_names_of_stages_as_they_were() -> None:
-    """A stage's name is a digest of its section, which knew no likelihood before."""
-    assert "likelihood" not in DynamicsConfig().model_dump(mode="json")
-    assert "likelihood" not in DynamicsConfig(likelihood="mean").model_dump(mode="json")
-    chosen = DynamicsConfig(likelihood="patches")
-    assert chosen.model_dump(mode="json") == {
-        **DynamicsConfig().model_dump(mode="json"),
-        "likelihood": "patches",
-    }
-    assert "likelihood" not in chosen.model_dump(exclude={"likelihood"})
-    assert DynamicsConfig.model_validate(chosen.model_dump(mode="json")) == chosen
+def test_the_mean_is_the_default() -> None:
+    assert DynamicsConfig().likelihood == "mean"
     with pytest.raises(ValueError, match="likelihood"):
         DynamicsConfig(likelihood="joint")  # type: ignore[arg-type]
