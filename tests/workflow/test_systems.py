@@ -41,11 +41,11 @@ def test_curie_weiss_finds_the_exact_drift_and_diffusion(workflow):
     assert horizon["naive"]["spread_error"]["mean"] > 1
     assert horizon["ours"]["spread_error"]["mean"] < 0.05
     exact = metrics["exact"]
-    assert exact["drift"]["magnetisation"]["rms"]["ensemble"] < 0.08
-    assert exact["diffusion"]["magnetisation"]["rms"]["ensemble"] < 0.12
+    assert exact["drift"]["magnetisation"]["rms"]["ensemble"] < 0.05
+    assert exact["diffusion"]["magnetisation"]["rms"]["ensemble"] < 0.05
     pairs = opened(results, plan.latents["ours"].parents["pairs"])
     assert pairs.attrs["patches_total"] == 16
-    assert dict(pairs.sizes)["patch"] == 8
+    assert dict(pairs.sizes)["patch"] == 16
     for figure in ("drift-diffusion.png", "trajectories/transient-ours.png"):
         assert (results / "small-8" / "figures" / figure).stat().st_size > 10_000
 
