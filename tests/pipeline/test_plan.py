@@ -109,12 +109,20 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"dynamics": {"covariance_factor": "estimated"}},
         stages("dynamics", "predict", methods=OURS),
     ),
+    "dynamics.likelihood": (
+        {"dynamics": {"likelihood": "patches"}},
+        stages("dynamics", "predict", methods=OURS),
+    ),
     "evaluate.initial": ({"evaluate": {"initial": [0.0]}}, PREDICT | REFERENCE),
     "evaluate.replicas": ({"evaluate": {"replicas": 4}}, REFERENCE),
     "evaluate.predicted_replicas": ({"evaluate": {"predicted_replicas": 4}}, PREDICT),
     "evaluate.horizons, longer": (
         {"evaluate": {"horizons": {"transient": {"points": 5}}}},
         PREDICT | REFERENCE,
+    ),
+    "evaluate.horizons.step": (
+        {"evaluate": {"horizons": {"transient": {"step": 0.125}}}},
+        PREDICT,
     ),
     "evaluate.horizons, one more": (
         {"evaluate": {"horizons": {"late": {"spacing": 1, "points": 9}}}},
