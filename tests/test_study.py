@@ -367,3 +367,43 @@ def test_a_checked_study_is_read_without_its_system():
 def test_keys_are_checked_even_without_the_system():
     with pytest.raises(ConfigError, match="dt: input should be greater than 0"):
         load_study({**BASE, "evolve": {"dt": 0}}, check_systems=False)
+
+
+@pytest.mark.parametrize(
+    ("simulate", "expected"),
+    [
+        pytest.param(
+            {"initial_range": {"mean": [0.4, 0.8], "amplitude": [0, 0.3]}},
+            "simulate.initial_range: mean 0.8 with amplitude 0.3 makes negative densities",
+            id="impossible-combination",
+        ),
+        pytest.param(
+            {},
+            "simulate.initial_range: an initial macrostate is 2 numbers: give each by name",
+            id="numbers-without-names",
+        ),
+        pytest.param(
+            {"initial_range": {"mean": [0.4, 0.6], "amplitude": [0.1, 0.9]}},
+            "simulate.initial_range: [0.9] is outside [0.0, 0.5], the range of predator-prey's "
+            "initial macrostates (amplitude)",
+            id="outside",
+        ),
+        pytest.param(
+            {"initial_range": {"mean": [0.6, 0.4], "amplitude": [0, 0.1]}},
+            "simulate.initial_range: [0.6, 0.4] is empty (mean)",
+            id="empty",
+        ),
+    ],
+)
+def test_macrostates_of_several_numbers_are_checked(simulate, expected):
+    content = {
+        "study": "fields",
+        "system": {"name": "predator-prey"},
+        "sizes": {"small": [100], "large": [200], "patch": [40]},
+        "evaluate": {"initial": {"mean": [0.5], "amplitude": [0.1]}},
+        "runs": {"only": {}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        load_study({**content, "simulate": simulate})
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.strip().startswith(expected)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from macrodyn.config import MARKS, RunConfig, StudyConfig
 from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.sampling.groups import initial_ranges, initial_values
+from macrodyn.streams import seeds
 from macrodyn.systems import System, UnknownSystemError, system_class
 
 # What else stands in a study's folder.
@@ -257,6 +260,23 @@ def _check_macrostates(run: RunConfig, system: System) -> Iterator[tuple[str, st
                     f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
                     f"initial macrostates{_of(system, name)}",
                 )
+                return
+    yield from _check_combinations(run, system, found)
+
+
+def _check_combinations(
+    run: RunConfig, system: System, found: dict[str, dict[str, list[float]]]
+) -> Iterator[tuple[str, str]]:
+    """Try whether there are initial states of extreme macrostates: ranges do not tell all."""
+    if len(run.sizes.small) != system.dimension:
+        return
+    for key, by_name in found.items():
+        ends = [sorted({min(values), max(values)}) for values in by_name.values()]
+        corners = np.array(list(product(*ends)))
+        try:
+            system.initial_states(corners, run.sizes.small, seeds(0, "check", index=len(corners)))
+        except ValueError as error:
+            yield key, str(error)
 
 
 def _of(system: System, component: str) -> str:
