@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy import stats
 from scipy.linalg import expm
 from scipy.special import comb
 
@@ -619,3 +620,21 @@ def test_impossible_temperatures_are_refused(temperature):
 
 def test_the_field_is_zero_by_default():
     assert CurieWeissParameters(temperature=1.1).field == 0.0
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_bias_of_periodic_patches_is_that_of_the_theory_page(side):
+    """Wrapped patches of independent spins: their drift, averaged, against the whole's."""
+    temperature, field, p, n = 1.1, 0.1, side**2, 10**6
+    system = CurieWeiss(CurieWeissParameters(temperature=temperature, field=field))
+    m = np.linspace(-0.75, 0.85, 9)
+    up = np.arange(p + 1)
+    alone, _ = system.exact_moments((2 * up / p - 1)[:, None], (side, side))
+    whole, _ = system.exact_moments(m[:, None], (1000, n // 1000))
+    bias = stats.binom.pmf(up, p, (1 + m[:, None]) / 2) @ alone[:, 0] - whole[:, 0]
+    x = (m + field) / temperature
+    slope = 1 / (temperature * np.cosh(x) ** 2)
+    expected = -np.tanh(x) * slope / temperature * (1 - m**2) / p - m * slope / p
+    # The next order is 1 / p^2.
+    np.testing.assert_allclose(bias, expected, atol=3 / p**2)
+    assert np.abs(expected).max() > 20 / p**2
