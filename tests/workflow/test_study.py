@@ -23,7 +23,7 @@ RUNS = {
     "published-setting": {"ours"},
 }
 K, M = 12, 2
-NAMES = {"condition", "observable", "variable"}
+NAMES = {"component", "condition", "observable", "variable"}
 SAMPLED = ("simulate", "upsample", "evolve", "reference")
 
 
@@ -202,7 +202,7 @@ def test_prediction_and_reference_agree_in_form(study):
     prediction = stage_data(study, "base", "ours", "predict")
     assert prediction.z.dims == ("member", "initial", "replica", "time", "variable")
     assert prediction.z.shape == (2, 2, 4, 9, 3) and np.isfinite(prediction.z).all()
-    for name in ("initial", "time"):
+    for name in ("initial_values", "component", "time"):
         np.testing.assert_array_equal(prediction[name], reference[name])
     np.testing.assert_allclose(
         reference.observables.isel(time=0).mean("replica").values[:, 0], [-0.5, 0.5], atol=0.05

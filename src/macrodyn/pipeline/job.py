@@ -31,6 +31,7 @@ _EVERY = 5.0
 
 # Of variables that several stages have; what a stage says itself goes first. Names have no unit.
 _DESCRIPTIONS = {
+    "component": {"long_name": "name of the component of a macrostate"},
     "condition": {"long_name": "name of the condition"},
     "condition_values": {"long_name": "value of the condition", "units": "1"},
     "example_number": {
@@ -38,7 +39,7 @@ _DESCRIPTIONS = {
         "units": "1",
     },
     "group": {"long_name": "group of small systems, one initial macrostate each", "units": "1"},
-    "initial": {"long_name": "initial macrostate", "units": "1"},
+    "initial_values": {"long_name": "initial macrostate", "units": "1"},
     "lag": {"long_name": "time of a pair in multiples of dt", "units": "1"},
     "macrostate": {"long_name": "initial macrostate", "units": "1"},
     "number": {"long_name": "number of the sample or trajectory", "units": "1"},
