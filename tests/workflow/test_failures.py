@@ -21,7 +21,11 @@ WRONG = {
         "system.parameters.coupling",
         "unknown key",
     ),
-    "unknown system": ({"system": {"name": "potts"}}, "system.name", "installed systems: curie-weiss, ising"),
+    "unknown system": (
+        {"system": {"name": "potts"}},
+        "system.name",
+        "installed systems: curie-weiss, ising",
+    ),
     "key of one run": (
         {"runs": {"estimated": {"evolve": {"patches": 13}}}},
         "runs.estimated.evolve.patches",
