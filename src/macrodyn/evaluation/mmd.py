@@ -282,23 +282,62 @@ def _mmd_of_splits(points: Floats, membership: NDArray[np.bool_], bandwidths: Fl
     The kernel matrix is needed once for all splits, and only in blocks of rows: with indicator
     columns A of the first sample, sum_{ij in A} k_ij = diag(A^T k A).
     """
-    first = membership.astype(np.float64)
-    second = 1.0 - first
     within = np.zeros((2, membership.shape[1]))
     across = np.zeros(membership.shape[1])
+    first = membership.astype(np.float64)
     for start in range(0, len(points), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        square = cdist(points[rows], points, "sqeuclidean")
-        kernel = np.zeros_like(square)
-        for width in bandwidths:
-            kernel += np.exp(square * (-0.5 / width**2))
-        to_first = kernel @ first
-        to_second = kernel.sum(axis=1, keepdims=True) - to_first
-        within[0] += (first[rows] * to_first).sum(axis=0)
-        within[1] += (second[rows] * to_second).sum(axis=0)
-        across += (first[rows] * to_second).sum(axis=0)
-    n, m = first.sum(axis=0), second.sum(axis=0)
-    diagonal = len(bandwidths)
+        sums = split_sums(rbf_kernel(points[rows], points, bandwidths), first, rows)
+        within += sums[:2]
+        across += sums[2]
+    return unbiased_mmd(within, across, first.sum(axis=0), len(points), len(bandwidths))
+
+
+def rbf_kernel(x: Floats, y: Floats, bandwidths: Floats) -> Floats:
+    """Sum of Gaussian kernels of all widths, shape [n, m], of points [n, d] and [m, d]."""
+    square = cdist(x, y, "sqeuclidean")
+    kernel = np.zeros_like(square)
+    part = np.empty_like(square)
+    for width in bandwidths:
+        np.multiply(square, -0.5 / width**2, out=part)
+        kernel += np.exp(part, out=part)
+    return kernel
+
+
+def split_sums(kernel: Floats, first: Floats, rows: slice = slice(None)) -> Floats:
+    """Sums of some rows of a kernel matrix within and across the two samples of each split.
+
+    Args:
+        kernel: Rows of the matrix, shape [row, point].
+        first: 1.0 for the points of the first sample, 0.0 for others, shape [point, split].
+        rows: Which points the rows are.
+
+    Returns:
+        Within the first sample, within the second, from the first to the second: [3, split].
+    """
+    to_first = kernel @ first
+    to_second = kernel.sum(axis=1, keepdims=True) - to_first
+    here = first[rows]
+    return np.stack(
+        [
+            (here * to_first).sum(axis=0),
+            ((1.0 - here) * to_second).sum(axis=0),
+            (here * to_second).sum(axis=0),
+        ]
+    )
+
+
+def unbiased_mmd(within: Floats, across: Floats, n: Floats, points: int, diagonal: int) -> Floats:
+    """Unbiased squared MMD from sums over the kernel matrix, shape [split].
+
+    Args:
+        within: Sums within the first and the second sample, diagonal included, [2, split].
+        across: Sums from the first to the second, [split].
+        n: Points of the first sample, [split].
+        points: Points of both.
+        diagonal: Entry of the kernel matrix on its diagonal: the number of kernels.
+    """
+    m = points - n
     value: Floats = (
         (within[0] - diagonal * n) / (n * (n - 1))
         + (within[1] - diagonal * m) / (m * (m - 1))

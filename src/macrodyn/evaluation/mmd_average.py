@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import cdist
 
-from macrodyn.evaluation.mmd import BANDWIDTH_FACTORS, rbf_bandwidths, standardised
+from macrodyn.evaluation.mmd import (
+    BANDWIDTH_FACTORS,
+    rbf_bandwidths,
+    rbf_kernel,
+    split_sums,
+    standardised,
+    unbiased_mmd,
+)
 
 __all__ = ["AverageDiscrepancy", "mmd_over_times", "spread_indices"]
 
@@ -102,7 +108,7 @@ def mmd_over_times(
     sizes = np.array([replicas] * len(kept) + [size])
     groups = np.repeat(np.eye(len(sizes)), sizes, axis=0)
     # Independent splits for each initial state, whose trajectories are independent.
-    halves = [np.array([rng.permutation(size) < size // 2 for _ in range(splits)]).T
+    halves = [np.array([rng.permutation(size) < size // 2 for _ in range(splits)], float).T
               for _ in range(initials)]  # fmt: skip
 
     pooled, values, null = [], [], []
@@ -110,7 +116,7 @@ def mmd_over_times(
         for t in indices:
             points = np.concatenate([kept[:, i, :, t].reshape(-1, d), direct[i, :, t]])
             widths = rbf_bandwidths(direct[i, :, t], factors)
-            kernel = _kernel(points, widths)
+            kernel = rbf_kernel(points, points, widths)
             sums = groups.T @ kernel @ groups
             within = (np.diag(sums) - len(widths) * sizes) / (sizes * (sizes - 1))
             values.append(within[:-1] + within[-1] - 2 * sums[:-1, -1] / (replicas * size))
@@ -118,7 +124,12 @@ def mmd_over_times(
             if total > 1:
                 same = (sums[:-1, :-1].sum() - len(widths) * total) / (total * (total - 1))
                 pooled.append(same + within[-1] - 2 * sums[:-1, -1].sum() / (total * size))
-            null.append(_of_halves(kernel[-size:, -size:], halves[i], len(widths)))
+            sums_of_halves = split_sums(kernel[-size:, -size:], halves[i])
+            null.append(
+                unbiased_mmd(
+                    sums_of_halves[:2], sums_of_halves[2], halves[i].sum(axis=0), size, len(widths)
+                )
+            )
     by_member = np.full(members, np.inf)
     by_member[finite] = np.mean(values, axis=0)
     return AverageDiscrepancy(
@@ -131,27 +142,3 @@ def mmd_over_times(
 
 def _some(count: int, limit: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return np.sort(rng.permutation(count)[:limit])
-
-
-def _kernel(points: Floats, widths: Floats) -> Floats:
-    square = cdist(points, points, "sqeuclidean")
-    kernel = np.zeros_like(square)
-    part = np.empty_like(square)
-    for width in widths:
-        np.multiply(square, -0.5 / width**2, out=part)
-        kernel += np.exp(part, out=part)
-    return kernel
-
-
-def _of_halves(kernel: Floats, first: NDArray[np.bool_], diagonal: int) -> Floats:
-    """Squared MMD between the two halves of each split; membership [point, split]."""
-    a = first.astype(np.float64)
-    b = 1.0 - a
-    n, m = a.sum(axis=0), b.sum(axis=0)
-    to_a, to_b = kernel @ a, kernel @ b
-    value: Floats = (
-        ((to_a * a).sum(axis=0) - diagonal * n) / (n * (n - 1))
-        + ((to_b * b).sum(axis=0) - diagonal * m) / (m * (m - 1))
-        - 2 * (to_b * a).sum(axis=0) / (n * m)
-    )
-    return value
