@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from macrodyn.lattice import ALONE
 from macrodyn.systems import Parameters, System
@@ -72,23 +71,3 @@ def boltzmann():
         return states[:, None].astype(np.int8), weight / weight.sum(), classes
 
     return enumerate_states
-
-
-@pytest.fixture(scope="session")
-def chi_square():
-    """p-value of observed numbers of classes against probabilities, rare classes merged."""
-
-    def p_value(observed, probability, least=8.0):
-        expected = np.asarray(probability) * np.sum(observed)
-        order = np.argsort(expected)
-        bins = np.zeros(len(expected), dtype=int)
-        total, current = 0.0, 0
-        for i in order:
-            if total >= least:
-                total, current = 0.0, current + 1
-            bins[i] = current
-            total += expected[i]
-        o, e = np.bincount(bins, observed), np.bincount(bins, expected)
-        return stats.chi2.sf(((o - e) ** 2 / e).sum(), len(e) - 1)
-
-    return p_value

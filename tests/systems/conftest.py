@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy import stats
+
+from macrodyn.systems import curie_weiss_kernels
 
 
 @dataclass(frozen=True)
@@ -89,29 +90,16 @@ def enumerate_block():
 
 
 @pytest.fixture(scope="session")
-def chi_square():
-    """p-value of observed numbers of classes against probabilities, rare classes merged."""
-
-    def p_value(observed, probability, least=8.0):
-        observed, expected = np.asarray(observed, float), np.asarray(probability) * np.sum(observed)
-        order = np.argsort(expected)
-        bins = np.zeros(len(expected), dtype=int)
-        total, current = 0.0, 0
-        for i in order:
-            if total >= least:
-                total, current = 0.0, current + 1
-            bins[i] = current
-            total += expected[i]
-        o, e = np.bincount(bins, observed), np.bincount(bins, expected)
-        assert len(e) > 1, "too few expected to test anything"
-        return stats.chi2.sf(((o - e) ** 2 / e).sum(), len(e) - 1)
-
-    return p_value
-
-
-@pytest.fixture(scope="session")
 def random_spins():
     def draw(shape, seed=0, up=0.5):
         return np.where(np.random.default_rng(seed).random(shape) < up, 1, -1).astype(np.int8)
 
     return draw
+
+
+@pytest.fixture(params=["uniformisation", "rejection-free"])
+def algorithm(request, monkeypatch):
+    """Evolve every Curie-Weiss block by one algorithm, whatever its mean rate."""
+    few = 0.0 if request.param == "uniformisation" else 2.0
+    monkeypatch.setattr(curie_weiss_kernels, "FEW_ACCEPTED", few)
+    return request.param
