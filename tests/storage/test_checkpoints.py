@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -158,6 +159,28 @@ def test_a_computation_goes_on_where_none_can_be_written(tmp_path: Path, caplog)
             checkpoints.after(step, 9, lambda: ({"x": np.arange(3)}, {}))
     assert caplog.text.count("No checkpoint at step") == 3
     assert (tmp_path / "c").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("at", ["save_file", "seal"])
+def test_a_computation_goes_on_where_its_folder_vanishes(
+    tmp_path: Path, caplog, monkeypatch, at: str
+) -> None:
+    """Another process that ends the same computation removes the folder of both."""
+    usual = getattr(module, at)
+
+    def vanishing(*arguments):
+        shutil.rmtree(tmp_path / "c")
+        monkeypatch.setattr(module, at, usual)
+        return usual(*arguments)
+
+    monkeypatch.setattr(module, at, vanishing)
+    checkpoints = Checkpoints(tmp_path / "c", every=0.0)
+    checkpoints.open("abc")
+    checkpoints.after(1, 9, lambda: ({"x": np.arange(3)}, {}))
+    assert "No checkpoint at step 1 of 9" in caplog.text
+    checkpoints._pause = 0.0
+    checkpoints.after(2, 9, lambda: ({"x": np.arange(3)}, {}))
+    assert Checkpoints(tmp_path / "c").open("abc")[2] == 2
 
 
 def test_time_before_an_interruption_counts(tmp_path: Path, monkeypatch) -> None:

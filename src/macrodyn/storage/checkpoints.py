@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from macrodyn.storage.errors import StoreError, refusal
-from macrodyn.storage.files import atomic_path
+from macrodyn.storage.files import atomic_path, error_number
 from macrodyn.storage.sealed import read_sealed, seal
 
 logger = logging.getLogger(__name__)
@@ -175,11 +176,21 @@ def write_checkpoint(path: Path, arrays: dict[str, Any], header: dict[str, Any])
         path: The file.
         arrays: Named arrays, of NumPy or torch.
         header: Plain JSON values.
+
+    Raises:
+        OSError: If the file cannot be written, or its folder vanishes meanwhile.
     """
     plain = {name: np.ascontiguousarray(_numpy(array)) for name, array in arrays.items()}
     text = json.dumps(header)
     with atomic_path(path) as temporary:
-        save_file(plain, temporary, {"checkpoint": text})
+        try:
+            save_file(plain, temporary, {"checkpoint": text})
+        except SafetensorError as error:
+            number = error_number(error)
+            if number is None:
+                raise
+            # As other writers say it, so that the computation can go on without.
+            raise OSError(number, os.strerror(number), str(path)) from error
         seal(temporary)
 
 
