@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import yaml
 from macrodyn import __version__
 from macrodyn.cli import main
 from macrodyn.pipeline.record import write_record
+from macrodyn.systems import available_systems, system_class
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "workflow" / "configs" / "tiny.yaml"
@@ -43,6 +46,31 @@ def test_check_of_no_file(capsys, tmp_path):
     assert "cannot read the configuration" in capsys.readouterr().err
 
 
+OWN = {
+    "without a docstring": ("class Own(Ising):\n    pass", "own: (its class has no docstring)\n"),
+    "cannot be imported": ("1 / 0", "own: cannot be used ("),
+    "is not there": ("", "own: cannot be used ("),
+    "is no system": ("Own = 3", "own: cannot be used ("),
+    "has no parameters": ("class Own(Ising):\n    Parameters = None", "own: cannot be used ("),
+}
+
+
+@pytest.mark.parametrize(("code", "expected"), OWN.values(), ids=OWN)
+def test_systems_are_listed_with_one_that(code, expected, capsys, tmp_path, monkeypatch, request):
+    module = f"listed_{list(OWN).index(request.node.callspec.id)}"
+    (tmp_path / f"{module}.py").write_text(f"from macrodyn.systems.ising import Ising\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = EntryPoint("own", f"{module}:Own", "macrodyn.systems")
+    found = {**available_systems(), "own": own}
+    monkeypatch.setattr("macrodyn.systems.available_systems", lambda: found)
+    monkeypatch.setattr("macrodyn.systems.registry.available_systems", lambda: found)
+    system_class.cache_clear()
+    assert main(["systems"]) == 0
+    system_class.cache_clear()
+    printed = capsys.readouterr().out
+    assert expected in printed and "\npredator-prey: " in printed
+
+
 def test_systems_are_listed_with_their_parameters(capsys):
     assert main(["systems"]) == 0
     printed = capsys.readouterr().out
@@ -66,12 +94,27 @@ def test_status_of_no_study(capsys, tmp_path, monkeypatch):
     assert captured.out == "" and "macrodyn: there is no study missing" in captured.err
 
 
-@pytest.mark.parametrize("lines", ["-1", "few"])
-def test_status_refuses_a_wrong_number_of_lines(capsys, lines):
+OPTIONS = {
+    "lines": ("--lines", ["-1", "few", "1.5", ""], "a whole number of at least 0"),
+    "watch": (
+        "--watch",
+        ["-3", "0", "soon", "nan", "inf", "1e9"],
+        "a number of seconds, more than 0 and at most 86400",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "wanted"),
+    [(option, value, wanted) for option, values, wanted in OPTIONS.values() for value in values],
+)
+def test_status_refuses_a_wrong_number(capsys, option, value, wanted):
     with pytest.raises(SystemExit) as stop:
-        main(["status", "study", "--lines", lines])
+        main(["status", str(TINY), f"{option}={value}"])
     assert stop.value.code == 2
-    assert "argument --lines: " in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"argument {option}: must be {wanted}, not {value!r}\n" in captured.err
 
 
 def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path, monkeypatch):
@@ -111,6 +154,71 @@ def test_summary_of_no_study(capsys, tmp_path):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"{tmp_path / 'summary.csv'} is missing: run the study first" in captured.err
+    assert "(snakemake --cores all --configfile CONFIG.yaml)" in captured.err
+
+
+GO_ON = f"snakemake --cores all --configfile {TINY}"
+
+
+@pytest.mark.parametrize("given", ["tiny", "results/tiny", str(TINY)])
+def test_summary_finds_the_study_as_status_does(capsys, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    write_record(Path("results/tiny"), yaml.safe_load(TINY.read_text()), GO_ON.split()[1:])
+    assert main(["summary", given]) == 1
+    missing = "results/tiny/summary.csv is missing: run the study first"
+    assert capsys.readouterr().err == f"macrodyn: {missing} ({GO_ON})\n"
+    Path("results/tiny/summary.csv").write_text(TABLE)
+    assert main(["summary", given]) == 0
+    assert capsys.readouterr().out.startswith("run ")
+
+
+def test_summary_of_a_study_that_is_not_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["summary", "missing"]) == 1
+    assert "macrodyn: there is no study missing: give its conf" in capsys.readouterr().err
+
+
+def test_a_folder_in_place_of_the_table_is_to_be_moved(capsys, tmp_path):
+    (tmp_path / "summary.csv").mkdir()
+    assert main(["summary", str(tmp_path)]) == 1
+    message = f"{tmp_path / 'summary.csv'} is a folder: move it away, then run the study again"
+    assert capsys.readouterr().err == f"macrodyn: {message}\n"
+
+
+FOLDERS = {
+    "no record": (lambda it: None, "study.json is missing: it is written when the study is run"),
+    "a folder": (lambda it: it.mkdir(), "study.json is a folder: move it away"),
+    "an empty configuration": (
+        lambda it: it.write_text('{"command": "snakemake", "config": {}}'),
+        "study.json holds an empty configuration: the next run writes it anew",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), FOLDERS.values(), ids=FOLDERS)
+def test_status_of_a_folder_without_a_record_says_what_to_do(capsys, tmp_path, make, reason):
+    make(tmp_path / "study.json")
+    assert main(["status", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert reason in told
+    assert told.endswith("; name the configuration instead (macrodyn status CONFIG.yaml)\n")
+
+
+@pytest.mark.parametrize("command", [["systems"], ["status", str(TINY)], ["check", str(TINY)]])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_output_that_nobody_reads_is_no_error(tmp_path, command, unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "macrodyn.cli", *command],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_version(capsys):

@@ -116,11 +116,11 @@ REFUSED = {
     ),
     "condition out of range": (
         {"conditions": {"temperature": [2.0, -1.0]}},
-        "conditions.temperature: input should be greater than 0, not -1.0",
+        "conditions.temperature: must be greater than 0, not -1.0",
     ),
     "parameter of a wrong type": (
         {"system": {"parameters": {"temperature": "hot"}}},
-        "system.parameters.temperature: input should be a valid number",
+        "system.parameters.temperature: must be a number",
     ),
     "run with a slash": ({"runs": {"a/b": {}}}, "runs.a/b"),
     "class that does not exist": ({"system": {"name": "nowhere:Thing"}}, "cannot load system"),
@@ -185,8 +185,8 @@ def test_defaults_are_valid():
 FILES = {
     "no file": (None, "cannot read the configuration"),
     "no YAML": ("a: [1", "is not valid YAML"),
-    "a list": ("- 1\n- 2\n", "must be a mapping of keys"),
-    "empty": ("", "must be a mapping of keys"),
+    "a list": ("- 1\n- 2\n", "must hold keys and values"),
+    "empty": ("", "is empty"),
 }
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from macrodyn.config_file import MOST_BYTES, ConfigFileError, check_size, read_config
+from macrodyn.config_file import MOST_BYTES, ConfigFileError, check_keys, check_size, read_config
 from macrodyn.study import ConfigError, load_study
 
 
@@ -77,3 +80,77 @@ def test_what_only_a_template_engine_runs_is_an_unknown_key(tmp_path, monkeypatc
     with pytest.raises(ConfigError, match="__use_yte__: unknown key"):
         load_study(path)
     assert not (tmp_path / "made").exists()
+
+
+TWICE = {
+    "two runs of one name": ("runs:\n  a: {seed: 1}\n  b:\n  a: {seed: 2}\n", ["4: a", "2"]),
+    "a section twice": ("closure: {}\nseed: 1\nclosure: {}\n", ["3: closure", "1"]),
+    "with and without quotes": ("a: 1\n'a': 2\n", ["2: a", "1"]),
+    "on one line": ("a: {dt: 1, dt: 2}\n", ["1: dt", "1"]),
+    "the same value": ("a: 1\na: 1\n", ["2: a", "1"]),
+    "two ways to write one number": ("a: {1: x, 0x1: y}\n", ["1: 0x1", "1"]),
+    "in a list": ("a:\n- b: 1\n  b: 2\n", ["3: b", "2"]),
+    "in a part with a name": ("a: &a\n  b: 1\n  b: 2\nc: *a\n", ["3: b", "2"]),
+    "beside a merge": ("a: &a {b: 1}\nc:\n  <<: *a\n  d: 1\n  d: 2\n", ["5: d", "4"]),
+    "in JSON": ('{"a": 1,\n "a": 2}', ["2: a", "1"]),
+}
+
+
+def told(key: str, first: str) -> str:
+    return f"  line {key} stands in line {first} already: keep one of the two, or rename one"
+
+
+@pytest.mark.parametrize(("text", "where"), TWICE.values(), ids=TWICE)
+def test_key_that_stands_twice_is_refused(tmp_path, text, where):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    expected = f"{path} has a key twice in one mapping:\n{told(*where)}"
+    for read in (read_config, check_keys, load_study):
+        with pytest.raises(ValueError, match="twice") as caught:
+            read(path)
+        assert str(caught.value) == expected
+
+
+def test_all_keys_that_stand_twice_are_told(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: {b: 1, b: 2}\nc: 1\nc: 2\nc: 3\n")
+    with pytest.raises(ConfigFileError) as caught:
+        read_config(path)
+    assert str(caught.value).splitlines()[1:] == [
+        told("1: b", "1"),
+        told("3: c", "2"),
+        told("4: c", "2"),
+    ]
+
+
+ONCE = {
+    "a merged key is overridden": ("a: &a {b: 1, c: 1}\nd: {<<: *a, b: 2}\n", {"b": 2, "c": 1}),
+    "two parts are merged": (
+        "a: [&a {b: 1}, &b {b: 2, c: 3}]\nd: {<<: [*a, *b]}",
+        {"b": 1, "c": 3},
+    ),
+    "a merged part merges": (
+        "a: {x: &a {<<: &z {b: 1, c: 1}, b: 2}}\nd: {<<: *a, c: 5}\n",
+        {"b": 2, "c": 5},
+    ),
+    "equal keys of two mappings": ("a: {b: 1}\nd: {b: 2}\n", {"b": 2}),
+    "a number and its text": ("d: {1: x, '1': y}\n", {1: "x", "1": "y"}),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), ONCE.values(), ids=ONCE)
+def test_merged_keys_do_not_count_as_given_twice(tmp_path, text, expected):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    assert read_config(path)["d"] == expected
+    check_keys(path)
+
+
+def test_what_another_program_has_read_passes_unless_a_key_stands_twice(tmp_path):
+    files = {"tabs.json": '{\n\t"a": 1}', "broken.yaml": "a: [", "text.yaml": "\xff"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="latin-1")
+        check_keys(tmp_path / name)
+    assert json.loads(files["tabs.json"]) == {"a": 1}
+    check_keys(tmp_path / "missing.yaml")
+    check_keys(Path(tmp_path))

@@ -10,6 +10,7 @@ import yaml
 from scipy import stats
 from scipy.linalg import expm
 
+from macrodyn.evaluation import style
 from macrodyn.lattice import PatchGeometry, Tiling, gather
 from macrodyn.streams import seeds
 from macrodyn.study import ConfigError, load_study
@@ -124,6 +125,17 @@ def test_frozen_neighbours_act_on_a_patch(contact):
 def test_study_of_the_example_is_accepted(contact):
     study = load_study(EXAMPLE / "config.yaml")
     assert study.runs["small-64"].sizes.large == (512,)
+
+
+def test_methods_of_the_example_are_tried(contact, monkeypatch):
+    monkeypatch.setattr(type(contact), "observe", lambda self, states: states[:, 0].mean(axis=1))
+    with pytest.raises(ConfigError, match=r"system.name: ContactProcess: observe returns shape"):
+        load_study(EXAMPLE / "config.yaml")
+
+
+def test_the_example_says_how_its_observables_are_written(contact):
+    assert contact.labels.keys() == set(contact.observables)
+    assert style.symbol(style.label("density", contact.labels)) == r"$\rho$"
 
 
 @pytest.mark.parametrize(

@@ -414,8 +414,9 @@ def with_name(where: str, name: str) -> dict[str, Any]:
     elif where == "run":
         content["runs"] = {name: {}}
     elif where == "horizon":
-        content["evaluate"]["horizons"] = {name: {"spacing": 0.5, "points": 9}}
+        content["evaluate"]["horizons"][name] = {"spacing": 0.5, "points": 9}
     else:
+        content["evaluate"]["horizons"][name] = {"spacing": 0.5, "points": 9}
         content["published"] = {name: {"paper": 0.1}}
     return content
 
@@ -424,7 +425,7 @@ PLACES = {
     "study": "study:",
     "run": "runs.",
     "horizon": "evaluate.horizons",
-    "published": "published",
+    "published": "  published",
 }
 
 

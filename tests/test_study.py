@@ -66,18 +66,18 @@ def without(*keys):
         ),
         pytest.param(
             {"sizes": {"small": [20, 0]}},
-            "sizes.small.1: input should be greater than 0, not 0",
+            "sizes.small.1: must be greater than 0, not 0",
             id="zero-side",
         ),
         pytest.param({"sizes": {"small": 20}}, "sizes.small: ", id="side-is-no-list"),
         pytest.param(
             {"system": {"parameters": {"temperature": -1}}},
-            "system.parameters.temperature: input should be greater than 0, not -1",
+            "system.parameters.temperature: must be greater than 0, not -1",
             id="negative-temperature",
         ),
         pytest.param(
             {"system": {"parameters": {"temperature": "cold"}}},
-            "system.parameters.temperature: input should be a valid number",
+            "system.parameters.temperature: must be a number",
             id="temperature-in-words",
         ),
         pytest.param(
@@ -98,7 +98,7 @@ def without(*keys):
         pytest.param({"system": {"name": ":System"}}, "system.name: cannot load", id="no-module"),
         pytest.param(
             {"evolve": {"stop": "flips"}},
-            "evolve.stop: input should be 'time' or 'events', not 'flips'",
+            "evolve.stop: must be 'time' or 'events', not 'flips'",
             id="unknown-stop",
         ),
         pytest.param(
@@ -119,9 +119,7 @@ def without(*keys):
         pytest.param(
             {"evolve": {"lags": [2, 4]}}, "evolve.lags: must begin with 1 and grow", id="lags"
         ),
-        pytest.param(
-            {"evolve": {"dt": 0}}, "evolve.dt: input should be greater than 0, not 0", id="dt"
-        ),
+        pytest.param({"evolve": {"dt": 0}}, "evolve.dt: must be greater than 0, not 0", id="dt"),
         pytest.param(
             {"simulate": {"times": [0, 2, 1]}}, "simulate.times: must grow", id="times-that-fall"
         ),
@@ -130,9 +128,7 @@ def without(*keys):
             "simulate.initial_range: [0.5, -0.5] is empty: give the lower end first",
             id="empty-range",
         ),
-        pytest.param(
-            {"upsample": {"method": "mirror"}}, "upsample.method: input should be", id="method"
-        ),
+        pytest.param({"upsample": {"method": "mirror"}}, "upsample.method: must be", id="method"),
         pytest.param(
             {"upsample": {"method": "interpolate"}},
             "upsample.method: ising knows only tile, replicate",
@@ -155,7 +151,9 @@ def without(*keys):
             id="initial-outside-by-name",
         ),
         pytest.param(
-            {"evaluate": {"initial": "all"}}, "evaluate.initial: input should be", id="initial-word"
+            {"evaluate": {"initial": "all"}},
+            "evaluate.initial: must be a list in brackets, not 'all'",
+            id="initial-word",
         ),
         pytest.param(
             {"conditions": {"pressure": [1.0]}},
@@ -164,7 +162,7 @@ def without(*keys):
         ),
         pytest.param(
             {"conditions": {"temperature": [2.0, -2.0]}},
-            "conditions.temperature: input should be greater than 0, not -2.0",
+            "conditions.temperature: must be greater than 0, not -2.0",
             id="impossible-condition",
         ),
         pytest.param(
@@ -184,7 +182,9 @@ def without(*keys):
             id="checkpoints-of-one-run",
         ),
         pytest.param({"runs": {"first": 3}}, "runs.first: ", id="run-is-no-mapping"),
-        pytest.param({"study": "my study"}, "study: string should match", id="name-with-a-space"),
+        pytest.param(
+            {"study": "my study"}, "study: must be letters, digits", id="name-with-a-space"
+        ),
     ],
 )
 def test_each_wrong_key_is_named(changes, expected):
@@ -326,9 +326,12 @@ def test_a_file_is_read(tmp_path):
     ("text", "message"),
     [
         ("study: [unclosed", "is not valid YAML: .*line 1"),
-        ("- a\n- b\n", "must be a mapping of keys"),
-        ("", "must be a mapping of keys"),
-        ("just words", "must be a mapping of keys"),
+        (
+            "- a\n- b\n",
+            r"must hold keys and values, not \['a', 'b'\]: a study needs at least study",
+        ),
+        ("", "is empty: a study needs at least study, system, sizes and runs"),
+        ("just words", "must hold keys and values, not 'just words'"),
         ("!!python/object/apply:os.system ['true']", "is not valid YAML"),
     ],
     ids=["unclosed", "list", "empty", "string", "code"],
@@ -365,7 +368,7 @@ def test_a_checked_study_is_read_without_its_system():
 
 
 def test_keys_are_checked_even_without_the_system():
-    with pytest.raises(ConfigError, match="dt: input should be greater than 0"):
+    with pytest.raises(ConfigError, match="dt: must be greater than 0"):
         load_study({**BASE, "evolve": {"dt": 0}}, check_systems=False)
 
 

@@ -36,6 +36,10 @@ class ContactProcess(System):
     bounds = ((0.0, 1.0), (0.0, 1.0))
     macrostates: ClassVar = {"density": (0.0, 1.0)}
     time_unit = "lifetime"
+    labels: ClassVar = {
+        "density": r"density of infected sites $\rho$",
+        "boundaries": r"unlike neighbour pairs $b$",
+    }
     Parameters = ContactParameters
     parameters: ContactParameters
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from macrodyn import __version__
 from macrodyn.storage.errors import StoreError
+
+# What a shell reports of a program whose reader has gone.
+_BROKEN_PIPE = 141
+_A_DAY = 86_400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; ``sys.argv`` if left out.
 
     Returns:
-        The exit status: 0, or 1 with a message on standard error.
+        The exit status: 0; 1 with a message on standard error; 141 without one if what reads
+        the output has ended, such as ``head``.
     """
     parser = argparse.ArgumentParser(
         prog="macrodyn",
@@ -31,20 +38,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check = commands.add_parser("check", help="check a configuration and list its stages")
     check.add_argument("config", type=Path)
     commands.add_parser("systems", help="list the microscopic systems that are installed")
+    study = "a configuration, a study's folder, or its name below results/"
     status = commands.add_parser("status", help="show what of a study is done, running, missing")
-    status.add_argument(
-        "study", type=Path, help="a configuration, a study's folder, or its name below results/"
-    )
+    status.add_argument("study", type=Path, help=study)
     status.add_argument(
         "--lines", type=_count, default=8, help="last log lines of a failed job (default 8)"
     )
     status.add_argument(
-        "--watch", type=float, metavar="SECONDS", help="show it again and again, until all is done"
+        "--watch",
+        type=_seconds,
+        metavar="SECONDS",
+        help="show it again and again, until all is done",
     )
     summary = commands.add_parser("summary", help="print a study's table and its report's path")
-    summary.add_argument("folder", type=Path, help="the study's folder, such as results/demo")
+    summary.add_argument("study", type=Path, help=study)
     publish = commands.add_parser("publish", help="copy a study's table and figures to keep")
-    publish.add_argument("folder", type=Path, help="the study's folder, such as results/ising")
+    publish.add_argument("study", type=Path, help="the study's folder, or its name below results/")
     publish.add_argument("target", type=Path, help="folder to copy to, such as docs/results/ising")
     publish.add_argument("--config", type=Path, required=True, help="the study's configuration")
     publish.add_argument("--runs", nargs="*", default=[], help="runs whose own figures to copy")
@@ -58,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     try:
         call[given.command](given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left to print goes nowhere, or Python complains of it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     except (ValueError, OSError, StoreError) as error:
         print(f"macrodyn: {error}", file=sys.stderr)
         return 1
@@ -81,21 +95,43 @@ def _check(given: argparse.Namespace) -> None:
 def _systems(_: argparse.Namespace) -> None:
     from macrodyn.systems import available_systems
 
-    for name, entry in sorted(available_systems().items()):
-        cls = entry.load()
-        description = (cls.__doc__ or "").strip().splitlines()[0]
-        print(f"{name}: {description}")
-        for field, info in cls.Parameters.model_fields.items():
-            default = "required" if info.is_required() else f"default {info.default!r}"
-            print(f"  {field} ({default}): {info.description or ''}")
+    for name in sorted(available_systems()):
+        try:
+            lines = list(_description(name))
+        except Exception as error:  # a system's own code may raise anything
+            lines = [f"{name}: cannot be used ({type(error).__name__}: {error})"]
+        print("\n".join(lines))
+
+
+def _description(name: str) -> Iterator[str]:
+    from macrodyn.systems import system_class
+
+    cls = system_class(name)
+    lines = (cls.__doc__ or "").strip().splitlines()
+    yield f"{name}: {lines[0] if lines else '(its class has no docstring)'}"
+    for field, info in cls.Parameters.model_fields.items():
+        default = "required" if info.is_required() else f"default {info.default!r}"
+        yield f"  {field} ({default}): {info.description or ''}"
 
 
 def _count(text: str) -> int:
-    """Read a number of lines for argparse, which names the option where it is refused."""
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    """Read a number of lines."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    """Read a time to wait."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _A_DAY:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of seconds, more than 0 and at most {_A_DAY}, not {text!r}"
+        )
+    return seconds
 
 
 def _status(given: argparse.Namespace) -> None:
@@ -118,23 +154,32 @@ def _status(given: argparse.Namespace) -> None:
 
 def _summary(given: argparse.Namespace) -> None:
     from macrodyn.evaluation.tables import summary_text
+    from macrodyn.pipeline.record import RecordError, read_record
+    from macrodyn.pipeline.status import study_folder
     from macrodyn.pipeline.summary import read_summary
 
-    table = given.folder / "summary.csv"
+    folder = study_folder(given.study)
+    table = folder / "summary.csv"
+    config = given.study if given.study.is_file() else "CONFIG.yaml"
     if not table.exists():
-        raise ValueError(f"{table} is missing: run the study first (snakemake --cores all)")
+        try:
+            command = read_record(folder).command
+        except RecordError:
+            command = f"snakemake --cores all --configfile {config}"
+        raise ValueError(f"{table} is missing: run the study first ({command})")
     print(summary_text(read_summary(table)))
-    report = given.folder / "report.html"
+    report = folder / "report.html"
     if report.exists():
         print(f"\nReport: {report.resolve()}")
     else:
-        print(f"\nNo report yet: snakemake --report {report} --configfile CONFIG.yaml")
+        print(f"\nNo report yet: snakemake --report {report} --configfile {config}")
 
 
 def _publish(given: argparse.Namespace) -> None:
     from macrodyn.pipeline.publish import publish
+    from macrodyn.pipeline.status import study_folder
 
-    for path in publish(given.folder, given.target, given.config, given.runs):
+    for path in publish(study_folder(given.study), given.target, given.config, given.runs):
         print(path)
 
 

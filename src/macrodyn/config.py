@@ -13,13 +13,15 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from macrodyn.lattice import Boundary
 
 PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+PositiveFloat = Annotated[Finite, Field(gt=0)]
+NotNegativeFloat = Annotated[Finite, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
-Values = Annotated[tuple[float, ...], Field(min_length=1)]
-Ends = tuple[float, float]
-# Marks of the two forms of a macrostate; they stand in the paths of errors, but not in the file.
+Values = Annotated[tuple[Finite, ...], Field(min_length=1)]
+Ends = tuple[Finite, Finite]
+# Marks of the two forms of a macrostate; they stand in the locations of errors, not in the file.
 MARKS = ("<numbers>", "<by name>")
 Baseline = Literal["naive", "full"]
 
@@ -39,7 +41,7 @@ class SystemConfig(Section):
     """Which microscopic system, and its physical parameters."""
 
     name: str = Field(description="Entry point in the group macrodyn.systems, or module:Class.")
-    parameters: dict[str, float | int | str | bool | None] = Field(
+    parameters: dict[str, Finite | int | str | bool | None] = Field(
         default_factory=dict, description="The system's parameters; the system says which."
     )
 
@@ -69,7 +71,7 @@ class SimulateConfig(Section):
         default=64, description="Initial macrostates, spread evenly over the range with jitter."
     )
     replicas: PositiveInt = Field(default=64, description="Small systems in each group.")
-    times: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+    times: tuple[NotNegativeFloat, ...] = Field(
         default=(0, 0.5, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 50, 70, 100),
         min_length=1,
         description="Snapshot times: cover the transient and the equilibrium.",
@@ -79,7 +81,7 @@ class SimulateConfig(Section):
 class RelaxationConfig(Section):
     """Patch-local relaxation after each level of upsampling."""
 
-    duration: Annotated[float, Field(ge=0)] = Field(
+    duration: NotNegativeFloat = Field(
         default=8.0, description="Physical time for which every site is relaxed at each level."
     )
     sweep: PositiveFloat = Field(
@@ -139,7 +141,9 @@ class ClosureConfig(Section):
         default="strided",
         description="strided: convolutions, then all of the patch. pooled: mean of local features.",
     )
-    channels: tuple[PositiveInt, ...] = Field(default=(16, 32), description="Of the convolutions.")
+    channels: tuple[PositiveInt, ...] = Field(
+        default=(16, 32), min_length=1, description="Of the convolutions."
+    )
     hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
     batch: PositiveInt = 256
@@ -155,7 +159,7 @@ class DynamicsConfig(Section):
     """Drift and diffusion networks and their training by the partial likelihood."""
 
     members: PositiveInt = Field(default=5, description="Ensemble size: one seed each.")
-    hidden: tuple[PositiveInt, ...] = (64, 64)
+    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
     activation: Literal["silu", "tanh"] = "silu"
     covariance: Literal["full", "diagonal", "constant"] = Field(
         default="full", description="Form of Sigma: full Cholesky factor, diagonal, or constant."
@@ -171,7 +175,7 @@ class DynamicsConfig(Section):
     steps: PositiveInt = 2000
     batch: PositiveInt = 1024
     learning_rate: PositiveFloat = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    weight_decay: NotNegativeFloat = 0.1
     patience: PositiveInt = 15
     validation_every: PositiveInt = 50
     validation_fraction: Fraction = 0.15

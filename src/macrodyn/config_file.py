@@ -2,6 +2,7 @@
 
 YAML lets a few lines stand for a structure too large for any memory, by naming a part and using it
 many times, and for one that contains itself. Both are refused before anything walks through them.
+So is a key that stands twice in one mapping, of which YAML readers keep the last without a word.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def read_config(path: Path) -> Any:
     """Read a YAML file that holds plain values only.
 
     Raises:
-        ConfigFileError: If it cannot be read, is not YAML, or is beyond the limits.
+        ConfigFileError: If it cannot be read, is not YAML, has a key twice, or is beyond the
+            limits.
     """
     try:
         with path.open("rb") as file:
@@ -34,13 +36,66 @@ def read_config(path: Path) -> Any:
     if len(text) > MOST_BYTES:
         raise ConfigFileError(f"{path} has more than {MOST_BYTES:,} bytes")
     try:
-        content = yaml.safe_load(text.decode("utf-8"))
+        content, repeated = _parse(text)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigFileError(f"{path} is not valid YAML: {error}") from error
     except RecursionError:
         raise ConfigFileError(f"{path} is nested too deeply") from None
+    if repeated:
+        raise _twice(path, repeated)
     check_size(content, str(path))
     return content
+
+
+def check_keys(path: Path) -> None:
+    """Check that no key stands twice in a file that another program has read, and joined the two.
+
+    What is not YAML, such as JSON with tabs, or cannot be read here passes: that program knew how.
+
+    Raises:
+        ConfigFileError: If a key stands twice in one mapping.
+    """
+    try:
+        _, repeated = _parse(path.read_bytes())
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return
+    if repeated:
+        raise _twice(path, repeated)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain values only, and notes keys that stand twice in one mapping."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[str] = []
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compare a mapping's own keys, before merge keys (<<) add those of others."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                name, line = self.construct_object(key), key.start_mark.line + 1
+                if name in lines:
+                    first = lines[name]
+                    self.repeated.append(f"line {line}: {key.value} stands in line {first} already")
+                lines.setdefault(name, line)
+        return node
+
+
+def _parse(text: bytes) -> tuple[Any, list[str]]:
+    """Return what a YAML document holds, and a line for each key that stands twice."""
+    loader = _Loader(text.decode("utf-8"))
+    try:
+        return loader.get_single_data(), loader.repeated
+    finally:
+        loader.dispose()
+
+
+def _twice(path: Path, repeated: list[str]) -> ConfigFileError:
+    lines = [f"  {line}: keep one of the two, or rename one" for line in repeated]
+    return ConfigFileError("\n".join([f"{path} has a key twice in one mapping:", *lines]))
 
 
 def check_size(content: Any, where: str = "") -> None:

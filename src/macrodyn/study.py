@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
-from macrodyn.config import MARKS, RunConfig, StudyConfig
+from macrodyn.config import RunConfig, StudyConfig
+from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
-from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
-from macrodyn.sampling.groups import initial_ranges, initial_values
-from macrodyn.streams import seeds
+from macrodyn.run_check import (
+    check_factor,
+    check_numbers,
+    check_sampling,
+    check_sizes,
+    patch_shape,
+)
+from macrodyn.system_check import check_class, check_methods, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
+
+__all__ = [
+    "ConfigError",
+    "Study",
+    "check_run",
+    "load_study",
+    "make_system",
+    "merge",
+    "patch_shape",
+]
 
 # What else stands in a study's folder.
 RESERVED_RUN_NAMES = {
@@ -89,35 +103,37 @@ def load_study(
             check_size(content, where)
     except ConfigFileError as error:
         raise ConfigError(str(error)) from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where or 'the configuration'} must be a mapping of keys")
+    if not isinstance(content, dict) or not content:
+        raise ConfigError(_no_keys(content, where or "the configuration"))
     try:
         study = StudyConfig.model_validate(content)
     except ValidationError as error:
-        raise _config_error(where, list(dict(_messages(error, "")).items())) from None
+        raise _config_error(where, problems(error, content)) from None
     base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
     runs: dict[str, RunConfig] = {}
-    problems: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     for name, changes in study.runs.items():
         prefix = f"runs.{name}."
         if name in RESERVED_RUN_NAMES:
-            problems[f"runs.{name}"] = "this name is reserved, choose another"
+            wrong[f"runs.{name}"] = "this name is reserved, choose another"
             continue
-        if "checkpoint_minutes" in ((changes or {}).get("execution") or {}):
-            problems[f"{prefix}execution.checkpoint_minutes"] = (
+        execution = (changes or {}).get("execution")
+        if isinstance(execution, dict) and "checkpoint_minutes" in execution:
+            wrong[f"{prefix}execution.checkpoint_minutes"] = (
                 "is the same for all runs, which share jobs: set it at the top of the file"
             )
             continue
+        merged = merge(base, changes or {})
         try:
-            runs[name] = RunConfig.model_validate(merge(base, changes or {}))
+            runs[name] = RunConfig.model_validate(merged)
         except ValidationError as error:
-            problems.update(_messages(error, prefix))
+            wrong.update({prefix + path: said for path, said in problems(error, merged).items()})
             continue
         for path, message in check_run(runs[name]) if check_systems else ():
             changed = path.split(".")[0] in (changes or {})
-            problems[(prefix if changed else "") + path] = message
-    if problems:
-        raise _config_error(where, list(problems.items()))
+            wrong[(prefix if changed else "") + path] = message
+    if wrong:
+        raise _config_error(where, wrong)
     return Study(study.study, study.title, runs)
 
 
@@ -132,185 +148,51 @@ def make_system(run: RunConfig) -> System:
     return cls(cls.Parameters.model_validate(run.system.parameters))
 
 
-def patch_shape(run: RunConfig) -> tuple[int, ...]:
-    """Return the patch of a run: its own, or the small size."""
-    return run.sizes.patch or run.sizes.small
-
-
 def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
     """Yield (key path, message) for what is wrong across the keys of one run."""
+    yield from check_numbers(run)
     try:
+        cls = system_class(run.system.name)
+        incomplete = list(check_class(cls))
+        if incomplete:
+            yield from incomplete
+            return
         system = make_system(run)
     except UnknownSystemError as error:
         yield "system.name", str(error)
         return
     except ValidationError as error:
-        yield from _messages(error, "system.parameters.")
+        for path, message in problems(error, run.system.parameters).items():
+            yield f"system.parameters.{path}".rstrip("."), message
+        return
+    except Exception as error:  # own code may raise anything
+        yield "system.name", describe_failure(error, cls)
         return
     for name, values in run.conditions.items():
         try:
             for value in values:
                 system.with_parameters(**{name: value})
         except ValidationError as error:
-            yield f"conditions.{name}", "; ".join(m for _, m in _messages(error, ""))
-    wrong_sizes = list(_check_sizes(run, system))
+            yield f"conditions.{name}", "; ".join(problems(error, {name: value}).values())
+        except Exception as error:
+            yield f"conditions.{name}", describe_failure(error, cls)
+    wrong_sizes = list(check_sizes(run, system))
     yield from wrong_sizes
-    yield from _check_sampling(run, system)
+    wrong_sampling = list(check_sampling(run, system))
+    yield from wrong_sampling
     if not wrong_sizes:
-        yield from _check_factor(run)
+        yield from check_factor(run)
+    if not (wrong_sizes or wrong_sampling):
+        yield from check_methods(run, system)
 
 
-def _check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
-    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": patch_shape(run)}
-    given = [k for k in sizes if k != "patch" or run.sizes.patch]
-    wrong = [k for k in given if len(sizes[k]) != system.dimension]
-    for key in wrong:
-        yield (
-            f"sizes.{key}",
-            f"{list(sizes[key])} has {len(sizes[key])} side(s), but {run.system.name} lives in "
-            f"{system.dimension} dimension(s)",
-        )
-    if wrong:
-        return
-    for part in ("small", "patch"):
-        try:
-            Tiling(sizes["large"], sizes[part])
-        except ValueError:
-            key = part if part == "small" or run.sizes.patch else "small"
-            yield (
-                f"sizes.{key}",
-                f"{list(sizes[part])} does not divide the large lattice {list(sizes['large'])}: "
-                "every side must be a divisor",
-            )
-            return
-    if any(p > n for p, n in zip(sizes["patch"], sizes["small"], strict=True)):
-        yield (
-            "sizes.patch",
-            f"{list(sizes['patch'])} is larger than the small lattice {list(sizes['small'])}: what "
-            "is evolved must not be larger than what is simulated",
-        )
-        return
-    for level in upsampling_levels(sizes["small"], sizes["large"]):
-        if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
-            yield (
-                "sizes.patch",
-                f"{list(sizes['patch'])} does not divide {list(level)}, a level between the small "
-                "and the large lattice that is relaxed patch by patch: choose another patch",
-            )
-            return
-    if run.evolve.boundary == "periodic" and run.evolve.buffer:
-        yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
-        return
-    try:
-        PatchGeometry(sizes["patch"], system.halo, run.evolve.buffer, run.evolve.boundary).check(
-            sizes["large"]
-        )
-    except ValueError as error:
-        yield "evolve.buffer", str(error)
-    number = Tiling(sizes["large"], sizes["patch"]).number
-    if run.evolve.patches > number:
-        yield (
-            "evolve.patches",
-            f"{run.evolve.patches} is more than the K = {number} patches there are",
-        )
+def _no_keys(content: Any, where: str) -> str:
+    """Say what a file should hold that holds no keys."""
+    empty = content in (None, {})
+    found = "is empty" if empty else f"must hold keys and values, not {shown(content)}"
+    return f"{where} {found}: a study needs at least study, system, sizes and runs (docs/guide.md)"
 
 
-def _check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
-    yield from _check_macrostates(run, system)
-    times = run.simulate.times
-    if list(times) != sorted(set(times)):
-        yield "simulate.times", "must grow from entry to entry"
-    lags = run.evolve.lags
-    if lags[0] != 1 or list(lags) != sorted(set(lags)):
-        yield "evolve.lags", "must begin with 1 and grow from entry to entry"
-    if run.evolve.stop not in system.stops:
-        yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
-    if run.upsample.method not in system.upsamplings:
-        yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
-
-
-def _check_macrostates(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
-    found = {}
-    try:
-        ranges = initial_ranges(system, run.simulate.initial_range)
-        found["simulate.initial_range"] = {name: list(ends) for name, ends in ranges.items()}
-        for name, (low, high) in ranges.items():
-            if not low < high:
-                yield (
-                    "simulate.initial_range",
-                    f"[{low}, {high}] is empty{_of(system, name)}: give the lower end first",
-                )
-    except ValueError as error:
-        yield "simulate.initial_range", str(error)
-    try:
-        values = initial_values(system, run.evaluate.initial)
-        found["evaluate.initial"] = {
-            name: list(dict.fromkeys(column.tolist()))
-            for name, column in zip(system.macrostates, values.T, strict=True)
-        }
-    except ValueError as error:
-        yield "evaluate.initial", str(error)
-    for key, by_name in found.items():
-        for name, given in by_name.items():
-            lowest, highest = system.macrostates[name]
-            outside = [value for value in given if not lowest <= value <= highest]
-            if outside:
-                yield (
-                    key,
-                    f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
-                    f"initial macrostates{_of(system, name)}",
-                )
-                return
-    yield from _check_combinations(run, system, found)
-
-
-def _check_combinations(
-    run: RunConfig, system: System, found: dict[str, dict[str, list[float]]]
-) -> Iterator[tuple[str, str]]:
-    """Try whether there are initial states of extreme macrostates: ranges do not tell all."""
-    if len(run.sizes.small) != system.dimension:
-        return
-    for key, by_name in found.items():
-        ends = [sorted({min(values), max(values)}) for values in by_name.values()]
-        corners = np.array(list(product(*ends)))
-        try:
-            system.initial_states(corners, run.sizes.small, seeds(0, "check", index=len(corners)))
-        except ValueError as error:
-            yield key, str(error)
-
-
-def _of(system: System, component: str) -> str:
-    """Name a component of the macrostates, where there are several."""
-    return f" ({component})" if len(system.macrostates) > 1 else ""
-
-
-def _check_factor(run: RunConfig) -> Iterator[tuple[str, str]]:
-    if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
-        number = Tiling(run.sizes.large, patch_shape(run)).number
-        if number > 1:
-            yield (
-                "dynamics.covariance_factor",
-                "cannot be estimated from one patch a snapshot: set evolve.patches to 2 or more",
-            )
-
-
-def _messages(error: ValidationError, prefix: str) -> Iterator[tuple[str, str]]:
-    for item in error.errors():
-        place = [part for part in item["loc"] if part not in MARKS]
-        message = item["msg"]
-        if place[-3:-2] == ["parameters"]:
-            # One error for each type that the value does not have; what it may be is one thing.
-            place, message = place[:-1], "should be a number, a word, true, false or null"
-        path = ".".join(map(str, place))
-        if item["type"] == "extra_forbidden":
-            message = "unknown key: remove it or correct its spelling"
-        elif item["type"] == "missing":
-            message = "is missing"
-        elif not isinstance(item["input"], dict):
-            message = f"{message[0].lower()}{message[1:]}, not {item['input']!r}"
-        yield prefix + path, message
-
-
-def _config_error(where: str, problems: list[tuple[str, str]]) -> ConfigError:
-    lines = [f"  {path}: {message}" for path, message in problems]
+def _config_error(where: str, wrong: dict[str, str]) -> ConfigError:
+    lines = [f"  {path}: {message}" for path, message in wrong.items()]
     return ConfigError("\n".join([f"{where or 'configuration'} is wrong:", *lines]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -34,8 +33,10 @@ from macrodyn.evaluation.figures_study import (
 )
 from macrodyn.evaluation.figures_trajectories import trajectories
 from macrodyn.evaluation.markov import bin_index, markov_diagnostic
+from macrodyn.systems import system_class
 
 NAMES = ["magnetisation", "domain_wall_density"]
+WRITTEN = ["magnetisation $m$", r"domain-wall density $\rho$"]
 TIME = np.arange(0, 40, 1.0)
 INITIAL = np.array([-0.5, 0.0, 0.5])
 
@@ -110,7 +111,9 @@ def _assert_drawn(figure: Figure) -> None:
 
 
 def test_trajectories(reference: np.ndarray, prediction: np.ndarray) -> None:
-    figure = trajectories(TIME, INITIAL, reference, prediction, NAMES, title="T = 2.5")
+    figure = trajectories(
+        TIME, INITIAL, reference, prediction, WRITTEN, time_unit="sweep", title="T = 2.5"
+    )
     upper, _, lower, _ = figure.axes[:4]
     assert len(upper.lines) == 3 * 4 and len(upper.collections) == 3
     np.testing.assert_allclose(
@@ -126,7 +129,7 @@ def test_trajectories(reference: np.ndarray, prediction: np.ndarray) -> None:
 def test_trajectories_on_a_logarithmic_axis_leave_out_time_zero(
     reference: np.ndarray, prediction: np.ndarray
 ) -> None:
-    figure = trajectories(TIME, INITIAL, reference, prediction, NAMES, log_time=True)
+    figure = trajectories(TIME, INITIAL, reference, prediction, WRITTEN, log_time=True)
     assert figure.axes[0].get_xscale() == "log"
     assert figure.axes[0].lines[0].get_xdata()[0] == 1.0
     _assert_drawn(figure)
@@ -135,7 +138,7 @@ def test_trajectories_on_a_logarithmic_axis_leave_out_time_zero(
 def test_trajectories_of_a_diverged_member(reference: np.ndarray, prediction: np.ndarray) -> None:
     broken = prediction.copy()
     broken[0, :, :, 30:] = np.inf
-    figure = trajectories(TIME, INITIAL, reference, broken, NAMES)
+    figure = trajectories(TIME, INITIAL, reference, broken, WRITTEN)
     assert np.isnan(figure.axes[0].lines[1].get_ydata()[30:]).all()
 
 
@@ -150,7 +153,8 @@ def test_trajectories_of_two_components_get_a_row_for_each_value_of_the_second(
     reference: np.ndarray, prediction: np.ndarray
 ) -> None:
     figure = trajectories(
-        TIME, NINE, _nine(reference, 0), _nine(prediction, 1), ["prey", "predator"],
+        TIME, NINE, _nine(reference, 0), _nine(prediction, 1),
+        [r"mean prey density $\bar u$", r"mean predator density $\bar v$"],
         components=["mean", "amplitude"], time_unit="1", title="base",
     )  # fmt: skip
     assert len(figure.axes) == 3 * 2 * 2 + 1
@@ -182,7 +186,7 @@ def test_trajectories_of_any_states_name_each(
     reference: np.ndarray, prediction: np.ndarray, states: np.ndarray, components: list[str]
 ) -> None:
     figure = trajectories(
-        TIME, states, _nine(reference, 0), _nine(prediction, 1), NAMES, components=components
+        TIME, states, _nine(reference, 0), _nine(prediction, 1), WRITTEN, components=components
     )
     assert len(figure.axes) == 4
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -197,7 +201,9 @@ def test_learned_drift_and_diffusion_average_over_the_bins(latents: xr.Dataset) 
     z = latents["z"].values
     drift = np.stack([-0.1 * z, -0.12 * z])
     covariance = np.broadcast_to(np.diag([1e-3, 2e-3]), (2, len(z), 2, 2))
-    figure = learned_drift_diffusion(diagnostic, z, drift, covariance, n_observables=2)
+    figure = learned_drift_diffusion(
+        diagnostic, z, drift, covariance, names=WRITTEN, time_unit="sweep"
+    )
     assert len(figure.axes) == 5
     first = z[bin_index(z[:, 0], diagnostic["edge"].values) == 0, 0]
     assert figure.axes[0].lines[1].get_ydata()[0] == pytest.approx(-0.12 * first.mean())
@@ -205,7 +211,7 @@ def test_learned_drift_and_diffusion_average_over_the_bins(latents: xr.Dataset) 
     assert labels[0] == "drift of $m$ [1/sweep]"
     assert labels[4] == r"diffusion $\Sigma_{m \rho}$ [1/sweep]"
     _assert_drawn(figure)
-    single = learned_drift_diffusion(diagnostic, z, drift, covariance, n_observables=1)
+    single = learned_drift_diffusion(diagnostic, z, drift, covariance, names=WRITTEN[:1])
     assert len(single.axes) == 2
     _assert_drawn(single)
 
@@ -225,7 +231,7 @@ def test_one_observable_is_compared_with_the_exact_functions(
         return np.stack([-0.1 * points, -0.12 * points]), np.stack([2e-3 * sigma, 2.2e-3 * sigma])
 
     figure = learned_drift_diffusion(
-        markov_diagnostic(data, bins=8), z, *learned(z), n_observables=1, exact=exact(z),
+        markov_diagnostic(data, bins=8), z, *learned(z), names=WRITTEN[:1], exact=exact(z),
         comparison=compare_with_exact(z, NAMES[:1], learned, exact),
     )  # fmt: skip
     drift, diffusion, drift_strip, diffusion_strip = figure.axes
@@ -249,7 +255,7 @@ def test_what_is_not_exactly_known_is_not_drawn(latents: xr.Dataset) -> None:
     exact = np.full_like(z, np.nan), covariance[0]
     figure = learned_drift_diffusion(
         markov_diagnostic(latents, bins=8), z, np.stack([-0.1 * z] * 2), covariance,
-        n_observables=2, exact=exact, time_unit="1",
+        names=WRITTEN, exact=exact, time_unit="1",
     )  # fmt: skip
     drawn = [[line.get_label() for line in panel.lines].count("exact") for panel in figure.axes]
     assert drawn == [0, 0, 1, 1, 1]
@@ -258,7 +264,7 @@ def test_what_is_not_exactly_known_is_not_drawn(latents: xr.Dataset) -> None:
 
 
 def test_markov_lags(latents: xr.Dataset) -> None:
-    figure = markov_lags(markov_diagnostic(latents, bins=8), n_observables=2)
+    figure = markov_lags(markov_diagnostic(latents, bins=8), names=WRITTEN, time_unit="sweep")
     assert len(figure.axes) == 4
     assert all(len(panel.containers) == 3 for panel in figure.axes)
     assert _legend(figure) == ["Δt = 0.5 sweep", "Δt = 1 sweep", "Δt = 2 sweep"]
@@ -270,7 +276,7 @@ def test_markov_lags(latents: xr.Dataset) -> None:
 def test_equilibrium_histograms(reference: np.ndarray, prediction: np.ndarray) -> None:
     ours = equilibrium(prediction, reference)
     naive = equilibrium(prediction + 0.1, reference)
-    figure = equilibrium_histograms(ours, NAMES, baselines={"naive": naive})
+    figure = equilibrium_histograms(ours, WRITTEN, baselines={"naive": naive})
     assert _legend(figure) == ["direct simulation", "ours", "naive"]
     low, high = figure.axes[0].get_xlim()
     assert low < naive.reference_mean[0] < naive.prediction_mean[:, 0].max() < high
@@ -523,21 +529,23 @@ def test_style_leaves_the_global_settings_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "name", "text"),
+    ("system", "name", "label", "symbol"),
     [
-        (style.label, "magnetisation", "magnetisation $m$"),
-        (style.label, "domain_wall_density", r"domain-wall density $\rho$"),
-        (style.label, "short_range_order", "short range order"),
-        (style.symbol, "closure_1", r"$\hat z_{1}$"),
-        (style.symbol, "order_parameter", "order parameter"),
-        (style.label, "prey", r"mean prey density $\bar u$"),
-        (style.symbol, "predator", r"$\bar v$"),
+        ("ising", "magnetisation", "magnetisation $m$", "$m$"),
+        ("ising", "domain_wall_density", r"domain-wall density $\rho$", r"$\rho$"),
+        ("curie-weiss", "magnetisation", "magnetisation $m$", "$m$"),
+        ("predator-prey", "prey", r"mean prey density $\bar u$", r"$\bar u$"),
+        ("predator-prey", "predator", r"mean predator density $\bar v$", r"$\bar v$"),
+        ("predator-prey", "amplitude", "amplitude", "amplitude"),
+        ("ising", "short_range_order", "short range order", "short range order"),
     ],
 )
-def test_labels(write: Callable[[str], str], name: str, text: str) -> None:
-    assert write(name) == text
-    assert style.label("m", "1/sweep") == "m [1/sweep]"
-    assert style.label("m", "1") == "m"
+def test_variables_are_written_as_their_system_says(
+    system: str, name: str, label: str, symbol: str
+) -> None:
+    written = style.label(name, system_class(system).labels)
+    assert written == label
+    assert style.symbol(written) == symbol
 
 
 def test_units_are_left_out_of_pure_numbers() -> None:
@@ -550,4 +558,4 @@ def test_units_are_left_out_of_pure_numbers() -> None:
 
 def test_initial_macrostates_in_words() -> None:
     assert style.state_label([0.45, 0.05], ["mean", "amplitude"]) == "mean 0.45, amplitude 0.05"
-    assert style.state_label(0.5, ["short_order"]) == "short order 0.5"
+    assert style.state_label(0.5, ["short order"]) == "short order 0.5"

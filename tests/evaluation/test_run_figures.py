@@ -9,7 +9,9 @@ import pytest
 import torch
 import xarray as xr
 
-from macrodyn.pipeline.run_figures import learned_moments, snapshot_figure
+from macrodyn.evaluation.equilibrium import equilibrium
+from macrodyn.pipeline.compare import Comparison
+from macrodyn.pipeline.run_figures import comparison_figures, learned_moments, snapshot_figure
 
 
 class Waves:
@@ -109,3 +111,36 @@ def test_system_that_knows_nothing_is_not_compared() -> None:
     system = SimpleNamespace(observables=("prey",), exact_moments=lambda values, shape: None)
     found = learned_moments(_latents(0), Learned(), system, (200,), seed=1)
     assert found.exact is None and found.comparison is None
+
+
+def _comparison() -> Comparison:
+    rng = np.random.default_rng(3)
+    reference = rng.normal(size=(2, 8, 20, 2))
+    prediction = rng.normal(size=(2, 2, 8, 20, 2))
+    return Comparison(
+        time=np.arange(20.0),
+        initial=np.array([[0.4], [0.6]]),
+        components=("prey",),
+        reference=reference,
+        predictions={"ours": prediction},
+        equilibria={"ours": equilibrium(prediction, reference)},
+    )
+
+
+def test_figures_write_observables_as_the_system_says() -> None:
+    system = Waves()
+    system.labels = {"prey": r"hares $\bar u$"}
+    figures = dict(
+        (kind, figure)
+        for kind, _, figure in comparison_figures(_comparison(), system, "late", "base")
+    )
+    trajectories, equilibria = figures["trajectories"], figures["equilibrium"]
+    assert [panel.get_ylabel() for panel in trajectories.axes] == [
+        r"hares $\bar u$",
+        "predator",
+        r"mean $\bar u$, difference",
+        "mean predator, difference",
+        r"initial hares $\bar u$",
+    ]
+    assert [panel.get_xlabel() for panel in equilibria.axes] == [r"hares $\bar u$", "predator"]
+    assert equilibria.axes[0].get_ylabel() == r"probability density of $\bar u$"

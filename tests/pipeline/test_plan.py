@@ -12,6 +12,7 @@ import pytest
 
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.study import load_study
+from macrodyn.systems import registry, system_class
 
 CONFIGS = Path(__file__).parents[2] / "config"
 METHODS = ("ours", "naive", "full")
@@ -176,6 +177,47 @@ def test_folders_of_existing_results_are_found_again(name, number, digest):
     folders = sorted({stage.folder for plan in plans.values() for stage in plan.stages().values()})
     assert len(folders) == number
     assert hashlib.sha256("\n".join(folders).encode()).hexdigest()[:16] == digest
+
+
+OWN = {"system": {"name": "macrodyn.systems.ising:Ising"}}
+
+
+def raise_version(monkeypatch):
+    """Make it 2, of the class that is named as `OWN` does and of the built-in system."""
+    monkeypatch.setattr(system_class("ising"), "version", 2)
+    monkeypatch.setitem(registry.BUILT_IN_VERSIONS, "ising", 2)
+
+
+@pytest.mark.parametrize("changes", [OWN, {}], ids=["own", "built in"])
+def test_new_version_of_a_system_changes_what_uses_it_and_what_follows(
+    make_plan, monkeypatch, changes
+):
+    before = make_plan(changes)
+    raise_version(monkeypatch)
+    after = make_plan(changes)
+    assert changed(keys(before), keys(after)) == EVERYTHING
+    for stage in after.stages().values():
+        # The dynamics sees no states: it changes with the latents alone.
+        version = stage.config.get("system", {}).get("version")
+        assert version == (None if stage.name == "dynamics" else 2)
+
+
+def test_new_version_of_a_system_leaves_the_others_as_they_are(make_plan, monkeypatch):
+    other = {"system": {"name": "macrodyn.systems.curie_weiss:CurieWeiss"}}
+    before = keys(make_plan(other))
+    raise_version(monkeypatch)
+    assert keys(make_plan(other)) == before
+
+
+def test_system_that_cannot_be_loaded_is_planned_as_of_the_first_version(make_plan, caplog):
+    """The status of a study that was copied from elsewhere; one warning for all its runs."""
+    elsewhere = {"system": {"name": "no_such_package_here:System"}}
+    plan = make_plan(elsewhere)
+    assert make_plan(elsewhere).reference.key == plan.reference.key
+    assert "version" not in plan.reference.config["system"]
+    (record,) = caplog.records
+    assert "cannot load system 'no_such_package_here:System'" in record.message
+    assert "add its folder to PYTHONPATH" in record.message
 
 
 def test_own_value_of_a_condition_matters_only_for_the_evaluation(make_plan):

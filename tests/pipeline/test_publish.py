@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import xarray as xr
+import yaml
 
+from macrodyn.pipeline.plan import Stage, plan_study
 from macrodyn.pipeline.publish import RUN_FIGURES, publish
+from macrodyn.pipeline.record import write_record
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.sealed import write_sealed_json
+from macrodyn.study import ConfigError, load_study
 
-CONFIG = Path("config/a.yaml")
+STUDY = {
+    "study": "a",
+    "system": {"name": "ising", "parameters": {"temperature": 2.5}},
+    "sizes": {"small": [8, 8], "large": [16, 16]},
+    "runs": {"base": {}},
+}
+VERSIONS = {"macrodyn": "0.1.0", "numpy": "1.26.4"}
 ROW = {"run": "base", "small": "8x8", "short_ours": 0.25, "short_ours_std": 0.01}
 ROW |= {"short_naive": "", "short_full": "", "short_sampling": 0.001}
 COSTS = {"stage": {"core_seconds": 2.0}}
@@ -28,7 +40,28 @@ def write_table(study: Path, **changes) -> None:
 
 
 @pytest.fixture
-def results(tmp_path) -> Path:
+def config(tmp_path) -> Path:
+    """The configuration of the study."""
+    path = tmp_path / "a.yaml"
+    path.write_text(yaml.safe_dump(STUDY))
+    return path
+
+
+def write_data(study: Path, stage: Stage, **origin) -> None:
+    """Write data of a stage, with the commit and the versions that made it."""
+    attributes = {"git_commit": "0123456789abcdef+changes", "software": json.dumps(VERSIONS)}
+    write_dataset(xr.Dataset(), study / "stages" / stage.folder / "data.nc", attributes | origin)
+
+
+@pytest.fixture
+def stages(config) -> dict[str, Stage]:
+    """Stages of the study."""
+    data = plan_study(load_study(config))["base"].data
+    return {"simulate": data.parents["small"], "upsample": data}
+
+
+@pytest.fixture
+def results(tmp_path, stages) -> Path:
     """A study's folder with all that is published of it."""
     study = tmp_path / "results" / "a"
     figures = [study / "figures" / "costs.png"]
@@ -45,8 +78,7 @@ def results(tmp_path) -> Path:
         "costs": {"ours": COSTS, "direct": COSTS},
     }
     write_sealed_json(study / "base" / "metrics.json", metrics)
-    data = study / "stages" / "simulate" / ("a" * 12) / "data.nc"
-    write_dataset(xr.Dataset(), data, {"git_commit": "0123456789abcdef+changes"})
+    write_data(study, stages["simulate"])
     return study
 
 
@@ -59,8 +91,8 @@ def everything(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_table_figures_and_provenance_are_copied(results, target):
-    written = publish(results, target, CONFIG, ["base"])
+def test_table_figures_and_provenance_are_copied(results, target, config):
+    written = publish(results, target, config, ["base"])
     assert sorted(path.name for path in written) == sorted(
         ["README.md", "summary.csv", "costs.png", "base-trajectories-short-ours.png"]
         + [f"base-{kind}.png" for kind in RUN_FIGURES]
@@ -71,11 +103,11 @@ def test_table_figures_and_provenance_are_copied(results, target):
     assert "0123456789+" in page and "![costs](costs.png)" in page
 
 
-def test_mmd_and_exact_deviations_stand_in_the_table(results, target):
+def test_mmd_and_exact_deviations_stand_in_the_table(results, target, config):
     known = {"diffusion_rms_percent": 1.54, "diffusion_max_percent": 3.21}
     unknown = {"drift_rms_percent": "", "drift_max_percent": ""}
     write_table(results, short_ours_mmd=0.0123, **unknown, **known)
-    publish(results, target, CONFIG, [])
+    publish(results, target, config, [])
     lines = (target / "README.md").read_text().splitlines()
     (head,) = (line for line in lines if line.startswith("| run |"))
     (row,) = (line for line in lines if line.startswith("| base |"))
@@ -87,63 +119,144 @@ NAMES = ["..", ".", "", "../outside", "a/../../b", "/etc", "a\nb", "a\0b", "C:\\
 
 
 @pytest.mark.parametrize("name", [*NAMES, "x" * 300], ids=repr)
-def test_name_that_is_a_path_is_refused(results, target, tmp_path, name):
+def test_name_that_is_a_path_is_refused(results, target, tmp_path, name, config):
     (tmp_path / "results" / "outside" / "figures").mkdir(parents=True)
     before = everything(tmp_path)
     with pytest.raises(ValueError, match="is no name of a run"):
-        publish(results, target, CONFIG, [name])
+        publish(results, target, config, [name])
     assert not {path for path in everything(tmp_path) if target not in path.parents} - set(before)
 
 
-def test_run_that_is_not_there_is_named(results, target):
+def test_run_that_is_not_there_is_named(results, target, config):
     with pytest.raises(FileNotFoundError, match="is 'other' a run of this study"):
-        publish(results, target, CONFIG, ["other"])
+        publish(results, target, config, ["other"])
 
 
-def test_table_with_the_name_of_another_folder_is_refused(results, target, tmp_path):
+def test_table_with_the_name_of_another_folder_is_refused(results, target, tmp_path, config):
     write_sealed_json(tmp_path / "results" / "secret" / "metrics.json", {"a": 1})
     write_table(results, run="../secret")
     with pytest.raises(ValueError, match=r"'\.\./secret' is no name of a run"):
-        publish(results, target, CONFIG, [])
+        publish(results, target, config, [])
 
 
-def test_link_to_a_file_elsewhere_is_not_copied(results, target, tmp_path):
+def test_link_to_a_file_elsewhere_is_not_copied(results, target, tmp_path, config):
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     (results / "figures" / "more.png").symlink_to(secret)
     with pytest.raises(ValueError, match=r"more\.png leads out of"):
-        publish(results, target, CONFIG, [])
+        publish(results, target, config, [])
     assert not target.exists()
 
 
-def test_link_in_the_target_is_replaced_and_not_written_through(results, target, tmp_path):
+def test_link_in_the_target_is_replaced_and_not_written_through(results, target, tmp_path, config):
     precious = tmp_path / "precious.txt"
     precious.write_text("precious")
     target.mkdir()
     for name in ("costs.png", "README.md", "summary.csv"):
         (target / name).symlink_to(precious)
-    publish(results, target, CONFIG, [])
+    publish(results, target, config, [])
     assert precious.read_text() == "precious"
     assert (target / "costs.png").read_bytes() == b"a figure"
 
 
-def test_study_whose_folder_is_a_link_is_copied(results, target, tmp_path):
+def test_study_whose_folder_is_a_link_is_copied(results, target, tmp_path, config):
     elsewhere = tmp_path / "scratch"
     results.rename(elsewhere)
     results.symlink_to(elsewhere)
-    publish(results, target, CONFIG, ["base"])
+    publish(results, target, config, ["base"])
     assert (target / "base-markov.png").exists()
 
 
 @pytest.mark.parametrize("pattern", ["summary.csv", "base/metrics.json", "stages/*/*/data.nc"])
-def test_damaged_file_is_named(results, target, pattern):
+def test_damaged_file_is_named(results, target, pattern, config):
     (path,) = results.glob(pattern)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(StoreError, match="cannot be read") as caught:
-        publish(results, target, CONFIG, [])
+        publish(results, target, config, [])
     assert str(path) in str(caught.value)
 
 
-def test_study_that_was_not_run_is_named(tmp_path, target):
+def test_study_that_was_not_run_is_named(tmp_path, target, config):
     with pytest.raises(FileNotFoundError, match=r"summary\.csv is missing: run the study first"):
-        publish(tmp_path, target, CONFIG, [])
+        publish(tmp_path, target, config, [])
+
+
+def line(page: Path, start: str) -> str:
+    """The line of a page that starts so."""
+    (found,) = [line for line in page.read_text().splitlines() if line.startswith(start)]
+    return found
+
+
+WRONG_CONFIGS = {
+    "missing": (None, r"cannot read the configuration .*a\.yaml: No such file"),
+    "wrong": ({**STUDY, "seed": "x"}, "seed: must be a whole number"),
+    "of another study": (
+        {**STUDY, "study": "b"},
+        r"a\.yaml is the configuration of 'b', but .*results/a holds the study 'a'",
+    ),
+    "of other runs": (
+        {**STUDY, "runs": {"other": {}}},
+        r"summary\.csv has the runs base, which .*a\.yaml does not name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), WRONG_CONFIGS.values(), ids=WRONG_CONFIGS)
+def test_configuration_that_did_not_make_the_study_is_refused(
+    results, target, config, content, reason
+):
+    config.unlink()
+    if content is not None:
+        config.write_text(yaml.safe_dump(content))
+    with pytest.raises((ConfigError, ValueError), match=reason):
+        publish(results, target, config, [])
+    assert not target.exists()
+
+
+def test_study_whose_folder_was_renamed_is_known_by_its_record(results, target, config):
+    renamed = results.rename(results.with_name("kept"))
+    with pytest.raises(ValueError, match="holds the study 'kept'"):
+        publish(renamed, target, config, [])
+    write_record(renamed, STUDY, [])
+    publish(renamed, target, config, [])
+
+
+@pytest.mark.parametrize(
+    ("runs", "end"), [([], ""), (["base"], " --runs base")], ids=["no runs", "a run"]
+)
+def test_page_names_the_commands_that_remake_it(results, target, config, runs, end):
+    publish(results, target, config, runs)
+    assert line(target / "README.md", "Made by ") == (
+        f"Made by `snakemake --cores all --configfile {config}`, then "
+        f"`macrodyn publish {results} DIRECTORY --config {config}{end}`."
+    )
+
+
+def test_page_shows_every_figure_that_is_copied(results, target, config):
+    written = publish(results, target, config, ["base"])
+    page = (target / "README.md").read_text()
+    figures = [path.name for path in written if path.suffix == ".png"]
+    assert len(figures) == 2 + len(RUN_FIGURES)
+    assert [name for name in figures if f"]({name})" not in page] == []
+
+
+def test_page_names_the_versions_that_made_the_data(results, target, config, stages):
+    newer = {**VERSIONS, "numpy": "2.0.0"}
+    write_data(results, stages["upsample"], git_commit="f" * 40, software=json.dumps(newer))
+    # What an earlier configuration left is no part of the study.
+    other = Stage("simulate", {"earlier": 1}, {}, {})
+    write_data(results, other, git_commit="e" * 40, software=json.dumps({"numpy": "0.9"}))
+    publish(results, target, config, [])
+    page = target / "README.md"
+    assert line(page, "- versions that") == (
+        "- versions that made the data: macrodyn 0.1.0, numpy 1.26.4 and 2.0.0"
+    )
+    assert line(page, "- commits that") == (
+        f"- commits that made the data: 0123456789+, {'f' * 10}"
+    )
+
+
+def test_page_of_a_study_whose_stages_were_deleted_does_not_guess(results, target, config):
+    shutil.rmtree(results / "stages")
+    publish(results, target, config, [])
+    assert line(target / "README.md", "- versions that") == "- versions that made the data: unknown"

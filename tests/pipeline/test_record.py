@@ -38,6 +38,8 @@ WRONG = {
     "not of this kind": ("[1, 2]", "cannot be read"),
     "without a configuration": ('{"command": "snakemake"}', "cannot be read"),
     "another encoding": ("\ud800", "cannot be read"),
+    "an empty configuration": ('{"command": "snakemake", "config": {}}', "the next run writes it"),
+    "nested too deeply": ("[" * 100_000, "cannot be read"),
 }
 
 
@@ -49,3 +51,9 @@ def test_an_unreadable_record_is_named_with_what_to_do(tmp_path, text, reason):
     with pytest.raises(RecordError, match=r"macrodyn status CONFIG\.yaml") as refusal:
         read_record(tmp_path)
     assert str(path) in str(refusal.value) and reason in str(refusal.value)
+
+
+def test_a_folder_in_place_of_the_record_is_to_be_moved(tmp_path):
+    (tmp_path / "study.json").mkdir()
+    with pytest.raises(RecordError, match=r"study\.json is a folder: move it away, and the next"):
+        read_record(tmp_path)

@@ -15,8 +15,9 @@ import pytest
 from macrodyn.pipeline.plan import RunPlan, plan_study
 from macrodyn.pipeline.record import RecordError, write_record
 from macrodyn.pipeline.states import JobStatus, job_states
-from macrodyn.pipeline.status import StudyStatus, study_status
+from macrodyn.pipeline.status import StudyStatus, study_folder, study_status
 from macrodyn.pipeline.status_text import duration, status_text
+from macrodyn.storage.sealed import write_sealed_json
 from macrodyn.study import load_study
 
 NOW = datetime(2026, 3, 1, 12).timestamp()
@@ -49,6 +50,21 @@ class Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         os.utime(path, (NOW - ago, NOW - ago))
+
+    def metrics(self, run: str, ago: float) -> Path:
+        """Write a run's figures."""
+        path = self.path / run / "metrics.json"
+        write_sealed_json(path, {"run": run})
+        os.utime(path, (NOW - ago, NOW - ago))
+        return path
+
+    def finish(self) -> None:
+        """Write what a finished study keeps when its stages are deleted."""
+        for run in self.plans:
+            self.metrics(run, ago=5)
+            (self.path / run / "figures").mkdir()
+        for name in ("summary.csv", "summary.html", "provenance.html", "figures/a.png"):
+            self.output(self.path / name, ago=5)
 
     def log(self, path: Path, *lines: tuple[float, str], touched: float | None = None) -> None:
         """Write a log of lines, each with its age; the last one's is the file's if not given."""
@@ -191,14 +207,14 @@ def test_stages_that_no_unfinished_run_needs_are_not_missed(make_folder):
         files = ("model.safetensors", "model.json", "training.json")
         for name in files if stage == "closure" else ("data.nc",):
             folder.output(folder.path / "stages" / stage / key / name, ago=50)
-    folder.output(folder.path / "one" / "metrics.json", ago=5)
+    folder.metrics("one", ago=5)
 
     def missed() -> set[tuple[str, str]]:
         return {job.job.stage for job in folder.status().jobs if job.state != "done"} - {None}
 
     assert missed() == two.keys() - one.keys()
     assert {stage for stage, _ in missed()} == {"dynamics", "predict"}
-    folder.output(folder.path / "two" / "metrics.json", ago=5)
+    folder.metrics("two", ago=5)
     assert missed() == set()
 
 
@@ -352,14 +368,51 @@ def test_the_text_of_many_jobs_stays_short(folder):
 
 
 def test_the_text_of_a_finished_study(folder):
-    for run in folder.plans:
-        folder.output(folder.path / run / "metrics.json", ago=5)
-        (folder.path / run / "figures").mkdir()
-    for name in ("summary.csv", "summary.html", "provenance.html", "figures/a.png"):
-        folder.output(folder.path / name, ago=5)
+    folder.finish()
     text = status_text(folder.status())
     assert "16 of 16 jobs done\n" in text
     assert text.endswith(f"All done: macrodyn summary {folder.path}")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (lambda it: it.write_bytes(it.read_bytes()[:-9]), "no seal at its end"),
+    "empty": (lambda it: it.write_bytes(b""), "no seal at its end"),
+    "changed": (lambda it: it.write_bytes(it.read_bytes().replace(b"only", b"onle")), "damaged"),
+    "a folder": (lambda it: (it.unlink(), it.mkdir()), "Is a directory"),
+}
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("logged", [True, False], ids=["logged", "without a log"])
+def test_figures_that_cannot_be_read_are_not_done(folder, damage, reason, logged):
+    folder.finish()
+    if logged:
+        folder.log(folder.path / "only/logs/evaluate.log", (9, "done in 3.0 s"))
+    metrics = folder.path / "only" / "metrics.json"
+    damage(metrics)
+    assert folder.states("evaluate") == ["failed"]
+    # The stages that the evaluation reads were deleted: they are made again, and the summary.
+    assert {job.state for job in folder.status().jobs} == {"failed", "waiting"}
+    text = status_text(folder.status())
+    failed = text[text.index("Failed:") :].splitlines()
+    assert (
+        failed[1].startswith(f"  evaluate only: {metrics} cannot be read (") and reason in failed[1]
+    )
+    assert failed[1].endswith("; remove it before you go on:")
+    assert failed[2] == f"    rm -r {metrics}"
+    assert text.endswith(f"To go on, once Snakemake has ended: {COMMAND}")
+
+
+def test_figures_that_cannot_be_read_count_as_missing_for_what_else_is_made(make_folder):
+    folder = make_folder(runs={"one": {}, "two": {"dynamics": {"steps": 30}}})
+    folder.finish()
+    metrics = folder.path / "two" / "metrics.json"
+    metrics.write_bytes(b"{}")
+    damaged = [job.state for job in folder.status().jobs]
+    metrics.unlink()
+    missing = [job.state for job in folder.status().jobs]
+    assert [state.replace("failed", "waiting") for state in damaged] == missing
+    assert Counter(damaged)["failed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -424,3 +477,20 @@ def test_a_study_of_a_system_that_is_not_installed_here_has_a_status(study):
     study["system"] = {"name": "no_such_package:System", "parameters": {}}
     write_record(Path("results/made-up"), study, [])
     assert study_status(Path("made-up")).jobs
+
+
+def test_a_record_of_a_wrong_configuration_says_what_to_do(study):
+    write_record(Path("results/made-up"), {**study, "seed": "x"}, [])
+    with pytest.raises(RecordError) as refusal:
+        study_status(Path("made-up"))
+    first, key, remedy = str(refusal.value).splitlines()
+    assert first == "results/made-up/study.json is wrong:"
+    assert key == "  seed: must be a whole number, not 'x'"
+    assert remedy == (
+        "The next run writes it anew; name the configuration instead (macrodyn status CONFIG.yaml)"
+    )
+
+
+@pytest.mark.parametrize("given", ["made-up", "results/made-up", "my.yaml"])
+def test_a_studys_folder_is_found_by(study, given):
+    assert study_folder(Path(given)) == Path("results/made-up")

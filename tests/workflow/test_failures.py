@@ -31,7 +31,7 @@ WRONG = {
         "runs.estimated.evolve.patches",
         "K = 12",
     ),
-    "missing key": ({"sizes": {"small": None}}, "sizes.small", "valid"),
+    "missing key": ({"sizes": {"small": None}}, "sizes.small", "is empty"),
 }
 
 

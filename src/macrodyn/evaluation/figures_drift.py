@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,11 @@ def learned_drift_diffusion(
     drift: ArrayLike,
     covariance: ArrayLike,
     *,
-    n_observables: int,
+    names: Sequence[str],
     exact: tuple[ArrayLike, ArrayLike] | None = None,
     comparison: ExactComparison | None = None,
     lag: int = 0,
-    time_unit: str = "sweep",
+    time_unit: str = "1",
     title: str | None = None,
 ) -> Figure:
     """Compare learned drift and diffusion with binned estimates along the data's ridge.
@@ -45,7 +46,7 @@ def learned_drift_diffusion(
         z: Samples, shape [sample, variable].
         drift: Learned mu at the samples, shape [member, sample, variable].
         covariance: Learned Sigma of the whole system, shape [member, sample, variable, variable].
-        n_observables: Number of observables; the first two at most are drawn.
+        names: The observables as axes show them; the first two at most are drawn.
         exact: Exact drift [sample, observable] and covariance rate [sample, observable,
             observable] at the samples, NaN where unknown.
         comparison: Learned against exact, point by point; drawn in strips below the panels if
@@ -58,7 +59,7 @@ def learned_drift_diffusion(
         A figure: drift above, the components of the diffusion below; with strips, drift left and
         diffusion right.
     """
-    names = [str(name) for name in diagnostic["variable"].values][: min(n_observables, 2)]
+    names = list(names[:2])
     states = np.asarray(z, np.float64)
     count = diagnostic.sizes["bin"]
     edges = diagnostic["edge"].values
@@ -97,7 +98,7 @@ def learned_drift_diffusion(
     if strips is not None:
         _draw_strips(strip_axes, strips, edges, used)
     for panel in strip_axes or below:
-        panel.set_xlabel(style.label(names[0]))
+        panel.set_xlabel(names[0])
     for panel, strip in zip([*above, *below], strip_axes, strict=False):
         panel.tick_params(labelbottom=False)
         low, high = zip(panel.get_xlim(), strip.get_xlim(), strict=True)

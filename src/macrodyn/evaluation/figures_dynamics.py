@@ -20,15 +20,15 @@ __all__ = ["equilibrium_histograms", "markov_lags"]
 def markov_lags(
     diagnostic: xr.Dataset,
     *,
-    n_observables: int,
-    time_unit: str = "sweep",
+    names: Sequence[str],
+    time_unit: str = "1",
     title: str | None = None,
 ) -> Figure:
     """Draw drift and diffusion against the first observable, one curve for each lag.
 
     Args:
         diagnostic: Result of `markov_diagnostic`.
-        n_observables: Number of observables; each gets a column.
+        names: The observables as axes show them; each gets a column.
         time_unit: Unit of time for the axes.
         title: Title of the figure.
 
@@ -36,7 +36,6 @@ def markov_lags(
         A figure: drift above, diffusion below. Each panel notes by how much the curve at the
         longest lag departs from that at the shortest, noise subtracted.
     """
-    names = [str(name) for name in diagnostic["variable"].values][:n_observables]
     x = diagnostic["centre"].values
     figure = style.new_figure(5.0, style.WIDTH if len(names) > 1 else 4.4)
     axes = style.grid(figure, 2, len(names), sharex=True)
@@ -63,7 +62,7 @@ def markov_lags(
                 panel.axhline(0, color="black", lw=0.6)
             else:
                 panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
-                panel.set_xlabel(style.label(names[0]))
+                panel.set_xlabel(names[0])
             panel.set_ylabel(style.rate(f"{quantity} of {style.symbol(name)}", time_unit))
     style.legend(figure, axes[0, 0].get_legend_handles_labels()[0], title)
     return figure
@@ -82,7 +81,7 @@ def equilibrium_histograms(
 
     Args:
         comparison: Result of `equilibrium` for the prediction.
-        names: Names of the observables.
+        names: The observables as axes show them.
         prediction_label: Name of the prediction in the legend.
         baselines: Other predictions against the same reference, by name.
         title: Title of the figure.
@@ -123,7 +122,7 @@ def equilibrium_histograms(
             if np.isfinite(member).all()
         ]
         panel.set_xlim(*_support(drawn))
-        panel.set_xlabel(style.label(name))
+        panel.set_xlabel(name)
         panel.set_ylabel(f"probability density of {style.symbol(name)}")
     style.legend(figure, axes[0].get_legend_handles_labels()[0], title)
     return figure

@@ -34,7 +34,7 @@ def trajectories(
     names: Sequence[str],
     *,
     components: Sequence[str] | None = None,
-    time_unit: str = "sweep",
+    time_unit: str = "1",
     log_time: bool = False,
     title: str | None = None,
 ) -> Figure:
@@ -49,8 +49,8 @@ def trajectories(
         initial: Initial macrostates, shape [initial] or [initial, component].
         reference: Shape [initial, replica, time, observable].
         prediction: Shape [member, initial, replica, time, variable]; members are pooled.
-        names: Names of the observables.
-        components: Names of the components; the first observable's if there is one.
+        names: The observables as axes show them.
+        components: The components likewise; the first observable if left out.
         time_unit: Unit of time for the axis.
         log_time: Whether time is drawn on a logarithmic axis, which shows the transient; the
             time 0 is left out then.
@@ -76,7 +76,7 @@ def trajectories(
     states = np.asarray(initial, np.float64)
     states = states[:, None] if states.ndim == 1 else states
     if components is None:
-        components = [names[0], *(f"component_{k}" for k in range(1, states.shape[1]))]
+        components = [names[0], *(f"component {k}" for k in range(1, states.shape[1]))]
     rows = _rows(states)
     heights = [2.2, 1.0] * len(rows)
     figure = style.new_figure(5.0 if len(rows) == 1 else 1.1 + 2.3 * len(rows))
@@ -91,14 +91,14 @@ def trajectories(
         for k, name in enumerate(names):
             upper, lower = axes[2 * r : 2 * r + 2, k]
             _draw(upper, lower, data, members, k, colours)
-            upper.set_ylabel(style.label(name) if len(rows) == 1 else style.symbol(name))
+            upper.set_ylabel(name if len(rows) == 1 else style.symbol(name))
             lower.set_ylabel(
                 f"mean {style.symbol(name)}, difference" if len(rows) == 1 else "difference"
             )
             lower.yaxis.set_major_locator(MaxNLocator(4 if len(rows) == 1 else 3))
             if len(rows) > 1:
                 note = f"initial {style.state_label(states[members[0], -1:], components[-1:])}"
-                head = f"{style.label(name)}\n{note}" if r == 0 else note
+                head = f"{name}\n{note}" if r == 0 else note
                 upper.set_title(head, fontsize=9)
                 upper.yaxis.set_major_locator(MaxNLocator(4))
     for panel in axes[-1]:
@@ -110,7 +110,7 @@ def trajectories(
         bar = figure.colorbar(
             ScalarMappable(norm, style.INITIAL_MAP), ax=axes, aspect=35, pad=0.015
         )
-        bar.set_label(f"initial {style.label(components[0])}")
+        bar.set_label(f"initial {components[0]}")
         values = np.unique(places)
         if len(values) <= 12:
             bar.set_ticks([float(value) for value in values])

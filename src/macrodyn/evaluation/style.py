@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -86,19 +87,6 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "macrodyn",
 }
 
-_SYMBOLS = {
-    "magnetisation": r"$m$",
-    "domain_wall_density": r"$\rho$",
-    "prey": r"$\bar u$",
-    "predator": r"$\bar v$",
-}
-# Where a name in words says less than what is measured.
-_WORDS = {
-    "domain_wall_density": "domain-wall density",
-    "prey": "mean prey density",
-    "predator": "mean predator density",
-}
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -132,15 +120,17 @@ def grid(figure: Figure, rows: int, columns: int, **options: Any) -> NDArray[Any
     return axes
 
 
-def label(name: str, unit: str | None = None) -> str:
-    """Write a variable's name for an axis: words, symbol if it has one, unit in brackets.
+def label(name: str, labels: Mapping[str, str]) -> str:
+    """Write a variable's name for an axis.
 
     Args:
-        name: Name as in the stores, e.g. `domain_wall_density` or `closure_0`.
-        unit: Unit, e.g. `1/sweep`; None for a pure number.
+        name: Name as in the stores, e.g. `short_range_order`.
+        labels: How variables are written, by name; see `System.labels`.
+
+    Returns:
+        What `labels` says, or the name with spaces.
     """
-    words = _WORDS.get(name, name.replace("_", " "))
-    return quantity(f"{words} {_SYMBOLS[name]}" if name in _SYMBOLS else words, unit)
+    return labels.get(name, name.replace("_", " "))
 
 
 def quantity(text: str, unit: str | None) -> str:
@@ -163,20 +153,21 @@ def state_label(values: ArrayLike, components: Sequence[str]) -> str:
 
     Args:
         values: Value of each component, shape [component].
-        components: Their names.
+        components: The components as `label` writes them.
     """
     numbers = np.atleast_1d(np.asarray(values, np.float64))
     pairs = zip(components, numbers, strict=True)
-    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in pairs)
+    return ", ".join(f"{name} {value:.4g}" for name, value in pairs)
 
 
-def symbol(name: str) -> str:
-    """Return the symbol of a variable for a formula: its own, or its name in upright letters."""
-    if name in _SYMBOLS:
-        return _SYMBOLS[name]
-    if name.startswith("closure_"):
-        return rf"$\hat z_{{{name.removeprefix('closure_')}}}$"
-    return name.replace("_", " ")
+def symbol(text: str) -> str:
+    """Return the symbol of a variable for a formula: the last between dollar signs, or all of it.
+
+    Args:
+        text: The variable as `label` writes it.
+    """
+    formulas = re.findall(r"\$[^$]+\$", text)
+    return formulas[-1] if formulas else text
 
 
 def legend(

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from macrodyn.config import ExecutionConfig, RunConfig
 from macrodyn.lattice import Tiling
 from macrodyn.study import Study, patch_shape
+from macrodyn.systems.registry import UnknownSystemError, system_version
+
+_LOGGER = logging.getLogger("macrodyn")
 
 # Raised when a stage's result changes for the same configuration: old results are then not reused.
 VERSIONS = {
@@ -140,123 +144,142 @@ def study_stages(plans: dict[str, RunPlan]) -> dict[tuple[str, str], Stage]:
 
 def plan_run(name: str, run: RunConfig) -> RunPlan:
     """Derive the stages of one run from its configuration."""
-    device = run.execution.device
-    system = run.system.model_dump(mode="json")
-    small, large, patch = run.sizes.small, run.sizes.large, patch_shape(run)
-    shards = {str(k): v for k, v in (ExecutionConfig().shards | run.execution.shards).items()}
-
-    # No shard is left without a group or a trajectory.
-    groups = run.simulate.groups * math.prod(map(len, run.conditions.values()))
-    initial = run.evaluate.model_dump(mode="json")["initial"]
-    combinations = (
-        math.prod(map(len, initial.values())) if isinstance(initial, dict) else len(initial)
-    )
-    trajectories = combinations * run.evaluate.replicas
-
-    # When is recorded; the integrator's step is the prediction's own affair.
-    record = {
-        name: horizon.model_dump(mode="json", exclude={"step"})
-        for name, horizon in run.evaluate.horizons.items()
-    }
-
-    def cut(stage: str) -> dict[str, Any]:
-        most = trajectories if stage == "reference" else groups
-        return {"shards": min(shards.get(stage, 1), most), "device": device}
-
-    # A parameter that is a condition is sampled, so its own value matters only for the evaluation.
-    sampled = {k: v for k, v in system["parameters"].items() if k not in run.conditions}
-    sampled.update({k: values[0] for k, values in run.conditions.items()})
-    common = {"system": {**system, "parameters": sampled}, "seed": run.seed}
-    simulate = Stage(
-        "simulate",
-        {
-            **common,
-            "small": small,
-            "conditions": run.conditions,
-            "simulate": run.simulate.model_dump(mode="json"),
-        },
-        {},
-        cut("simulate"),
-    )
-    data = Stage(
-        "upsample",
-        {
-            **common,
-            "large": large,
-            "patch": patch,
-            "upsample": run.upsample.model_dump(mode="json"),
-        },
-        {"small": simulate},
-        cut("upsample"),
-    )
+    make = _Stages(run)
+    simulate = make.simulate()
+    data = make.upsample(simulate)
+    closure = make.closure(data)
     pairs = {"ours": ("partial", data), "naive": ("small", simulate), "full": ("whole", data)}
-    closure = Stage(
-        "closure",
-        {**common, "patch": patch, "closure": run.closure.model_dump(mode="json")},
-        {"data": data},
-        {"device": device},
-    )
     latents, models = {}, {}
     predictions: dict[str, dict[str, Stage]] = {}
     for method in ("ours", *run.baselines):
         scope, source = pairs[method]
-        evolve = Stage(
-            "evolve",
-            {
-                **common,
-                "scope": scope,
-                "patch": patch,
-                "snapshots": run.upsample.snapshots,
-                "evolve": _evolve_config(run, scope),
-            },
-            {"states": source},
-            cut("evolve"),
-        )
-        latents[method] = Stage(
-            "encode",
-            {**common, "scope": scope, "patch": patch},
-            {"pairs": evolve, "closure": closure},
-            {"device": device},
-        )
-        models[method] = Stage(
-            "dynamics",
-            {"seed": run.seed, "dynamics": _dynamics_config(run, scope)},
-            {"latents": latents[method]},
-            {"device": device},
-        )
+        latents[method] = make.encode(scope, make.evolve(scope, source), closure)
+        models[method] = make.dynamics(scope, latents[method])
         predictions[method] = {
-            horizon: Stage(
-                "predict",
-                {
-                    "system": system,
-                    "seed": run.seed,
-                    "conditions": sorted(run.conditions),
-                    "large": large,
-                    "patch": patch,
-                    "step": run.evaluate.horizons[horizon].step or run.evolve.dt,
-                    "horizon": record[horizon],
-                    "initial": initial,
-                    "replicas": run.evaluate.predicted_replicas,
-                },
-                {"model": models[method], "closure": closure},
-                {"device": device},
-            )
+            horizon: make.predict(horizon, models[method], closure)
             for horizon in run.evaluate.horizons
         }
-    reference = Stage(
-        "reference",
-        {
-            "system": system,
-            "seed": run.seed,
-            "large": large,
-            "initial": initial,
-            "replicas": run.evaluate.replicas,
-            "horizons": record,
-        },
-        {},
-        cut("reference"),
-    )
-    return RunPlan(name, run, data, reference, closure, latents, models, predictions)
+    return RunPlan(name, run, data, make.reference(), closure, latents, models, predictions)
+
+
+class _Stages:
+    """Makes the stages of one run: for each, what it depends on, what it reads, where it runs."""
+
+    def __init__(self, run: RunConfig) -> None:
+        self.run = run
+        self.large, self.patch = run.sizes.large, patch_shape(run)
+        self.system = run.system.model_dump(mode="json") | _system_version(run.system.name)
+        # A condition is sampled: the parameter's own value matters only for the evaluation.
+        sampled = {k: v for k, v in self.system["parameters"].items() if k not in run.conditions}
+        sampled.update({k: values[0] for k, values in run.conditions.items()})
+        self.sampled = {"system": {**self.system, "parameters": sampled}, "seed": run.seed}
+        self.initial = run.evaluate.model_dump(mode="json")["initial"]
+        # When is recorded; the integrator's step is the prediction's own affair.
+        self.record = {
+            name: horizon.model_dump(mode="json", exclude={"step"})
+            for name, horizon in run.evaluate.horizons.items()
+        }
+        shards = ExecutionConfig().shards | run.execution.shards
+        self.shards = {str(stage): number for stage, number in shards.items()}
+        self.whole = {"device": run.execution.device}
+
+    def simulate(self) -> Stage:
+        config = {
+            **self.sampled,
+            "small": self.run.sizes.small,
+            "conditions": self.run.conditions,
+            "simulate": self.run.simulate.model_dump(mode="json"),
+        }
+        return Stage("simulate", config, {}, self._cut("simulate", self._groups()))
+
+    def upsample(self, simulate: Stage) -> Stage:
+        config = {
+            **self.sampled,
+            "large": self.large,
+            "patch": self.patch,
+            "upsample": self.run.upsample.model_dump(mode="json"),
+        }
+        return Stage("upsample", config, {"small": simulate}, self._cut("upsample", self._groups()))
+
+    def closure(self, data: Stage) -> Stage:
+        closure = self.run.closure.model_dump(mode="json")
+        config = {**self.sampled, "patch": self.patch, "closure": closure}
+        return Stage("closure", config, {"data": data}, self.whole)
+
+    def evolve(self, scope: str, source: Stage) -> Stage:
+        config = {
+            **self.sampled,
+            "scope": scope,
+            "patch": self.patch,
+            "snapshots": self.run.upsample.snapshots,
+            "evolve": _evolve_config(self.run, scope),
+        }
+        return Stage("evolve", config, {"states": source}, self._cut("evolve", self._groups()))
+
+    def encode(self, scope: str, evolve: Stage, closure: Stage) -> Stage:
+        config = {**self.sampled, "scope": scope, "patch": self.patch}
+        return Stage("encode", config, {"pairs": evolve, "closure": closure}, self.whole)
+
+    def dynamics(self, scope: str, latents: Stage) -> Stage:
+        config = {"seed": self.run.seed, "dynamics": _dynamics_config(self.run, scope)}
+        return Stage("dynamics", config, {"latents": latents}, self.whole)
+
+    def predict(self, horizon: str, model: Stage, closure: Stage) -> Stage:
+        evaluate = self.run.evaluate
+        config = {
+            "system": self.system,
+            "seed": self.run.seed,
+            "conditions": sorted(self.run.conditions),
+            "large": self.large,
+            "patch": self.patch,
+            "step": evaluate.horizons[horizon].step or self.run.evolve.dt,
+            "horizon": self.record[horizon],
+            "initial": self.initial,
+            "replicas": evaluate.predicted_replicas,
+        }
+        return Stage("predict", config, {"model": model, "closure": closure}, self.whole)
+
+    def reference(self) -> Stage:
+        config = {
+            "system": self.system,
+            "seed": self.run.seed,
+            "large": self.large,
+            "initial": self.initial,
+            "replicas": self.run.evaluate.replicas,
+            "horizons": self.record,
+        }
+        return Stage("reference", config, {}, self._cut("reference", self._trajectories()))
+
+    def _cut(self, stage: str, most: int) -> dict[str, Any]:
+        """Cut a stage into as many shards as wanted, but none without something to do."""
+        return {"shards": min(self.shards.get(stage, 1), most), **self.whole}
+
+    def _groups(self) -> int:
+        return self.run.simulate.groups * math.prod(map(len, self.run.conditions.values()))
+
+    def _trajectories(self) -> int:
+        values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
+        return math.prod(map(len, values)) * self.run.evaluate.replicas
+
+
+def _system_version(name: str) -> dict[str, int]:
+    """Return what the version of a system adds to its configuration: nothing for the first.
+
+    A study's folder may have been copied to where the system is not installed, and its status is
+    still wanted: it is then planned as of version 1, with a warning that says what is missing.
+    """
+    try:
+        version = system_version(name)
+    except UnknownSystemError as error:
+        _warn_once(f"{error}. Until then its stages are taken to be of version 1.")
+        return {}
+    return {} if version == 1 else {"version": version}
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Log a warning, once however many runs it concerns."""
+    _LOGGER.warning(message)
 
 
 def _in_order(value: Any) -> Any:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from macrodyn.config import Name
+from macrodyn.pipeline.plan import plan_study, study_stages
+from macrodyn.pipeline.record import RecordError, read_record
 from macrodyn.pipeline.summary import read_summary
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.netcdf import read_attributes
-from macrodyn.storage.provenance import software
 from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.study import Study, load_study
 
 _EXACT = ("drift", "diffusion")
 RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
@@ -27,7 +32,7 @@ def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Pa
     Args:
         study: The study's folder below results/.
         target: Folder to copy to.
-        config: The configuration that made the study; named in the command on the page.
+        config: The configuration that made the study; it stands in the command on the page.
         runs: Runs whose own figures are copied as well.
 
     Returns:
@@ -35,20 +40,42 @@ def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Pa
 
     Raises:
         FileNotFoundError: If the study or a run has no results.
-        ValueError: If a name could lead out of a folder, or a file to copy lies outside of the
-            study's.
+        ConfigError: If the configuration cannot be read, or is wrong.
+        ValueError: If it is the configuration of another study, a name could lead out of a folder,
+            or a file to copy lies outside of the study's.
         StoreError: If a file of the study is damaged.
     """
     if not (study / "summary.csv").exists():
         raise FileNotFoundError(f"{study / 'summary.csv'} is missing: run the study first")
-    written = list(_copy(study, target, runs))
+    loaded = _load(study, config)
+    sources = _sources(study, runs)
+    text = _page(study, config, loaded, runs, [name for name in sources if name != "summary.csv"])
+    for name, source in sources.items():
+        with atomic_path(target / name) as temporary:
+            shutil.copyfile(source, temporary)
     page = target / "README.md"
     with atomic_path(page) as temporary:
-        temporary.write_text(_page(study, config, runs))
-    return [*written, page]
+        temporary.write_text(text)
+    return [*(target / name for name in sources), page]
 
 
-def _copy(study: Path, target: Path, runs: list[str]) -> Iterator[Path]:
+def _load(study: Path, config: Path) -> Study:
+    """Read the configuration and check that it is that of the study."""
+    loaded = load_study(config, check_systems=False)
+    try:
+        name = read_record(study).config.get("study")
+    except RecordError:
+        name = Path(os.path.abspath(study)).name
+    if loaded.name != name:
+        raise ValueError(
+            f"{config} is the configuration of {loaded.name!r}, but {study} holds the study "
+            f"{name!r}: give the configuration that made it"
+        )
+    return loaded
+
+
+def _sources(study: Path, runs: list[str]) -> dict[str, Path]:
+    """Return what is copied, by the name of the copy."""
     sources = {"summary.csv": study / "summary.csv"}
     sources |= {path.name: path for path in sorted((study / "figures").glob("*.png"))}
     for run in map(_checked, runs):
@@ -62,10 +89,7 @@ def _copy(study: Path, target: Path, runs: list[str]) -> Iterator[Path]:
     for source in sources.values():
         if not source.resolve().is_relative_to(study.resolve()):
             raise ValueError(f"{source} leads out of {study}: only the study's files are copied")
-    for name, source in sources.items():
-        with atomic_path(target / name) as temporary:
-            shutil.copyfile(source, temporary)
-        yield target / name
+    return sources
 
 
 def _checked(run: str) -> str:
@@ -76,11 +100,17 @@ def _checked(run: str) -> str:
         raise ValueError(f"{run!r} is no name of a run") from None
 
 
-def _page(study: Path, config: Path, runs: list[str]) -> str:
+def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Sequence[str]) -> str:
     rows = read_summary(study / "summary.csv")
     names = [_checked(row["run"]) for row in rows]
+    unknown = [name for name in names if name not in loaded.runs]
+    if unknown:
+        raise ValueError(
+            f"{study / 'summary.csv'} has the runs {', '.join(unknown)}, which {config} does not "
+            "name: give the configuration that made it, or run the study again"
+        )
     metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
-    horizons = list(next(iter(metrics.values()))["horizons"])
+    horizons = list(dict.fromkeys(h for found in metrics.values() for h in found["horizons"]))
     lines = [
         f"# Results of {config}",
         "",
@@ -95,7 +125,9 @@ def _page(study: Path, config: Path, runs: list[str]) -> str:
     heads += [f"{kind} %: rms (max)" for kind in _EXACT if f"{kind}_rms_percent" in rows[0]]
     lines += [_row(heads), _row(["---"] * len(heads))]
     lines += [_row(_cells(r, metrics[r["run"]], horizons)) for r in rows]
-    versions = ", ".join(f"{name} {version}" for name, version in software().items())
+    commits, versions = _origins(study, loaded)
+    command = ["macrodyn", "publish", str(study), "DIRECTORY", "--config", str(config)]
+    command += ["--runs", *runs] if runs else []
     seconds = sum(
         sum(stage["core_seconds"] for stage in m["costs"]["ours"].values())
         for m in metrics.values()
@@ -103,18 +135,18 @@ def _page(study: Path, config: Path, runs: list[str]) -> str:
     direct = sum(s["core_seconds"] for s in metrics[rows[0]["run"]]["costs"]["direct"].values())
     lines += [
         "",
-        f"Made by `snakemake --cores all --configfile {config}`, then "
-        f"`macrodyn publish {study} DIRECTORY --config {config} --runs {' '.join(runs)}`.",
+        f"Made by `snakemake --cores all --configfile {shlex.quote(str(config))}`, then "
+        f"`{shlex.join(command)}`.",
         "",
-        f"- commits that made the files: {', '.join(_commits(study)) or 'unknown'}",
-        f"- versions: Python {platform.python_version()}, {versions}",
+        f"- commits that made the data: {', '.join(commits) or 'unknown'}",
+        f"- versions that made the data: {', '.join(versions) or 'unknown'}",
         f"- seed: {metrics[rows[0]['run']]['config']['seed']}",
-        f"- processor: {_processor()}",
+        f"- copied with Python {platform.python_version()} on {_processor()}",
         f"- core seconds: {seconds:.0f} of all runs, shared stages counted in each; "
         f"{direct:.0f} of direct simulation",
         "",
     ]
-    lines += [f"![{p.stem}]({p.name})" for p in sorted((study / "figures").glob("*.png"))]
+    lines += [f"![{name.removesuffix('.png')}]({name})" for name in figures]
     return "\n".join(lines) + "\n"
 
 
@@ -148,13 +180,25 @@ def _number(value: Any) -> str:
     return f"{value:.1e}" if isinstance(value, float) else "-"
 
 
-def _commits(study: Path) -> list[str]:
-    """Distinct commits that the data files name; changes that were not committed are marked."""
-    found = set()
-    for path in study.glob("stages/*/*/data.nc"):
-        commit, _, changed = str(read_attributes(path)["git_commit"]).partition("+")
-        found.add(commit[:10] + ("+" if changed else ""))
-    return sorted(found)
+def _origins(study: Path, loaded: Study) -> tuple[list[str], list[str]]:
+    """Return the commits and the versions that the study's data name, each once.
+
+    Changes that were not committed are marked by a +. Folders of an earlier configuration do not
+    count, nor does what was deleted.
+    """
+    commits: set[str] = set()
+    versions: dict[str, set[str]] = {}
+    for stage in study_stages(plan_study(loaded)).values():
+        path = study / "stages" / stage.folder / "data.nc"
+        if not path.exists():
+            continue
+        attributes = read_attributes(path)
+        commit, _, changed = str(attributes.get("git_commit", "")).partition("+")
+        commits |= {commit[:10] + ("+" if changed else "")} if commit else set()
+        for name, version in json.loads(attributes.get("software", "{}")).items():
+            versions.setdefault(name, set()).add(version)
+    found = [f"{name} {' and '.join(sorted(numbers))}" for name, numbers in versions.items()]
+    return sorted(commits), found
 
 
 def _processor() -> str:

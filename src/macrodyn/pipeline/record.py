@@ -12,6 +12,7 @@ from typing import Any
 from macrodyn.storage.files import write_json
 
 FILE = "study.json"
+REMEDY = "name the configuration instead (macrodyn status CONFIG.yaml)"
 # Options that make finished work again: they are for one call, not for those that go on after it.
 _ONCE = {"-F", "--forceall", "-f", "--force", "-t", "--touch", "-R", "--forcerun"}
 _WITH_RULES = {"-R", "--forcerun"}
@@ -54,12 +55,19 @@ def read_record(folder: Path) -> Record:
     path = folder / FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Record(dict(content["config"]), str(content["command"]))
+        record = Record(dict(content["config"]), str(content["command"]))
+        if record.config:
+            return record
+        reason = f"{path} holds an empty configuration: the next run writes it anew"
     except FileNotFoundError:
         reason = f"{path} is missing: it is written when the study is run"
-    except (ValueError, KeyError, TypeError) as error:
+    except IsADirectoryError:
+        reason = f"{path} is a folder: move it away, and the next run writes the file"
+    except OSError as error:
+        reason = f"{path} cannot be read ({error.strerror}): make it readable"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{path} cannot be read ({error}): the next run writes it anew"
-    raise RecordError(f"{reason}; name the configuration instead (macrodyn status CONFIG.yaml)")
+    raise RecordError(f"{reason}; {REMEDY}")
 
 
 def go_on_command(arguments: Sequence[str]) -> str:

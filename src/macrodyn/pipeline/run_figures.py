@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.evaluation import style
 from macrodyn.evaluation.exact import (
     ExactComparison,
     Moments,
@@ -87,6 +88,7 @@ def comparison_figures(
     comparison: Comparison, system: System, horizon: str, title: str
 ) -> Iterator[tuple[str, str, Figure]]:
     """Trajectories and equilibrium distributions of one horizon."""
+    names = _written(system, system.observables)
     for method, prediction in comparison.predictions.items():
         yield (
             "trajectories",
@@ -96,8 +98,8 @@ def comparison_figures(
                 comparison.initial,
                 comparison.reference,
                 prediction,
-                list(system.observables),
-                components=comparison.components,
+                names,
+                components=_written(system, comparison.components),
                 time_unit=system.time_unit,
                 title=f"{title}, {horizon}, {method}",
             ),
@@ -108,11 +110,16 @@ def comparison_figures(
         horizon,
         equilibrium_histograms(
             comparison.equilibria["ours"],
-            list(system.observables),
+            names,
             baselines=others,
             title=f"{title}, {horizon}",
         ),
     )
+
+
+def _written(system: System, names: Sequence[str]) -> list[str]:
+    """Names of observables, or of macrostates, as figures show them."""
+    return [style.label(name, system.labels) for name in names]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +195,7 @@ def dynamics_figures(
 ) -> Iterator[tuple[str, Figure]]:
     """Learned drift and diffusion, and the Markov diagnostic."""
     common: dict[str, Any] = {
-        "n_observables": len(system.observables),
+        "names": _written(system, system.observables),
         "time_unit": system.time_unit,
         "title": title,
     }

@@ -1,7 +1,8 @@
 """The state of each job of a study, from its files alone.
 
 A job's log says how it ended; while the job lives, the log is touched every few seconds. A log that
-is silent and says no end belongs to a job that was killed.
+is silent and says no end belongs to a job that was killed. An evaluation whose figures cannot be
+read has failed, whatever its log says.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Literal
 from macrodyn.pipeline.expected import ExpectedJob, expected_jobs
 from macrodyn.pipeline.logs import JobLog, read_log
 from macrodyn.pipeline.plan import RunPlan, study_stages
+from macrodyn.storage.errors import StoreError
+from macrodyn.storage.sealed import read_sealed_json
 
 State = Literal["done", "running", "waiting", "stopped", "failed", "lost"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed", "lost")
@@ -30,11 +33,13 @@ class JobStatus:
         state: ``done``, ``running``, ``waiting`` (not begun), ``stopped`` (asked to stop),
             ``failed``, or ``lost`` (killed).
         log: What its log tells, if it has one.
+        damage: What is wrong with its output, where that cannot be read.
     """
 
     job: ExpectedJob
     state: State
     log: JobLog | None
+    damage: str = ""
 
 
 def job_states(folder: Path, plans: dict[str, RunPlan], now: float) -> list[JobStatus]:
@@ -46,9 +51,8 @@ def job_states(folder: Path, plans: dict[str, RunPlan], now: float) -> list[JobS
         now: The time, in seconds since the epoch.
     """
     listings: dict[Path, set[str]] = {}
-    unevaluated = {
-        run: plan for run, plan in plans.items() if not (folder / run / "metrics.json").exists()
-    }
+    damages = {folder / run: _damage(folder / run / "metrics.json") for run in plans}
+    unevaluated = {run: plan for run, plan in plans.items() if damages[folder / run] is not None}
     needed = study_stages(unevaluated)
     jobs = []
     for job in expected_jobs(folder, plans):
@@ -62,7 +66,8 @@ def job_states(folder: Path, plans: dict[str, RunPlan], now: float) -> list[JobS
             unneeded = job.stage is not None and job.stage not in needed
             if unneeded or (job.result not in job.outputs and job.result in names):
                 state = "done"
-        jobs.append(JobStatus(job, state, log))
+        damage = damages.get(job.folder) if job.rule == "evaluate" and state == "done" else None
+        jobs.append(JobStatus(job, "failed", log, damage) if damage else JobStatus(job, state, log))
     return _with_followers(jobs, plans)
 
 
@@ -96,6 +101,17 @@ def _with_followers(jobs: list[JobStatus], plans: dict[str, RunPlan]) -> list[Jo
         else status
         for status in jobs
     ]
+
+
+def _damage(path: Path) -> str | None:
+    """Say why a sealed file cannot be used: '' if it is missing, None if nothing is wrong."""
+    if not path.exists():
+        return ""
+    try:
+        read_sealed_json(path)
+    except StoreError as error:
+        return error.problem
+    return None
 
 
 def _names(folder: Path) -> set[str]:

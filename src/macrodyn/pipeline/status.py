@@ -8,9 +8,9 @@ from pathlib import Path
 
 from macrodyn.pipeline.pace import Pace, pace_of, recent_speed
 from macrodyn.pipeline.plan import plan_study
-from macrodyn.pipeline.record import read_record
+from macrodyn.pipeline.record import FILE, REMEDY, RecordError, read_record
 from macrodyn.pipeline.states import JobStatus, job_states
-from macrodyn.study import load_study
+from macrodyn.study import ConfigError, load_study
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def study_status(study: Path, now: float | None = None) -> StudyStatus:
 
     Raises:
         ConfigError: If the configuration is wrong.
-        RecordError: If the study's folder has no record of what it consists of.
+        RecordError: If the study's folder has no usable record of what it consists of.
         FileNotFoundError: If there is no such study.
     """
     if study.is_file():
@@ -79,19 +79,38 @@ def study_status(study: Path, now: float | None = None) -> StudyStatus:
         folder = Path("results") / loaded.name
         command = f"snakemake --cores all --configfile {study}"
     else:
-        folder = study if study.is_dir() else Path("results") / study
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"there is no study {study}: give its configuration file, its folder, or the name "
-                "of a folder below results/"
-            )
+        folder = study_folder(study)
         record = read_record(folder)
         # A study that has run has been checked, maybe where other systems are installed.
-        loaded = load_study(record.config, str(folder), check_systems=False)
+        try:
+            loaded = load_study(record.config, str(folder / FILE), check_systems=False)
+        except ConfigError as error:
+            raise RecordError(f"{error}\nThe next run writes it anew; {REMEDY}") from None
         command = record.command
     now = time.time() if now is None else now
     jobs = tuple(job_states(folder, plan_study(loaded), now))
     return StudyStatus(loaded.name, folder, jobs, command, now, _locked(folder))
+
+
+def study_folder(study: Path) -> Path:
+    """Find the folder of a study.
+
+    Args:
+        study: Its configuration file, its folder, or its name (below ``results/``).
+
+    Raises:
+        ConfigError: If the configuration is wrong.
+        FileNotFoundError: If there is no such study.
+    """
+    if study.is_file():
+        return Path("results") / load_study(study, check_systems=False).name
+    folder = study if study.is_dir() else Path("results") / study
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"there is no study {study}: give its configuration file, its folder, or the name of a "
+            "folder below results/"
+        )
+    return folder
 
 
 def _locked(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from macrodyn.pipeline.states import STATES, JobStatus
@@ -101,6 +102,11 @@ def _running(jobs: Sequence[JobStatus], now: float) -> Iterator[str]:
 def _troubles(jobs: Sequence[JobStatus], now: float, lines: int) -> Iterator[str]:
     def describe(status: JobStatus) -> Iterator[str]:
         log = status.log
+        if status.damage:
+            path = status.job.folder / status.job.result
+            yield f"  {status.job.label}: {path} {status.damage}; remove it before you go on:"
+            yield f"    rm -r {shlex.quote(str(path))}"
+            return
         kept = ", has a checkpoint" if status.job.checkpoints.is_dir() else ""
         where = f" on {log.where}" if log and log.where else ""
         ago = f", {duration(max(0.0, now - log.touched))} ago" if log else ""

@@ -26,7 +26,7 @@ from macrodyn.evaluation.figures_study import (
     error_against_patch_size,
 )
 from macrodyn.pipeline.job import Job
-from macrodyn.storage.errors import refusal
+from macrodyn.storage.errors import StoreError, missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import read_sealed_json
@@ -282,11 +282,17 @@ def read_summary(path: Path) -> list[dict[str, Any]]:
     """Read summary.csv with numbers as numbers.
 
     Raises:
-        StoreError: If it was cut short, or is not such a table.
+        StoreError: If it is missing, was cut short, or is not such a table.
     """
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines(), strict=True))
+    except FileNotFoundError:
+        raise missing(path) from None
+    except IsADirectoryError:
+        raise StoreError(f"{path} is a folder: move it away, then run the study again") from None
+    except OSError as error:
+        raise unreadable(path, error) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise refusal(path, f"cannot be read ({error})") from None
     whole = all(None not in row and None not in row.values() for row in rows)

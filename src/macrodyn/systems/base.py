@@ -52,6 +52,10 @@ class System(ABC):
         stops: How a patch's evolution may end: after a time, or after a number of events.
         upsamplings: Ways of making larger states that suit this system.
         devices: Where patches can be evolved: ``cpu``, and ``cuda`` where there are kernels for it.
+        labels: How observables are written in figures, by name, e.g. ``order parameter $m$``; what
+            stands between dollar signs, in TeX, is the symbol. Without one, the name is written.
+        version: Raise it when the same parameters give other results: what was computed with
+            another version is then not used again.
         Parameters: The pydantic model of its parameters.
     """
 
@@ -69,6 +73,8 @@ class System(ABC):
     stops: ClassVar[tuple[str, ...]] = ("time",)
     upsamplings: ClassVar[tuple[str, ...]] = ("tile", "replicate")
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    labels: ClassVar[Mapping[str, str]] = {}
+    version: ClassVar[int] = 1
     Parameters: ClassVar[type[Parameters]]
 
     def __init__(self, parameters: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,6 +42,7 @@ class CurieWeiss(base.System):
     bounds = ((-1.0, 1.0),)
     macrostates: ClassVar[dict[str, tuple[float, float]]] = {"magnetisation": (-1.0, 1.0)}
     time_unit = "sweep"
+    labels: ClassVar[Mapping[str, str]] = {"magnetisation": "magnetisation $m$"}
     stops = ("time", "events")
     Parameters = CurieWeissParameters
     parameters: CurieWeissParameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -51,6 +51,10 @@ class Ising(base.System):
     time_unit = "sweep"
     stops = ("time", "events")
     devices = ("cpu", "cuda")
+    labels: ClassVar[Mapping[str, str]] = {
+        "magnetisation": r"magnetisation $m$",
+        "domain_wall_density": r"domain-wall density $\rho$",
+    }
     Parameters = IsingParameters
     parameters: IsingParameters
 

@@ -91,6 +91,10 @@ class PredatorPrey(base.System):
     stops = ("time",)
     upsamplings = ("tile", "interpolate", "replicate")
     devices = ("cpu", "cuda")
+    labels: ClassVar[Mapping[str, str]] = {
+        "prey": r"mean prey density $\bar u$",
+        "predator": r"mean predator density $\bar v$",
+    }
     Parameters = PredatorPreyParameters
     parameters: PredatorPreyParameters
 

@@ -8,9 +8,11 @@ A package of your own adds a system with two lines of its ``pyproject.toml``::
 
 from __future__ import annotations
 
+import traceback
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 
 from macrodyn.systems.base import System
 
@@ -20,6 +22,8 @@ BUILT_IN = {
     "curie-weiss": "macrodyn.systems.curie_weiss:CurieWeiss",
     "predator-prey": "macrodyn.systems.predator_prey:PredatorPrey",
 }
+# `System.version` of those of them that say another than 1.
+BUILT_IN_VERSIONS: dict[str, int] = {}
 
 
 class UnknownSystemError(ValueError):
@@ -51,18 +55,69 @@ def system_class(name: str) -> type[System]:
         UnknownSystemError: If there is none of that name, or it is not a ``System``.
     """
     found = available_systems()
-    if name in found:
-        loaded = found[name].load()
-    elif ":" in name:
-        module, _, attribute = name.partition(":")
-        try:
-            loaded = getattr(import_module(module), attribute)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise UnknownSystemError(f"cannot load system {name!r}: {error}") from error
-    else:
+    if name not in found and ":" not in name:
         raise UnknownSystemError(
             f"unknown system {name!r}; installed systems: {', '.join(sorted(found))}"
         )
+    module, _, attribute = (found[name].value if name in found else name).partition(":")
+    try:
+        loaded = getattr(_import(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UnknownSystemError(f"cannot load system {name!r}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, System)):
         raise UnknownSystemError(f"{name!r} is not a subclass of macrodyn.systems.System")
     return loaded
+
+
+def system_version(name: str) -> int:
+    """Return `System.version` of a system; a built-in one is not loaded for it, as that takes long.
+
+    Args:
+        name: As for `system_class`.
+
+    Raises:
+        UnknownSystemError: If the system cannot be loaded.
+    """
+    return BUILT_IN_VERSIONS.get(name, 1) if name in BUILT_IN else system_class(name).version
+
+
+def describe_error(error: Exception, module: str) -> str:
+    """Write an error that a system's own code raised: its type, its text, and where it arose.
+
+    Args:
+        error: The error.
+        module: Name of the system's module.
+
+    Returns:
+        One line that ends with the file and line of the innermost call in the system's package, or
+        of the innermost call at all where none is in it.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, SyntaxError):
+        # The line that cannot be read is in no call.
+        text, place = error.msg, (error.filename, error.lineno)
+    else:
+        package = module.split(".")[0]
+        calls = list(traceback.walk_tb(error.__traceback__))
+        own = [c for c in calls if str(c[0].f_globals.get("__name__")).split(".")[0] == package]
+        frame, line = (own or calls)[-1]
+        place = (frame.f_code.co_filename, line)
+    return f"{type(error).__name__}: {text} ({place[0]}:{place[1]})"
+
+
+def _import(module: str) -> ModuleType:
+    """Import a module.
+
+    Raises:
+        ImportError: Whatever goes wrong, with what to do where that is known.
+    """
+    try:
+        return import_module(module)
+    except Exception as error:  # a module may raise anything while it is imported
+        if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+            cause = f"{error}: install the package or add its folder to PYTHONPATH"
+        elif module.strip(".") != module or not module:
+            cause = "name it as package.module:Class"
+        else:
+            cause = describe_error(error, module)
+        raise ImportError(cause) from error

@@ -1,0 +1,186 @@
+"""Checks across the keys of one run: sizes, numbers and times that must fit together.
+
+Each check yields (key path, message) for what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from math import prod
+
+import numpy as np
+
+from macrodyn.config import RunConfig
+from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
+from macrodyn.sampling.groups import initial_ranges, initial_values
+from macrodyn.streams import seeds
+from macrodyn.system_check import describe_failure
+from macrodyn.systems import System
+
+
+def patch_shape(run: RunConfig) -> tuple[int, ...]:
+    """Return the patch of a run: its own, or the small size."""
+    return run.sizes.patch or run.sizes.small
+
+
+def check_numbers(run: RunConfig) -> Iterator[tuple[str, str]]:
+    """Check what does not concern the system."""
+    groups = run.simulate.groups * prod(map(len, run.conditions.values()))
+    if groups < 2:
+        yield (
+            "simulate.groups",
+            f"{groups} is too few: give at least 2, as whole groups are held out for validation",
+        )
+    if run.sizes.small == run.sizes.large and run.simulate.replicas < run.upsample.snapshots:
+        yield (
+            "simulate.replicas",
+            f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots}), "
+            "but the snapshots are the small systems themselves where sizes.small is sizes.large: "
+            "raise the one or lower the other",
+        )
+    for horizon in sorted(run.published.keys() - run.evaluate.horizons.keys()):
+        yield (
+            f"published.{horizon}",
+            f"is no horizon of evaluate.horizons ({', '.join(run.evaluate.horizons)}): correct the "
+            "name or add the horizon",
+        )
+
+
+def check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    """Check the three sizes against each other, and what is evolved against them."""
+    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": patch_shape(run)}
+    given = [k for k in sizes if k != "patch" or run.sizes.patch]
+    wrong = [k for k in given if len(sizes[k]) != system.dimension]
+    for key in wrong:
+        yield (
+            f"sizes.{key}",
+            f"{list(sizes[key])} has {len(sizes[key])} side(s), but {run.system.name} lives in "
+            f"{system.dimension} dimension(s)",
+        )
+    if wrong:
+        return
+    for part in ("small", "patch"):
+        try:
+            Tiling(sizes["large"], sizes[part])
+        except ValueError:
+            key = part if part == "small" or run.sizes.patch else "small"
+            yield (
+                f"sizes.{key}",
+                f"{list(sizes[part])} does not divide the large lattice {list(sizes['large'])}: "
+                "every side must be a divisor",
+            )
+            return
+    if any(p > n for p, n in zip(sizes["patch"], sizes["small"], strict=True)):
+        yield (
+            "sizes.patch",
+            f"{list(sizes['patch'])} is larger than the small lattice {list(sizes['small'])}: what "
+            "is evolved must not be larger than what is simulated",
+        )
+        return
+    for level in upsampling_levels(sizes["small"], sizes["large"]):
+        if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
+            yield (
+                "sizes.patch",
+                f"{list(sizes['patch'])} does not divide {list(level)}, a level between the small "
+                "and the large lattice that is relaxed patch by patch: choose another patch",
+            )
+            return
+    if run.evolve.boundary == "periodic" and run.evolve.buffer:
+        yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
+        return
+    try:
+        PatchGeometry(sizes["patch"], system.halo, run.evolve.buffer, run.evolve.boundary).check(
+            sizes["large"]
+        )
+    except ValueError as error:
+        yield "evolve.buffer", str(error)
+    number = Tiling(sizes["large"], sizes["patch"]).number
+    if run.evolve.patches > number:
+        yield (
+            "evolve.patches",
+            f"{run.evolve.patches} is more than the K = {number} patches there are",
+        )
+
+
+def check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    """Check what is sampled against what the system knows."""
+    yield from _check_macrostates(run, system)
+    times = run.simulate.times
+    if list(times) != sorted(set(times)):
+        yield "simulate.times", "must grow from entry to entry"
+    lags = run.evolve.lags
+    if lags[0] != 1 or list(lags) != sorted(set(lags)):
+        yield "evolve.lags", "must begin with 1 and grow from entry to entry"
+    if run.evolve.stop not in system.stops:
+        yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
+    if run.upsample.method not in system.upsamplings:
+        yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
+
+
+def _check_macrostates(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    found = {}
+    try:
+        ranges = initial_ranges(system, run.simulate.initial_range)
+        found["simulate.initial_range"] = {name: list(ends) for name, ends in ranges.items()}
+        for name, (low, high) in ranges.items():
+            if not low < high:
+                yield (
+                    "simulate.initial_range",
+                    f"[{low}, {high}] is empty{_of(system, name)}: give the lower end first",
+                )
+    except ValueError as error:
+        yield "simulate.initial_range", str(error)
+    try:
+        values = initial_values(system, run.evaluate.initial)
+        found["evaluate.initial"] = {
+            name: list(dict.fromkeys(column.tolist()))
+            for name, column in zip(system.macrostates, values.T, strict=True)
+        }
+    except ValueError as error:
+        yield "evaluate.initial", str(error)
+    for key, by_name in found.items():
+        for name, given in by_name.items():
+            lowest, highest = system.macrostates[name]
+            outside = [value for value in given if not lowest <= value <= highest]
+            if outside:
+                yield (
+                    key,
+                    f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
+                    f"initial macrostates{_of(system, name)}",
+                )
+                return
+    yield from _check_combinations(run, system, found)
+
+
+def _check_combinations(
+    run: RunConfig, system: System, found: dict[str, dict[str, list[float]]]
+) -> Iterator[tuple[str, str]]:
+    """Try whether there are initial states of extreme macrostates: ranges do not tell all."""
+    if len(run.sizes.small) != system.dimension:
+        return
+    for key, by_name in found.items():
+        ends = [sorted({min(values), max(values)}) for values in by_name.values()]
+        corners = np.array(list(product(*ends)))
+        try:
+            system.initial_states(corners, run.sizes.small, seeds(0, "check", index=len(corners)))
+        except ValueError as error:
+            yield key, str(error)
+        except Exception as error:
+            yield key, describe_failure(error, type(system))
+
+
+def _of(system: System, component: str) -> str:
+    """Name a component of the macrostates, where there are several."""
+    return f" ({component})" if len(system.macrostates) > 1 else ""
+
+
+def check_factor(run: RunConfig) -> Iterator[tuple[str, str]]:
+    """Check that the covariance factor can be had as it is asked for."""
+    if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
+        number = Tiling(run.sizes.large, patch_shape(run)).number
+        if number > 1:
+            yield (
+                "dynamics.covariance_factor",
+                "cannot be estimated from one patch a snapshot: set evolve.patches to 2 or more",
+            )

@@ -1,0 +1,229 @@
+"""Try the methods of a microscopic system on a few small states, as the stages will call them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from macrodyn.config import RunConfig
+from macrodyn.lattice import PatchGeometry, Shape, gather
+from macrodyn.sampling.groups import initial_ranges
+from macrodyn.sampling.patches import cut_windows
+from macrodyn.streams import seeds
+from macrodyn.systems import System
+from macrodyn.systems.registry import describe_error
+
+
+class Trial:
+    """Calls of a system's methods, and what was wrong with them.
+
+    Attributes:
+        system: The system.
+        wrong: What was wrong, in order.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.wrong: list[str] = []
+
+    def run(self, run: RunConfig) -> None:
+        """Call the methods, but for those that need what another one failed to give.
+
+        States evolve for the study's own dt: in a shorter time a method that changes its input
+        might have nothing to change.
+
+        Args:
+            run: A run whose sizes and macrostates fit the system.
+        """
+        system, small = self.system, run.sizes.small
+        observables = len(system.observables)
+        # One state more than observables, so that no wrong shape looks like a right one.
+        number = observables + 1
+        states = self._states(run, number)
+        if states is None:
+            return
+        keys, duration = seeds(0, "check", index=number), run.evolve.dt
+        after = self.call("evolve", states, duration, keys)
+        self.check("evolve", after, states.shape, system.dtype)
+        values = self.call("observe", states)
+        if self.check("observe", values, (number, observables)):
+            self._check_bounds(values)
+            self._check_exact(values, small)
+        self._check_patches(run, states)
+        self._check_labels()
+
+    def _states(self, run: RunConfig, number: int) -> NDArray | None:
+        """Draw states of macrostates inside the study's ranges; None if they cannot be used."""
+        system, small = self.system, run.sizes.small
+        low, high = np.array(
+            list(initial_ranges(system, run.simulate.initial_range).values()), dtype=float
+        ).T
+        parts = np.linspace(0, 1, number + 2)[1:-1, None]
+        keys = seeds(0, "check", index=number)
+        states = self.call("initial_states", low + parts * (high - low), small, keys)
+        shape = (number, system.channels, *small)
+        if not self.check("initial_states", states, shape, system.dtype):
+            return None
+        if system.kind == "spin" and not np.isin(states, (-1, 1)).all():
+            self.wrong.append("initial_states gives spins that are neither -1 nor +1")
+        if system.kind == "species" and states.min() < 0:
+            self.wrong.append("initial_states gives species below 0: number them 0, 1, 2 ...")
+        return np.ascontiguousarray(states)
+
+    def _check_bounds(self, values: NDArray[np.float64]) -> None:
+        columns = zip(self.system.observables, self.system.bounds, values.T, strict=True)
+        for name, (low, high), column in columns:
+            slack = 1e-6 * max(1.0, *np.abs(column))
+            if column.min() < low - slack or column.max() > high + slack:
+                self.wrong.append(
+                    f"observe gives {name} from {column.min():.4g} to {column.max():.4g}, outside "
+                    f"its bounds ({low}, {high}), at which predictions are cut off"
+                )
+
+    def _check_exact(self, values: NDArray[np.float64], small: Shape) -> None:
+        moments = self.call("exact_moments", values, small)
+        if moments is None:
+            return
+        if not isinstance(moments, tuple) or len(moments) != 2:
+            self.wrong.append("exact_moments does not return a pair (drift, covariance), or None")
+            return
+        for part, value, rank in zip(("drift", "covariance"), moments, (1, 2), strict=True):
+            shape = (len(values), *[values.shape[1]] * rank)
+            self.check(f"exact_moments ({part})", value, shape, finite=False)
+
+    def _check_patches(self, run: RunConfig, states: NDArray) -> None:
+        """Evolve and measure patches, two of each state, cut out as for the study's pairs."""
+        system, settings, sides = self.system, run.evolve, run.sizes.patch or run.sizes.small
+        patch = PatchGeometry(sides, system.halo, settings.buffer, settings.boundary)
+        origins = np.zeros((2, system.dimension), dtype=np.int64)
+        if patch.boundary == "frozen":
+            cut = gather(states, origins - patch.margin, patch.window, system.periodic)
+            moving: tuple[Any, ...] = (..., *patch.moving)
+            rest = self.call("rest", states, cut[moving])
+            if self.failed("rest"):
+                return
+            if rest is not None and np.shape(rest)[:2] != (len(states), 2):
+                self.wrong.append(
+                    f"rest returns shape {np.shape(rest)} for {len(states)} states with 2 patches "
+                    "each: it should be (state, patch, quantity)"
+                )
+                return
+        windows, around = cut_windows(system, states, origins, patch)
+        keys = seeds(0, "check patches", index=len(windows))
+        events = math.prod(sides) if settings.stop == "events" else None
+        result = self.call("evolve_patch", windows, patch, settings.dt, keys, events, around=around)
+        measured = self.call("observe_patch", patch.cut(windows))
+        size = (len(windows), len(system.observables))
+        self.check("observe_patch", measured, size)
+        if self.failed("evolve_patch"):
+            return
+        if not isinstance(result, tuple) or len(result) != 2:
+            self.wrong.append("evolve_patch does not return a pair (windows, elapsed times)")
+            return
+        after, elapsed = result
+        self.check("evolve_patch (elapsed times)", elapsed, (len(windows),))
+        if self.check("evolve_patch", after, windows.shape, system.dtype):
+            frozen = _frozen_sites(patch, around.outside)
+            if (after != windows)[..., frozen].any():
+                self.wrong.append(
+                    "evolve_patch changes the frozen halo: only the part of a window that "
+                    "patch.moving cuts out evolves"
+                )
+            increment = self.call("observable_increment", windows, after, patch, around)
+            self.check("observable_increment", increment, size)
+
+    def _check_labels(self) -> None:
+        """Read the labels as figures do, at the very end of a study."""
+        from matplotlib.mathtext import MathTextParser
+
+        for name, text in self.system.labels.items():
+            try:
+                MathTextParser("path").parse(text)
+            except ValueError as error:
+                self.wrong.append(f"labels[{name!r}] cannot be drawn: {error}")
+
+    def failed(self, method: str) -> bool:
+        """Whether a method raised an error."""
+        return any(text.startswith(f"{method} raises") for text in self.wrong)
+
+    def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Call a method with copies; note an error, and arrays that it changed.
+
+        Returns:
+            What it returns; None where it raised an error.
+        """
+        given = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+        try:
+            result = getattr(self.system, method)(*given, **named)
+        except Exception as error:  # own code may raise anything
+            module = type(self.system).__module__
+            self.wrong.append(f"{method} raises {describe_error(error, module)}")
+            return None
+        pairs = zip(arguments, given, strict=True)
+        if any(isinstance(a, np.ndarray) and not np.array_equal(a, b) for a, b in pairs):
+            self.wrong.append(
+                f"{method} changes an array that it is given: work on a copy, or differences "
+                "between before and after are lost"
+            )
+        return result
+
+    def check(
+        self,
+        method: str,
+        value: Any,
+        shape: tuple[int, ...],
+        dtype: DTypeLike | None = None,
+        *,
+        finite: bool = True,
+    ) -> bool:
+        """Note whether a method that raised no error returned an array such as it should.
+
+        Args:
+            method: The method, maybe with what of its result it is.
+            value: What it returned.
+            shape: The shape that is needed.
+            dtype: The type that is needed; any numbers if left out.
+            finite: Whether NaN and infinity are wrong.
+        """
+        if self.failed(method):
+            return False
+        if not isinstance(value, np.ndarray):
+            problem = f"returns {type(value).__name__}: it should be a NumPy array"
+        elif value.shape != shape:
+            problem = f"returns shape {value.shape}: it should be {shape}"
+        elif dtype is not None and value.dtype != np.dtype(dtype):
+            problem = f"returns {value.dtype}: it should be {np.dtype(dtype)}, the dtype it says"
+        elif value.dtype.kind not in "iuf":
+            problem = f"returns {value.dtype}: it should be numbers"
+        elif finite and not np.isfinite(value).all():
+            problem = "returns numbers that are not finite"
+        else:
+            return True
+        self.wrong.append(f"{method} {problem}")
+        return False
+
+
+def _frozen_sites(patch: PatchGeometry, outside: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+    """Sites of a window that must not change; what lies beyond the ends of a lattice may.
+
+    Args:
+        patch: Geometry of the window.
+        outside: Sites beyond the ends, the same for all windows, [batch, dimension, 2].
+
+    Returns:
+        Shape [*patch.window].
+    """
+    frozen = np.ones(patch.window, dtype=bool)
+    frozen[patch.moving] = False
+    if outside is not None:
+        inside = [
+            slice(low, side - high)
+            for side, (low, high) in zip(patch.window, outside[0], strict=True)
+        ]
+        beyond = np.ones(patch.window, dtype=bool)
+        beyond[tuple(inside)] = False
+        frozen &= ~beyond
+    return frozen

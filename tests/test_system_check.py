@@ -1,0 +1,388 @@
+"""What is wrong with the class of an own system is said before any job, with what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from macrodyn.lattice import ALONE
+from macrodyn.streams import generator
+from macrodyn.study import ConfigError, load_study
+from macrodyn.system_check import check_class
+from macrodyn.systems import Parameters, System, registry, system_class
+
+STUDY: dict[str, Any] = {
+    "study": "own",
+    "system": {"name": "own:Own", "parameters": {}},
+    "sizes": {"small": [12], "large": [24], "patch": [6]},
+    "simulate": {"initial_range": [0.2, 0.8], "groups": 4, "replicas": 2, "times": [0, 1]},
+    "upsample": {"snapshots": 2},
+    "evolve": {"dt": 0.5, "buffer": 1, "patches": 2},
+    "evaluate": {"initial": [0.5], "horizons": {"short": {"spacing": 1, "points": 3}}},
+    "runs": {"only": {}},
+}
+
+
+class Spread(Parameters):
+    rate: float = Field(default=1.0, ge=0)
+
+
+def measured(states):
+    x = states[:, 0]
+    return np.stack([x.mean(axis=1), (x != np.roll(x, 1, axis=1)).mean(axis=1)], axis=1)
+
+
+class Own(System):
+    """Sites 0 and 1 on a ring that flip independently, each with a probability of 1/2."""
+
+    dimension = 1
+    dtype = np.uint8
+    kind = "species"
+    observables = ("density", "boundaries")
+    bounds = ((0.0, 1.0), (0.0, 1.0))
+    macrostates = {"density": (0.0, 1.0)}  # noqa: RUF012
+    Parameters = Spread
+
+    def initial_states(self, macrostate, shape, seeds):
+        draws = [generator(int(key), "own").random((1, *shape)) for key in seeds]
+        return (np.stack(draws) < macrostate[:, :1, None]).astype(self.dtype)
+
+    def evolve(self, states, duration, seeds):
+        return states ^ self.flips(states.shape, seeds, states.dtype)
+
+    def evolve_patch(self, windows, patch, duration, seeds, events=None, around=ALONE):
+        after = windows.copy()
+        moving = (..., *patch.moving)
+        after[moving] ^= self.flips(after[moving].shape, seeds, after.dtype)
+        return after, np.full(len(windows), duration)
+
+    def observe(self, states):
+        return measured(states)
+
+    def observe_patch(self, patches):
+        return measured(patches)
+
+    def observable_increment(self, before, after, patch, around=ALONE):
+        return patch.attribute(lambda windows: measured(patch.cut(windows)), before, after)
+
+    @staticmethod
+    def flips(shape, seeds, dtype=np.uint8):
+        draws = [generator(int(key), "flips").integers(0, 2, shape[1:]) for key in seeds]
+        return np.stack(draws).astype(dtype)
+
+
+def problems(monkeypatch, members: dict[str, Any], changes: dict[str, Any] | None = None) -> str:
+    """What a study says that runs `Own` with some members replaced, or removed where None."""
+    base = dict(vars(Own))
+    for name in ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl"):
+        base.pop(name, None)
+    cls = type("Own", (System,), {k: v for k, v in {**base, **members}.items() if v is not REMOVED})
+    monkeypatch.setattr("macrodyn.study.system_class", lambda _: cls)
+    content = {**STUDY, **(changes or {})}
+    try:
+        load_study(content)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+REMOVED = object()
+
+
+def test_a_sound_system_is_accepted(monkeypatch):
+    assert problems(monkeypatch, {}) == ""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evolve": {"dt": 0.5, "patches": 2, "boundary": "periodic"}},
+        {"evolve": {"dt": 0.5, "patches": 2, "buffer": 4}},
+        {"sizes": {"small": [12], "large": [24]}, "evolve": {"dt": 0.5, "patches": 2}},
+    ],
+    ids=["periodic patch", "wide buffer", "patch as large as the small size"],
+)
+def test_a_sound_system_is_accepted_with_other_patches(monkeypatch, changes):
+    assert problems(monkeypatch, {}, changes) == ""
+
+
+ATTRIBUTES: dict[str, tuple[dict[str, Any], str]] = {
+    "no observables": ({"observables": REMOVED}, "the attribute observables is missing"),
+    "no dimension": ({"dimension": REMOVED}, "the attribute dimension is missing"),
+    "no dtype": ({"dtype": REMOVED}, "the attribute dtype is missing"),
+    "no kind": ({"kind": REMOVED}, "the attribute kind is missing"),
+    "no bounds": ({"bounds": REMOVED}, "the attribute bounds is missing"),
+    "no Parameters": ({"Parameters": REMOVED}, "the attribute Parameters is missing"),
+    "no evolve": ({"evolve": REMOVED}, "the method evolve is missing"),
+    "observables a string": (
+        {"observables": "density"},
+        "observables is 'density', but it should be a tuple of different names",
+    ),
+    "observables twice": ({"observables": ("density", "density")}, "of different names"),
+    "kind misspelt": ({"kind": "spins"}, "kind is 'spins', but it should be 'spin' or 'field'"),
+    "dimension four": ({"dimension": 4}, "dimension is 4, but it should be 1, 2 or 3"),
+    "halo negative": ({"halo": -1}, "halo is -1, but it should be a whole number of sites"),
+    "dtype bool": ({"dtype": np.bool_}, "but it should be a NumPy type of whole or real numbers"),
+    "stops a string": ({"stops": "time"}, "stops is 'time', but it should be a tuple with some of"),
+    "unknown upsampling": ({"upsamplings": ("copy",)}, "some of 'tile', 'replicate'"),
+    "no CPU": ({"devices": ("cuda",)}, "devices is ('cuda',), but it should be ('cpu',) or"),
+    "one bound": ({"bounds": ((0.0, 1.0),)}, "bounds has 1 entries for 2 observable(s)"),
+    "bounds turned": ({"bounds": ((1.0, 0.0), (0.0, 1.0))}, "a tuple with (lowest, highest)"),
+    "macrostates a tuple": ({"macrostates": (0.0, 1.0)}, "should be {name: (lowest, highest)}"),
+    "parameters of another kind": ({"Parameters": dict}, "a subclass of macrodyn.systems.Par"),
+    "version zero": ({"version": 0}, "version is 0, but it should be a whole number of 1 or more"),
+    "label of nothing": ({"labels": {"mass": "$m$"}}, "labels names ['mass'], which are not among"),
+    "real species": ({"dtype": np.float32}, "species are whole numbers, but dtype is float32"),
+    "species of two channels": ({"channels": 2}, "species are one number a site, but channels is"),
+    "unsigned spins": ({"kind": "spin"}, "spins are -1 and +1, which uint8 cannot hold"),
+}
+
+
+@pytest.mark.parametrize(("members", "message"), ATTRIBUTES.values(), ids=ATTRIBUTES)
+def test_wrong_attribute_is_named(monkeypatch, members, message):
+    text = problems(monkeypatch, members)
+    assert "  system.name: Own: " in text
+    assert message in text
+
+
+def test_all_wrong_attributes_are_named_at_once(monkeypatch):
+    text = problems(monkeypatch, {"kind": "spins", "observables": REMOVED, "observe": REMOVED})
+    for name in ("kind is 'spins'", "observables is missing", "the method observe is missing"):
+        assert name in text
+    assert len(text.splitlines()) == 2
+
+
+def transposed(self, states):
+    return measured(states).T
+
+
+def one_value(self, states):
+    return measured(states)[:, :1]
+
+
+def nan(self, states):
+    return np.full((len(states), 2), math.nan)
+
+
+def shifted(self, states):
+    return np.add(measured(states), (1, 0))
+
+
+def as_list(self, states):
+    return measured(states).tolist()
+
+
+def sorting(self, states):
+    states.sort(axis=2)
+    return measured(states)
+
+
+def without_channel(self, macrostate, shape, seeds):
+    return Own.initial_states(self, macrostate, shape, seeds)[:, 0]
+
+
+def real_states(self, macrostate, shape, seeds):
+    return Own.initial_states(self, macrostate, shape, seeds).astype(float)
+
+
+def in_place(self, states, duration, seeds):
+    states ^= self.flips(states.shape, seeds)
+    return states
+
+
+def shortened(self, states, duration, seeds):
+    return Own.evolve(self, states, duration, seeds)[..., 1:]
+
+
+def real_after(self, states, duration, seeds):
+    return Own.evolve(self, states, duration, seeds).astype(np.float32)
+
+
+def patch_in_place(self, windows, patch, duration, seeds, events=None, around=ALONE):
+    windows[...], elapsed = Own.evolve_patch(self, windows, patch, duration, seeds)
+    return windows, elapsed
+
+
+def halo_moved(self, windows, patch, duration, seeds, events=None, around=ALONE):
+    return windows ^ 1, np.full(len(windows), duration)
+
+
+def no_times(self, windows, patch, duration, seeds, events=None, around=ALONE):
+    return Own.evolve_patch(self, windows, patch, duration, seeds)[0]
+
+
+def one_time(self, windows, patch, duration, seeds, events=None, around=ALONE):
+    return Own.evolve_patch(self, windows, patch, duration, seeds)[0], np.array(duration)
+
+
+def without_around(self, windows, patch, duration, seeds, events=None):
+    return Own.evolve_patch(self, windows, patch, duration, seeds)
+
+
+def window_cut(self, windows, patch, duration, seeds, events=None, around=ALONE):
+    after, elapsed = Own.evolve_patch(self, windows, patch, duration, seeds)
+    return patch.cut(after), elapsed
+
+
+def increment_of_one(self, before, after, patch, around=ALONE):
+    return Own.observable_increment(self, before, after, patch)[:, 0]
+
+
+def increment_in_place(self, before, after, patch, around=ALONE):
+    before[:] = after
+    return Own.observable_increment(self, before, after, patch)
+
+
+def rest_of_states(self, states, active):
+    return states.mean(axis=(1, 2))[:, None]
+
+
+def wrong_exact(self, observables, shape):
+    return np.zeros_like(observables), np.zeros_like(observables)
+
+
+METHODS: dict[str, tuple[dict[str, Any], str]] = {
+    "states without a channel": (
+        {"initial_states": without_channel},
+        "initial_states returns shape (3, 12): it should be (3, 1, 12)",
+    ),
+    "states of another type": (
+        {"initial_states": real_states},
+        "initial_states returns float64: it should be uint8, the dtype it says",
+    ),
+    "states that are no spins": (
+        {"kind": "spin", "dtype": np.int8},
+        "initial_states gives spins that are neither -1 nor +1",
+    ),
+    "observe: one observable": ({"observe": one_value}, "observe returns shape (3, 1): it should"),
+    "observe: turned": ({"observe": transposed}, "observe returns shape (2, 3): it should be (3"),
+    "observe: NaN": ({"observe": nan}, "observe returns numbers that are not finite"),
+    "observe: a list": ({"observe": as_list}, "observe returns list: it should be a NumPy array"),
+    "observe: out of bounds": ({"observe": shifted}, "observe gives density from "),
+    "observe: in place": ({"observe": sorting}, "observe changes an array that it is given"),
+    "evolve: in place": ({"evolve": in_place}, "evolve changes an array that it is given: work on"),
+    "evolve: shape": ({"evolve": shortened}, "evolve returns shape (3, 1, 11): it should be (3, 1"),
+    "evolve: type": ({"evolve": real_after}, "evolve returns float32: it should be uint8"),
+    "evolve_patch: in place": (
+        {"evolve_patch": patch_in_place},
+        "evolve_patch changes an array that it is given",
+    ),
+    "evolve_patch: halo": ({"evolve_patch": halo_moved}, "evolve_patch changes the frozen halo"),
+    "evolve_patch: no times": ({"evolve_patch": no_times}, "evolve_patch does not return a pair"),
+    "evolve_patch: one time": (
+        {"evolve_patch": one_time},
+        "evolve_patch (elapsed times) returns shape (): it should be (6,)",
+    ),
+    "evolve_patch: no surroundings": (
+        {"evolve_patch": without_around},
+        "unexpected keyword argument 'around'",
+    ),
+    "evolve_patch: patch for window": (
+        {"evolve_patch": window_cut},
+        "evolve_patch returns shape (6, 1, 6): it should be (6, 1, 10)",
+    ),
+    "observe_patch: turned": (
+        {"observe_patch": transposed},
+        "observe_patch returns shape (2, 6): it should be (6, 2)",
+    ),
+    "observable_increment: one": (
+        {"observable_increment": increment_of_one},
+        "observable_increment returns shape (6,): it should be (6, 2)",
+    ),
+    "observable_increment: in place": (
+        {"observable_increment": increment_in_place},
+        "observable_increment changes an array that it is given",
+    ),
+    "rest: of states": (
+        {"rest": rest_of_states, "long_range": True},
+        "rest returns shape (3, 1) for 3 states with 2 patches each",
+    ),
+    "exact_moments: covariance": (
+        {"exact_moments": wrong_exact},
+        "exact_moments (covariance) returns shape (3, 2): it should be (3, 2, 2)",
+    ),
+    "labels that are no TeX": (
+        {"labels": {"density": r"density $\nothing$"}},
+        "labels['density'] cannot be drawn: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("members", "message"), METHODS.values(), ids=METHODS)
+def test_wrong_method_is_named(monkeypatch, members, message):
+    text = problems(monkeypatch, members)
+    assert "  system.name: Own: " in text
+    assert message in text
+    assert ";" not in text, "one mistake is reported as several"
+
+
+def raising(error: Exception):
+    def method(self, *arguments, **named):
+        raise error
+
+    return method
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("rate"), ZeroDivisionError("division"), RuntimeError("two\nlines"), OSError("disk")],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("__init__", "initial_states", "evolve", "evolve_patch", "observe", "observe_patch"),
+        *("observable_increment", "rest", "exact_moments"),
+    ],
+)
+def test_error_of_own_code_is_said_with_its_place(monkeypatch, method, error):
+    text = problems(monkeypatch, {method: raising(error)})
+    line = raising.__code__.co_firstlineno + 2
+    words = " ".join(str(error).split())
+    assert f"raises {type(error).__name__}: {words} ({__file__}:{line})" in text
+
+
+def test_error_under_a_condition_is_said(monkeypatch):
+    def init(self, parameters):
+        self.parameters, self.period = parameters, 1 / parameters.rate
+
+    text = problems(monkeypatch, {"__init__": init}, {"conditions": {"rate": [1.0, 0.0]}})
+    assert "  conditions.rate: Own raises ZeroDivisionError: float division by zero (" in text
+
+
+def test_refusal_of_a_macrostate_stays_one_of_the_configuration(monkeypatch):
+    """A ValueError is what a system refuses a macrostate with."""
+    error = ValueError("no such density")
+    text = problems(monkeypatch, {"initial_states": raising(error)})
+    assert "  simulate.initial_range: no such density\n" in text
+    assert "system.name" not in text
+
+
+def test_ends_of_a_lattice_may_be_written_to(monkeypatch):
+    """What lies beyond an end is thrown away, so that it is no halo that must stay."""
+
+    def ends_filled(self, windows, patch, duration, seeds, events=None, around=ALONE):
+        after, elapsed = Own.evolve_patch(self, windows, patch, duration, seeds)
+        for window, ((low, _),) in zip(after, around.outside, strict=True):
+            window[..., :low] = 7
+        return after, elapsed
+
+    assert problems(monkeypatch, {"periodic": False, "evolve_patch": ends_filled}) == ""
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_built_in_systems_are_complete(name):
+    assert list(check_class(system_class(name))) == []
+
+
+def test_methods_of_built_in_systems_are_not_tried(monkeypatch):
+    """Their kernels would be compiled for it."""
+    ising = system_class("ising")
+    monkeypatch.setattr(ising, "evolve", raising(AssertionError("was called")))
+    content = {**STUDY, "system": {"name": "ising", "parameters": {"temperature": 2.5}}}
+    content["sizes"] = {"small": [6, 6], "large": [12, 12]}
+    assert load_study(content).name == "own"
