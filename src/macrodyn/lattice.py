@@ -351,9 +351,15 @@ def scatter(
 
 
 def split(states: NDArray, patch: Shape) -> NDArray:
-    """Cut every state into whole patches: ``[batch, number, channel, *patch]``.
+    """Cut every state into whole patches.
 
-    See `fitting_origins`: the K patches of the tiling where the patch divides the lattice.
+    Args:
+        states: ``[batch, channel, *lattice]``.
+        patch: Sites along each axis of a patch.
+
+    Returns:
+        Blocks, shape [batch, number, channel, *patch], at `fitting_origins`: the K patches of the
+        tiling where the patch divides the lattice.
     """
     return gather(states, fitting_origins(states.shape[2:], patch), patch)
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from macrodyn.dynamics import Architecture, EnsembleSDE, TransitionData, fit_scalers, partial_nll
+from macrodyn.dynamics import (
+    Architecture,
+    EnsembleSDE,
+    TransitionData,
+    fit_scalers,
+    partial_log_likelihood,
+)
 from macrodyn.dynamics.gradient import LikelihoodGradient
 
 
@@ -41,7 +47,10 @@ def test_gradient_is_that_of_autograd(form: str, activation: str, batch: int | N
         index = torch.randint(n, (members, batch), generator=generator)
     rows = torch.arange(n).expand(members, n) if index is None else index
     drift, cholesky = model(data.z[rows], data.conditions[rows])
-    nll = partial_nll(data.increment[rows], drift, cholesky, data.elapsed[rows], factor=data.factor)
+    density = partial_log_likelihood(
+        data.increment[rows], drift, cholesky, data.elapsed[rows], factor=data.factor
+    )
+    nll = -density.mean(-1)
     nll.sum().backward()
     written = {name: torch.empty_like(p) for name, p in model.named_parameters()}
     gradient = LikelihoodGradient(model, data, written)

@@ -67,6 +67,12 @@ def test_recording_times_may_be_uneven() -> None:
     torch.testing.assert_close(path[1:], exact, rtol=2e-4, atol=0.0)
 
 
+def test_one_recording_time_gives_the_initial_states() -> None:
+    z0 = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    path = simulate(_linear(torch.ones(2), NOISE), z0, [7.0], step=0.1)
+    assert torch.equal(path, z0[None, :, None].expand(2, 3, 1, 2))
+
+
 def test_bounds_are_kept() -> None:
     model = _linear(torch.full((2,), 0.1), 3.0 * NOISE)
     bounds = [(-1.0, 1.0), (0.0, math.inf)]

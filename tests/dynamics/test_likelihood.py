@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from macrodyn.dynamics.likelihood import (
-    forward_substitution,
-    partial_log_likelihood,
-    partial_nll,
-)
+from macrodyn.dynamics.likelihood import forward_substitution, partial_log_likelihood
 
 
 def _case(d: int, batch: int = 50, members: int = 3) -> dict[str, torch.Tensor]:
@@ -38,7 +34,6 @@ def test_density_is_that_of_a_multivariate_normal(d: int, factor: float) -> None
         case["drift"] * case["elapsed"][:, None], sigma * scale[:, None, None]
     ).log_prob(case["increment"])
     torch.testing.assert_close(partial_log_likelihood(**case, factor=factor), exact)
-    torch.testing.assert_close(partial_nll(**case, factor=factor), -exact.mean(-1))
 
 
 def test_forward_substitution_solves_the_system() -> None:

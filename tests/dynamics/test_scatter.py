@@ -22,7 +22,6 @@ from macrodyn.dynamics import (
     estimate_covariance_factor,
     fit_scalers,
     partial_log_likelihood,
-    partial_nll,
     scatter_factor,
     scatter_log_likelihood,
     train_ensemble,
@@ -159,12 +158,14 @@ def _reference_nll(model: EnsembleSDE, data: TransitionData, rows: torch.Tensor)
     """Mean NLL of each member by the densities, with a graph."""
     drift, cholesky = model(data.z[rows], data.conditions[rows])
     elapsed = data.elapsed[rows]
-    nll = partial_nll(data.increment[rows], drift, cholesky, elapsed, factor=data.factor)
-    if data.scatter is None:
-        return nll
-    return nll - scatter_log_likelihood(
-        data.scatter[rows], cholesky, elapsed, patches=data.patches, within=data.within
-    ).mean(-1)
+    density = partial_log_likelihood(
+        data.increment[rows], drift, cholesky, elapsed, factor=data.factor
+    )
+    if data.scatter is not None:
+        density = density + scatter_log_likelihood(
+            data.scatter[rows], cholesky, elapsed, patches=data.patches, within=data.within
+        )
+    return -density.mean(-1)
 
 
 @pytest.mark.parametrize("form", ["full", "diagonal", "constant"])

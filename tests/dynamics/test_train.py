@@ -17,6 +17,7 @@ from macrodyn.dynamics import (
     TransitionData,
     covariance_factor,
     estimate_covariance_factor,
+    partial_log_likelihood,
     train_ensemble,
 )
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
@@ -87,7 +88,7 @@ def test_without_the_factor_the_covariance_is_wrong_by_it(
 ) -> None:
     data = TransitionData.from_latents(ornstein_uhlenbeck(evolved=2))
     settings = replace(SETTINGS, steps=300)
-    ratio = _mean_sigma(_train(data.with_factor(1.0), settings), data) / SIGMA_T
+    ratio = _mean_sigma(_train(replace(data, factor=1.0), settings), data) / SIGMA_T
     assert ratio == pytest.approx(PATCHES / 2, rel=0.06)
 
 
@@ -102,7 +103,7 @@ def test_the_estimated_factor_recovers_the_covariance_of_correlated_patches(
     tolerance = 0.06 + 4 * estimate.standard_error / estimate.estimated
     settings = replace(SETTINGS, steps=300)
     assert _mean_sigma(_train(data, settings), data) == pytest.approx(exact, rel=tolerance)
-    by_theory = _mean_sigma(_train(data.with_factor(estimate.theory), settings), data)
+    by_theory = _mean_sigma(_train(replace(data, factor=estimate.theory), settings), data)
     assert np.all(np.abs(by_theory / exact - 1) > 2 * tolerance)
 
 
@@ -221,13 +222,12 @@ def test_a_member_keeps_its_best_validated_parameters(
 
 
 def _validation_nll(model: EnsembleSDE, data: TransitionData) -> np.ndarray:
-    from macrodyn.dynamics import partial_nll
-
     with torch.no_grad():
         drift, cholesky = model(data.z)
-        return partial_nll(
+        density = partial_log_likelihood(
             data.increment, drift, cholesky, data.elapsed, factor=data.factor
-        ).numpy()
+        )
+    return -density.mean(-1).numpy()
 
 
 def test_a_variable_without_noise_is_refused() -> None:

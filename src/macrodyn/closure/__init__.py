@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from macrodyn.closure.layers import ENCODER_KINDS, Architecture, EncoderKind
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
-from macrodyn.closure.reconstruction import STATE_KINDS, StateKind, reconstruction_loss
+from macrodyn.closure.reconstruction import STATE_KINDS, reconstruction_loss
 from macrodyn.closure.settings import ClosureSettings, History
 from macrodyn.closure.train import reconstruction_error, split_groups, train_closure
 
@@ -16,7 +16,6 @@ __all__ = [
     "EncoderKind",
     "History",
     "PatchAutoencoder",
-    "StateKind",
     "load_autoencoder",
     "reconstruction_error",
     "reconstruction_loss",

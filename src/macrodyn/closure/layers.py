@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from macrodyn.closure.reconstruction import STATE_KINDS, StateKind, input_channels
+from macrodyn.closure.reconstruction import STATE_KINDS, input_channels
+from macrodyn.systems.base import StateKind
 
 EncoderKind = Literal["strided", "pooled"]
 ENCODER_KINDS: tuple[EncoderKind, ...] = get_args(EncoderKind)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-StateKind = Literal["spin", "field", "species"]
+from macrodyn.systems.base import StateKind
+
 STATE_KINDS: tuple[StateKind, ...] = get_args(StateKind)
 
 

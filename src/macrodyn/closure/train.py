@@ -13,9 +13,10 @@ from torch import Tensor
 
 from macrodyn.closure.layers import Architecture
 from macrodyn.closure.model import PatchAutoencoder
-from macrodyn.closure.reconstruction import StateKind, as_states, check_states
+from macrodyn.closure.reconstruction import as_states, check_states
 from macrodyn.closure.settings import ClosureSettings, History
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
+from macrodyn.systems.base import StateKind
 
 Progress = Callable[[int, int, float], None]
 
@@ -71,21 +72,8 @@ def train_closure(
         )
     snapshots = _labels(snapshots, len(states), "snapshots", np.arange(len(states)))
     groups = _labels(groups, len(states), "groups", snapshots)
-    kinds = 0 if kind != "species" else species or max(2, int(states.max()) + 1)
-    model = PatchAutoencoder(
-        Architecture(
-            kind=kind,
-            patch=tuple(states.shape[2:]),
-            state_channels=states.shape[1],
-            species=kinds,
-            observables=given.shape[1],
-            closure_dim=settings.dimension,
-            encoder=settings.encoder,
-            channels=tuple(settings.channels),
-            hidden=settings.hidden,
-        ),
-        seed=settings.seed,
-    )
+    architecture = _architecture(states, given, settings, kind, species)
+    model = PatchAutoencoder(architecture, seed=settings.seed)
     training, validation = split_groups(groups, settings.validation_fraction, settings.seed)
     model.fit_scalers(states[training], given[training])
     model.to(device)
@@ -94,7 +82,7 @@ def train_closure(
 
     run = _Run(model, states.to(device), given.to(device), training, validation, settings)
     if checkpoints is not None:
-        identity = {"settings": asdict(settings), "kind": kind, "species": kinds}
+        identity = {"settings": asdict(settings), "kind": kind, "species": architecture.species}
         stored = checkpoints.open(fingerprint(identity, states, given, groups))
         if stored is not None:
             run.restore(*stored)
@@ -261,6 +249,30 @@ class _Run:
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
         self.step = step
         self.history = History(**history)
+
+
+def _architecture(
+    states: Tensor,
+    observables: Tensor,
+    settings: ClosureSettings,
+    kind: StateKind,
+    species: int | None,
+) -> Architecture:
+    if kind != "species":
+        species = 0
+    elif not species:
+        species = max(2, int(states.max()) + 1)
+    return Architecture(
+        kind=kind,
+        patch=tuple(states.shape[2:]),
+        state_channels=states.shape[1],
+        species=species,
+        observables=observables.shape[1],
+        closure_dim=settings.dimension,
+        encoder=settings.encoder,
+        channels=tuple(settings.channels),
+        hidden=settings.hidden,
+    )
 
 
 def _keep_freed_memory() -> None:

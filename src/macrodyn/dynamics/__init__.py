@@ -8,11 +8,7 @@ from macrodyn.dynamics.factor import (
     within_factor,
 )
 from macrodyn.dynamics.integrate import simulate
-from macrodyn.dynamics.likelihood import (
-    partial_log_likelihood,
-    partial_nll,
-    scatter_log_likelihood,
-)
+from macrodyn.dynamics.likelihood import partial_log_likelihood, scatter_log_likelihood
 from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
 from macrodyn.dynamics.scaling import fit_scalers
 from macrodyn.dynamics.scatter import scatter_factor
@@ -31,7 +27,6 @@ __all__ = [
     "estimate_covariance_factor",
     "fit_scalers",
     "partial_log_likelihood",
-    "partial_nll",
     "scatter_factor",
     "scatter_log_likelihood",
     "simulate",

@@ -119,10 +119,6 @@ class TransitionData:
             scatter=None if self.scatter is None else self.scatter.to(device),
         )
 
-    def with_factor(self, factor: float) -> TransitionData:
-        """The same transitions with another covariance factor of the mean."""
-        return replace(self, factor=float(factor))
-
     def split(self, fraction: float, *, seed: int) -> tuple[TransitionData, TransitionData]:
         """Divide into training and validation data by trajectory group.
 

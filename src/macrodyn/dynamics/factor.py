@@ -60,17 +60,16 @@ class CovarianceFactor:
 
 
 def estimate_covariance_factor(
-    arrays: LatentArrays, *, bootstrap: int = 200, degree: int = 3, seed: int = 0
+    arrays: LatentArrays, *, bootstrap: int = 200, seed: int = 0
 ) -> CovarianceFactor:
     """Estimate the factor from the scatter of the patches of each snapshot.
 
-    Residuals are taken around a polynomial ridge fit of the mean increment on z and conditions,
-    and divided by the root of the elapsed time. An analysis of variance gives s2 and c.
+    Residuals are taken around a cubic ridge fit of the mean increment on z and conditions, and
+    divided by the root of the elapsed time. An analysis of variance gives s2 and c.
 
     Args:
         arrays: One lag of a latents data set.
         bootstrap: Number of resamplings of the snapshots for the standard errors.
-        degree: Degree of the polynomial fit.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -78,7 +77,7 @@ def estimate_covariance_factor(
     """
     total, m, d = arrays.patches_total, arrays.patches, arrays.z.shape[1]
     averaged = arrays.averaged_patches
-    residual = _residuals(arrays, degree)
+    residual = _residuals(arrays)
     curve_patches, curve = _variance_curve(residual)
     if m < 2 and total > 1:
         return _without_estimate(
@@ -93,14 +92,7 @@ def estimate_covariance_factor(
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = _variance_of_mean(s2, c, total)
         factors = _variance_of_mean(s2, c, averaged) / whole
-        rng = np.random.default_rng(seed)
-        draws = np.empty((bootstrap, d))
-        n = len(squares)
-        for b in range(bootstrap):
-            weight = np.bincount(rng.integers(n, size=n), minlength=n) / n
-            s2_b, c_b = weight @ squares, weight @ products
-            whole_b = _variance_of_mean(s2_b, c_b, total)
-            draws[b] = _variance_of_mean(s2_b, c_b, averaged) / whole_b
+        draws = _resampled(squares, products, averaged, total, bootstrap, seed)
     observed = slice(0, arrays.n_observables)
     if not bool((whole[observed] > 0).all()):
         return _without_estimate(
@@ -111,14 +103,7 @@ def estimate_covariance_factor(
             "covariance_factor: theory",
         )
     factors = np.where(whole > 0, factors, np.nan)
-    draws = np.where(draws > 0, draws, np.nan)
-    usable = np.isfinite(draws[:, observed]).all(axis=1)
-    errors = np.full(d, np.nan)
-    if usable.sum() >= 0.9 * bootstrap and usable.sum() > 1:
-        errors = np.nanstd(draws, axis=0, ddof=1)
-        error = float(draws[usable][:, observed].mean(axis=1).std(ddof=1))
-    else:
-        error = float("nan")
+    error, errors = _standard_errors(draws, observed)
     return CovarianceFactor(
         theory=arrays.theoretical_factor,
         estimated=float(factors[observed].mean()),
@@ -212,16 +197,40 @@ class _Residuals:
         return (np.square(self.values.sum(axis=1)) - squares) / (m * (m - 1))
 
 
-def _residuals(arrays: LatentArrays, degree: int) -> _Residuals:
+def _residuals(arrays: LatentArrays) -> _Residuals:
     inputs, _, _ = standardise(np.concatenate([arrays.z, arrays.conditions], axis=1))
     # Patches of a snapshot share z, so their sum over the summed time has the fit of the mean.
-    fit = fit_drift(inputs, arrays.increment.sum(axis=1), arrays.elapsed.sum(axis=1), degree=degree)
+    fit = fit_drift(inputs, arrays.increment.sum(axis=1), arrays.elapsed.sum(axis=1))
     residual = arrays.increment - fit.drift[:, None, :] * arrays.elapsed[..., None]
     return _Residuals(values=residual / np.sqrt(arrays.elapsed)[..., None])
 
 
 def _variance_of_mean(s2: Array | float, c: Array, m: int) -> Array:
     return s2 / m + (1.0 - 1.0 / m) * c
+
+
+def _resampled(
+    squares: Array, products: Array, averaged: int, total: int, bootstrap: int, seed: int
+) -> Array:
+    """Factors [bootstrap, d] of snapshots that are drawn anew."""
+    rng = np.random.default_rng(seed)
+    n, d = squares.shape
+    draws = np.empty((bootstrap, d))
+    for b in range(bootstrap):
+        weight = np.bincount(rng.integers(n, size=n), minlength=n) / n
+        s2, c = weight @ squares, weight @ products
+        draws[b] = _variance_of_mean(s2, c, averaged) / _variance_of_mean(s2, c, total)
+    return draws
+
+
+def _standard_errors(draws: Array, observed: slice) -> tuple[float, Array]:
+    """Errors of the observables' mean factor and of each [d]; nan if too few are positive."""
+    draws = np.where(draws > 0, draws, np.nan)
+    usable = np.isfinite(draws[:, observed]).all(axis=1)
+    if usable.sum() < 0.9 * len(draws) or usable.sum() < 2:
+        return float("nan"), np.full(draws.shape[1], np.nan)
+    of_mean = draws[usable][:, observed].mean(axis=1).std(ddof=1)
+    return float(of_mean), np.nanstd(draws, axis=0, ddof=1)
 
 
 def _variance_curve(residual: _Residuals) -> tuple[NDArray[np.int64], Array]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from macrodyn.dynamics.model import ACTIVATIONS, EnsembleSDE
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
 Bounds = Sequence[tuple[float, float]]
+Limits = tuple[Tensor, Tensor]
 # Replicas advanced together on a CPU: the activations of a chunk stay in its cache.
 _CHUNK = 256
 
@@ -63,70 +66,78 @@ def simulate(
 
     Source: Kloeden and Platen (1992), section 10.2.
     """
-    architecture = model.architecture
-    target = model.z_mean.device if device is None else torch.device(device)
-    if target != model.z_mean.device:
-        model = copy.deepcopy(model).to(target)
-    members, d = architecture.members, architecture.variables
-    z0 = torch.as_tensor(z0, dtype=torch.float32)
-    if z0.dim() == 2:
-        z0 = z0.expand(members, *z0.shape)
-    if z0.dim() != 3 or z0.shape[0] != members or z0.shape[2] != d:
-        raise ValueError(f"z0 must be [R, {d}] or [{members}, R, {d}], got {tuple(z0.shape)}")
+    model = _on_device(model, device)
+    target = model.z_mean.device
+    z0 = _initial_states(z0, model)
     plan = _substeps(torch.as_tensor(np.asarray(times, dtype=np.float64)), step)
-    low, high = _bounds(bounds, d, target)
-    replicas = z0.shape[1]
-    given = None
-    if architecture.conditions:
-        if conditions is None:
-            raise ValueError(f"The model needs {architecture.conditions} condition(s)")
-        given = torch.as_tensor(conditions, dtype=torch.float32).expand(replicas, -1).to(target)
-    generator = torch.Generator(target).manual_seed(seed)
+    limits = _limits(bounds, model.architecture.variables, target)
+    members, replicas, d = z0.shape
+    given = _given_conditions(conditions, model, replicas)
     chunk = _CHUNK if target.type == "cpu" else replicas
-    starts = range(0, replicas, chunk)
-    records = torch.empty(members, replicas, len(plan) + 1, d)
-    total, done = len(starts) * len(plan), 0
-    z = z0[:, :0].to(target)
+    course = _Course(
+        records=torch.empty(members, replicas, len(plan) + 1, d),
+        z=z0[:, :0].to(target),
+        generator=torch.Generator(target).manual_seed(seed),
+    )
     if checkpoints is not None:
         tensors = [*model.state_dict().values(), z0, *([] if given is None else [given])]
         settings = {"plan": plan, "bounds": str(bounds), "seed": seed, "chunk": chunk}
-        stored = checkpoints.open(fingerprint(settings, *tensors))
-        if stored is not None:
-            kept, _, done = stored
-            records = torch.tensor(kept["records"])
-            z = torch.tensor(kept["z"], device=target)
-            generator.set_state(torch.tensor(kept["generator"]))
-
-    def state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-        return {"records": records, "z": z, "generator": generator.get_state()}, {}
-
+        course.resume(checkpoints.open(fingerprint(settings, *tensors)))
+    starts = range(0, replicas, chunk)
+    total = len(starts) * len(plan)
     with torch.inference_mode():
+        course.records[:, :, 0] = z0
         for number, start in enumerate(starts):
-            if done >= (number + 1) * len(plan):
+            first = course.done - number * len(plan)
+            if first >= len(plan):
                 continue
             rows = slice(start, min(start + chunk, replicas))
             kernel = _Kernel(model, None if given is None else given[rows])
-            if done == number * len(plan):
-                z = z0[:, rows].to(target).clone()
-                records[:, rows, 0] = z.cpu()
-            for interval in range(done - number * len(plan), len(plan)):
-                count, h = plan[interval]
-                for _ in range(count):
-                    z = kernel.step(z, h, generator)
-                    if low is not None and high is not None:
-                        z = torch.where(z < low, 2.0 * low - z, z)
-                        z = torch.where(z > high, 2.0 * high - z, z)
-                        z = torch.minimum(torch.maximum(z, low), high)
-                records[:, rows, interval + 1] = z.cpu()
-                done += 1
+            if first == 0:
+                course.z = z0[:, rows].to(target).clone()
+            for interval, substeps in enumerate(plan[first:], start=first):
+                course.z = kernel.advance(course.z, substeps, limits, course.generator)
+                course.records[:, rows, interval + 1] = course.z.cpu()
+                course.done += 1
                 if progress is not None:
-                    progress(done, total)
+                    progress(course.done, total)
                 if checkpoints is not None:
-                    checkpoints.after(done, total, state)
+                    checkpoints.after(course.done, total, course.state)
     if checkpoints is not None:
         checkpoints.close()
-    _check_finite(records, on_divergence)
-    return records
+    _check_finite(course.records, on_divergence)
+    return course.records
+
+
+@dataclass(kw_only=True)
+class _Course:
+    """How far an integration is: everything that its next recording interval depends on.
+
+    Attributes:
+        records: Recorded states, shape [E, R, T, d], on the CPU.
+        z: States of the chunk of replicas at hand, shape [E, chunk, d].
+        generator: Draws the Brownian increments.
+        done: Recording intervals done, of all chunks.
+    """
+
+    records: Tensor
+    z: Tensor
+    generator: torch.Generator
+    done: int = 0
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint keeps, but for the intervals done."""
+        generator = self.generator.get_state()
+        return {"records": self.records, "z": self.z, "generator": generator}, {}
+
+    def resume(self, stored: tuple[dict[str, NDArray], dict[str, Any], int] | None) -> None:
+        """Take up an integration where a checkpoint left it, if there is one."""
+        if stored is None:
+            return
+        kept, _, self.done = stored
+        self.records = torch.tensor(kept["records"])
+        self.z = torch.tensor(kept["z"], device=self.z.device)
+        self.generator.set_state(torch.tensor(kept["generator"]))
 
 
 class _Kernel:
@@ -162,6 +173,21 @@ class _Kernel:
         if self.networks == 1:
             self.constant = model.triangle(model.diffusion_bias.detach())
 
+    def advance(
+        self,
+        z: Tensor,
+        substeps: tuple[int, float],
+        limits: Limits | None,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Take the substeps (number, length) of a recording interval, within the limits."""
+        count, h = substeps
+        for _ in range(count):
+            z = self.step(z, h, generator)
+            if limits is not None:
+                z = _reflected(z, *limits)
+        return z
+
     def step(self, z: Tensor, h: float, generator: torch.Generator) -> Tensor:
         hidden = torch.cat([z] * self.networks)
         for weight, bias in zip(self.weights, self.biases, strict=True):
@@ -182,6 +208,43 @@ class _Kernel:
         return z.add(drift, alpha=h).add_(kick, alpha=math.sqrt(h))
 
 
+def _reflected(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    z = torch.where(z < low, 2.0 * low - z, z)
+    z = torch.where(z > high, 2.0 * high - z, z)
+    return torch.minimum(torch.maximum(z, low), high)
+
+
+def _on_device(model: EnsembleSDE, device: str | torch.device | None) -> EnsembleSDE:
+    """The model itself if it is there already, else a copy."""
+    if device is None or torch.device(device) == model.z_mean.device:
+        return model
+    return copy.deepcopy(model).to(device)
+
+
+def _initial_states(z0: Tensor, model: EnsembleSDE) -> Tensor:
+    """Initial states of every member, shape [E, R, d]."""
+    members, d = model.architecture.members, model.architecture.variables
+    z0 = torch.as_tensor(z0, dtype=torch.float32)
+    if z0.dim() == 2:
+        z0 = z0.expand(members, *z0.shape)
+    if z0.dim() != 3 or z0.shape[0] != members or z0.shape[2] != d:
+        raise ValueError(f"z0 must be [R, {d}] or [{members}, R, {d}], got {tuple(z0.shape)}")
+    return z0
+
+
+def _given_conditions(
+    conditions: Tensor | None, model: EnsembleSDE, replicas: int
+) -> Tensor | None:
+    """Conditions of every replica, shape [R, c]; None if the model has none."""
+    number = model.architecture.conditions
+    if not number:
+        return None
+    if conditions is None:
+        raise ValueError(f"The model needs {number} condition(s)")
+    given = torch.as_tensor(conditions, dtype=torch.float32).expand(replicas, -1)
+    return given.to(model.z_mean.device)
+
+
 def _substeps(times: Tensor, step: float) -> list[tuple[int, float]]:
     """Number and length of the substeps of each recording interval."""
     if not step > 0:
@@ -195,18 +258,17 @@ def _substeps(times: Tensor, step: float) -> list[tuple[int, float]]:
     return [(n, float(interval) / n) for n, interval in zip(counts, intervals, strict=True)]
 
 
-def _bounds(
-    bounds: Bounds | None, d: int, device: torch.device
-) -> tuple[Tensor | None, Tensor | None]:
+def _limits(bounds: Bounds | None, d: int, device: torch.device) -> Limits | None:
+    """Low and high bounds, shape [d] each; None where every side is open."""
     if bounds is None:
-        return None, None
+        return None
     if len(bounds) != d:
         raise ValueError(f"Need bounds for each of the {d} variables, got {len(bounds)}")
     for low, high in bounds:
         if not low < high:
             raise ValueError(f"Bounds must be (low, high) with low < high, got ({low}, {high})")
     if all(math.isinf(low) and math.isinf(high) for low, high in bounds):
-        return None, None
+        return None
     table = torch.tensor([[float(v) for v in pair] for pair in bounds], device=device)
     return table[:, 0], table[:, 1]
 

@@ -106,18 +106,3 @@ def scatter_log_likelihood(
     log_determinant = 2.0 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_determinant = log_determinant + d * (2.0 * math.pi * within * elapsed).log()
     return -0.5 * (trace + (patches - 1) * log_determinant + d * math.log(patches))
-
-
-def partial_nll(
-    increment: Tensor,
-    drift: Tensor,
-    cholesky: Tensor,
-    elapsed: Tensor,
-    *,
-    factor: float | Tensor = 1.0,
-) -> Tensor:
-    """Mean negative partial log likelihood over the batch, shape [...], i.e. one per member.
-
-    Arguments as in `partial_log_likelihood`.
-    """
-    return -partial_log_likelihood(increment, drift, cholesky, elapsed, factor=factor).mean(-1)

@@ -222,7 +222,14 @@ class EnsembleSDE(nn.Module):
         return (entries @ self.triangle_map).unflatten(-1, (d, d))
 
     def standardise_conditions(self, conditions: Tensor) -> Tensor:
-        """Conditions in the networks' units."""
+        """Conditions in the networks' units.
+
+        Args:
+            conditions: Shape [..., c], in the units of the study.
+
+        Returns:
+            The same shape, with mean 0 and standard deviation 1 over the training data.
+        """
         return (conditions - self.condition_mean) / self.condition_scale
 
     def _inputs(self, z: Tensor, conditions: Tensor | None) -> Tensor:

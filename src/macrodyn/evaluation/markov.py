@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,70 +108,24 @@ def markov_diagnostic(
 
     Source: Friedrich et al., Phys. Rep. 506, 87 (2011), for conditional moments at finite lags.
     """
-    z = np.asarray(latents["z"].transpose("sample", "variable").values, np.float64)
-    increment = latents["increment"].transpose("lag", "sample", "patch", "variable")
-    elapsed = latents["elapsed"].transpose("lag", "sample", "patch")
-    dz = np.asarray(increment.values, np.float64)
-    tau = np.asarray(elapsed.values, np.float64)
-    factor = covariance_factor
-    if factor is None:
-        factor = float(latents.attrs["patches_total"])
-    if factor <= 0:
-        raise ValueError(f"the covariance factor must be positive, got {factor}")
-    for name, array in (("z", z), ("increment", dz), ("elapsed", tau)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"latents: '{name}' holds values that are not finite")
-    if (tau <= 0).any():
-        raise ValueError("latents: 'elapsed' must be positive")
-
+    factor = _checked_factor(latents, covariance_factor)
+    z, dz, tau = _checked_pairs(latents)
     edges = bin_edges(z[:, 0], bins)
     index = bin_index(z[:, 0], edges)
     counts = np.bincount(index, minlength=bins)
-    used = np.flatnonzero(counts >= max(min_count, 2))
-    if used.size == 0:
-        raise ValueError(
-            f"no bin of the first observable has {min_count} samples: lower bins or min_count"
-        )
+    used = _filled_bins(counts, min_count)
     regressors = np.concatenate([z, _conditions(latents, len(z))], axis=1)
-
-    lags, d = len(dz), z.shape[1]
-    drift, drift_error = _blank(lags, bins, d), _blank(lags, bins, d)
-    covariance, covariance_error = _blank(lags, bins, d, d), _blank(lags, bins, d, d)
-    change_error = _blank(2, lags, bins, d)
+    curves = _Curves.blank(len(dz), bins, z.shape[1])
     for b in used:
         rows = index == b
         fits = [
-            _estimate(dz[lag][rows], tau[lag][rows], regressors[rows], factor)
-            for lag in range(lags)
+            _estimate(increment[rows], elapsed[rows], regressors[rows], factor)
+            for increment, elapsed in zip(dz, tau, strict=True)
         ]
-        for lag, fit in enumerate(fits):
-            drift[lag, b], covariance[lag, b] = fit.drift, fit.covariance
-            drift_error[lag, b] = _norm(fit.drift_influence)
-            covariance_error[lag, b] = _norm(fit.covariance_influence)
-            change_error[0, lag, b] = _norm(fit.drift_influence - fits[0].drift_influence)
-            change = fit.covariance_influence - fits[0].covariance_influence
-            change_error[1, lag, b] = np.diagonal(_norm(change))
-    diffusion = np.einsum("lbii->lbi", covariance)
-    diffusion_error = np.einsum("lbii->lbi", covariance_error)
-    drift_excess, drift_z = _lag_dependence(drift, change_error[0], counts, used)
-    diffusion_excess, diffusion_z = _lag_dependence(diffusion, change_error[1], counts, used)
-
+        curves.fill(b, fits)
     names = latents["variable"].values
-    curve, scalar = ("lag", "bin", "variable"), ("lag", "variable")
-    matrix = (*curve, "variable_2")
     return xr.Dataset(
-        {
-            "drift": (curve, drift),
-            "drift_error": (curve, drift_error),
-            "diffusion": (curve, diffusion),
-            "diffusion_error": (curve, diffusion_error),
-            "covariance": (matrix, covariance),
-            "covariance_error": (matrix, covariance_error),
-            "drift_excess": (scalar, drift_excess),
-            "diffusion_excess": (scalar, diffusion_excess),
-            "drift_z": (scalar, drift_z),
-            "diffusion_z": (scalar, diffusion_z),
-        },
+        {**curves.variables(), **curves.lag_dependence(counts, used)},
         coords={
             "lag": latents["lag"].values,
             "variable": names,
@@ -182,6 +137,41 @@ def markov_diagnostic(
         },
         attrs={"covariance_factor": factor, "samples": len(z)},
     )
+
+
+def _checked_factor(latents: xr.Dataset, given: float | None) -> float:
+    factor = float(latents.attrs["patches_total"]) if given is None else given
+    if factor <= 0:
+        raise ValueError(f"the covariance factor must be positive, got {factor}")
+    return factor
+
+
+def _checked_pairs(latents: xr.Dataset) -> tuple[Floats, Floats, Floats]:
+    """Read z [sample, variable], dz [lag, sample, patch, variable] and tau [lag, sample, patch]."""
+    axes = {
+        "z": ("sample", "variable"),
+        "increment": ("lag", "sample", "patch", "variable"),
+        "elapsed": ("lag", "sample", "patch"),
+    }
+    z, dz, tau = (
+        np.asarray(latents[name].transpose(*order).values, np.float64)
+        for name, order in axes.items()
+    )
+    for name, array in zip(axes, (z, dz, tau), strict=True):
+        if not np.isfinite(array).all():
+            raise ValueError(f"latents: '{name}' holds values that are not finite")
+    if (tau <= 0).any():
+        raise ValueError("latents: 'elapsed' must be positive")
+    return z, dz, tau
+
+
+def _filled_bins(counts: Integers, min_count: int) -> Integers:
+    used = np.flatnonzero(counts >= max(min_count, 2))
+    if used.size == 0:
+        raise ValueError(
+            f"no bin of the first observable has {min_count} samples: lower bins or min_count"
+        )
+    return used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +215,82 @@ def _estimate(dz: Floats, tau: Floats, regressors: Floats, factor: float) -> _Fi
         drift_influence=bessel * deviation / total,
         covariance_influence=bessel * excess / total,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Curves:
+    """Estimates and their errors over lags and bins; NaN in bins that are not filled.
+
+    Attributes:
+        drift: Shape [lag, bin, variable].
+        drift_error: Its standard error, of the same shape.
+        drift_change_error: That of its difference to the first lag, of the same shape.
+        covariance: Sigma, shape [lag, bin, variable, variable].
+        covariance_error: Its standard error, of the same shape.
+        diffusion_change_error: That of the difference of its diagonal to the first lag, shape
+            [lag, bin, variable].
+    """
+
+    drift: Floats
+    drift_error: Floats
+    drift_change_error: Floats
+    covariance: Floats
+    covariance_error: Floats
+    diffusion_change_error: Floats
+
+    @classmethod
+    def blank(cls, lags: int, bins: int, d: int) -> _Curves:
+        shape = (lags, bins, d)
+        return cls(
+            drift=_blank(*shape),
+            drift_error=_blank(*shape),
+            drift_change_error=_blank(*shape),
+            covariance=_blank(*shape, d),
+            covariance_error=_blank(*shape, d),
+            diffusion_change_error=_blank(*shape),
+        )
+
+    @property
+    def diffusion(self) -> Floats:
+        return np.einsum("lbii->lbi", self.covariance)
+
+    def fill(self, b: int, fits: Sequence[_Fit]) -> None:
+        """Enter the fits of one bin, one for each lag."""
+        for lag, fit in enumerate(fits):
+            self.drift[lag, b], self.covariance[lag, b] = fit.drift, fit.covariance
+            self.drift_error[lag, b] = _norm(fit.drift_influence)
+            self.covariance_error[lag, b] = _norm(fit.covariance_influence)
+            change = fit.drift_influence - fits[0].drift_influence
+            self.drift_change_error[lag, b] = _norm(change)
+            change = fit.covariance_influence - fits[0].covariance_influence
+            self.diffusion_change_error[lag, b] = np.diagonal(_norm(change))
+
+    def variables(self) -> dict[str, tuple[tuple[str, ...], Floats]]:
+        """Return the estimates and their errors as variables of a data set."""
+        curve = ("lag", "bin", "variable")
+        matrix = (*curve, "variable_2")
+        return {
+            "drift": (curve, self.drift),
+            "drift_error": (curve, self.drift_error),
+            "diffusion": (curve, self.diffusion),
+            "diffusion_error": (curve, np.einsum("lbii->lbi", self.covariance_error)),
+            "covariance": (matrix, self.covariance),
+            "covariance_error": (matrix, self.covariance_error),
+        }
+
+    def lag_dependence(
+        self, counts: Integers, used: Integers
+    ) -> dict[str, tuple[tuple[str, ...], Floats]]:
+        """Return what differs from the first lag as variables of a data set."""
+        drift = _lag_dependence(self.drift, self.drift_change_error, counts, used)
+        diffusion = _lag_dependence(self.diffusion, self.diffusion_change_error, counts, used)
+        scalar = ("lag", "variable")
+        return {
+            "drift_excess": (scalar, drift[0]),
+            "diffusion_excess": (scalar, diffusion[0]),
+            "drift_z": (scalar, drift[1]),
+            "diffusion_z": (scalar, diffusion[1]),
+        }
 
 
 def _lag_dependence(

@@ -11,7 +11,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.config import EvolveConfig, HorizonConfig, SimulateConfig, UpsampleConfig
+from macrodyn.config import (
+    EvolveConfig,
+    HorizonConfig,
+    RelaxationConfig,
+    SimulateConfig,
+    UpsampleConfig,
+)
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.pipeline.job import Job
 from macrodyn.sampling.cost import Cost
@@ -21,6 +27,7 @@ from macrodyn.sampling.relax import Relaxation
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.upsample import upsample_pools
 from macrodyn.sampling.variables import axis_names, state_attributes
+from macrodyn.sampling.work import Work
 from macrodyn.storage.netcdf import gather_shards, read_dataset
 from macrodyn.streams import seeds
 from macrodyn.systems import System, system_class
@@ -62,103 +69,109 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
 
     Returns:
         The large snapshots, and a few examples of every level before and after relaxation.
+
+    Raises:
+        ValueError: If the lattices are equal and there are too few replicas to take.
     """
     config = job.config
-    settings = UpsampleConfig(**config["upsample"])
     system = stage_system(config).on(job.device)
-    source = read_dataset(small)
-    everywhere = np.unique(np.linspace(0, source.sizes["group"] - 1, EXAMPLES).round())
-    examples = source.group.values[everywhere.astype(int)]
-    source = source.isel(group=slice(shard, None, shards))
-    names = tuple(str(n) for n in source.condition.values)
-    shape = tuple(config["large"])
-    groups = source.group.values
-    levels = list(upsampling_levels(source.states.shape[4:], shape))
-    if not levels and source.sizes["replica"] < settings.snapshots:
+    whole = read_dataset(small)
+    source = whole.isel(group=slice(shard, None, shards))
+    _check_replicas(source, config)
+    shown = np.flatnonzero(np.isin(source.group.values, _example_groups(whole.group.values)))
+    work = job.work("upsample", source.states.values, source.time.values)
+    arrays = _upsample(system, source, config, shown, work)
+    data = _samples(source, arrays.pop("states"))
+    data["states"].attrs = state_attributes(system)
+    data["time"].attrs = {"long_name": "time of the small snapshot", "units": system.time_unit}
+    if arrays:
+        data["example_number"] = ("example", source.group.values[shown])
+    for name, states in arrays.items():
+        axes = axis_names(system.dimension, f"{name.rpartition('_')[0]}_")
+        data[name] = (("example", "channel", *axes), states, state_attributes(system))
+    return data.assign_attrs(site_updates=work.cost.site_updates)
+
+
+def _check_replicas(source: xr.Dataset, config: dict[str, Any]) -> None:
+    """Where nothing is upsampled, every large snapshot is a small system of its own."""
+    replicas, wanted = source.sizes["replica"], config["upsample"]["snapshots"]
+    if source.states.shape[4:] == tuple(config["large"]) and replicas < wanted:
         raise ValueError(
-            f"simulate.replicas ({source.sizes['replica']}) must be at least upsample.snapshots "
-            f"({settings.snapshots}) where the small lattice is the large one"
+            f"simulate.replicas ({replicas}) must be at least upsample.snapshots ({wanted}) "
+            "where the small lattice is the large one"
         )
-    boundary = settings.relaxation.boundary
+
+
+def _example_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose a few groups that are spread over all."""
+    places = np.unique(np.linspace(0, len(groups) - 1, EXAMPLES).round())
+    return groups[places.astype(int)]
+
+
+def _upsample(
+    system: System,
+    source: xr.Dataset,
+    config: dict[str, Any],
+    shown: NDArray[np.int64],
+    work: Work,
+) -> dict[str, NDArray]:
+    """Make large snapshots of every group at every time.
+
+    Args:
+        system: The system with its own parameters.
+        source: Small snapshots of the groups.
+        config: The stage's configuration.
+        shown: Rows of the groups that are examples.
+        work: Goes through the groups, and adds up what they cost.
+
+    Returns:
+        ``states`` [group, time, snapshot, channel, *large], and for every level, at the middle
+        time, ``level_<number>_raw`` and ``level_<number>_relaxed`` [example, channel, *level].
+    """
+    settings = UpsampleConfig(**config["upsample"])
+    groups, times, small = source.group.values, source.time.values, source.states.values
+    large = tuple(config["large"])
     geometry = PatchGeometry(
-        tuple(config["patch"]), 0 if boundary == "periodic" else system.halo, 0, boundary
+        tuple(config["patch"]), system.halo, boundary=settings.relaxation.boundary
     )
-    # A few snapshots of groups that are spread over all, before and after relaxation.
-    shown = np.flatnonzero(np.isin(groups, examples))
-    middle = source.sizes["time"] // 2
-    lead = (len(groups), source.sizes["time"], settings.snapshots, system.channels)
-    arrays = {"states": np.empty((*lead, *shape), dtype=system.dtype)}
-    for number, level in enumerate(levels):
+    lead = (len(groups), len(times), settings.snapshots)
+    arrays = {"states": np.empty((*lead, system.channels, *large), dtype=system.dtype)}
+    for number, level in enumerate(upsampling_levels(small.shape[4:], large)):
         for kind in ("raw", "relaxed"):
             arrays[f"level_{number}_{kind}"] = np.empty(
                 (len(shown), system.channels, *level), dtype=system.dtype
             )
-    parts = list(by_condition(system, names, source.condition_values.values))
-    segments = list(product(range(len(parts)), range(source.sizes["time"])))
-    work = job.work("upsample", source.states.values, source.time.values)
-    for segment, block in work.blocks([len(parts[p][1]) for p, _ in segments], arrays):
-        p, t = segments[segment]
-        part, rows = parts[p][0], parts[p][1][block]
-        time = float(source.time.values[t])
-        pools = source.states.values[rows, t]
-        age = time if settings.relaxation.up_to_age else settings.relaxation.duration
-        made = upsample_pools(
+    parts = by_condition(system, _condition_names(source), source.condition_values.values)
+    segments = list(product(parts, range(len(times))))
+    for segment, block in work.blocks([len(rows) for (_, rows), _ in segments], arrays):
+        (part, rows), t = segments[segment]
+        rows = rows[block]
+        final = small[rows, t, : settings.snapshots]
+        levels = upsample_pools(
             part,
-            pools,
-            shape,
+            small[rows, t],
+            large,
             method=settings.method,
             number=settings.snapshots,
             patch=geometry,
-            relaxation=Relaxation(
-                min(settings.relaxation.duration, age), settings.relaxation.sweep
-            ),
+            relaxation=_relaxation(settings.relaxation, float(times[t])),
             seed=config["seed"],
-            names=[(int(groups[r]), t) for r in rows],
+            names=[(int(groups[row]), t) for row in rows],
             cost=work.cost,
         )
-        final = pools[:, : settings.snapshots]
-        for number, now in enumerate(made):
-            final = now.relaxed
-            if t == middle:
+        for number, made in enumerate(levels):
+            final = made.relaxed
+            if t == len(times) // 2:
                 _, here, place = np.intersect1d(rows, shown, return_indices=True)
-                arrays[f"level_{number}_raw"][place] = now.raw[here, 0]
-                arrays[f"level_{number}_relaxed"][place] = now.relaxed[here, 0]
+                arrays[f"level_{number}_raw"][place] = made.raw[here, 0]
+                arrays[f"level_{number}_relaxed"][place] = made.relaxed[here, 0]
         arrays["states"][rows, t] = final
-    out = arrays.pop("states")
-    samples = int(np.prod(out.shape[:3]))
-    repeat = (source.sizes["time"], settings.snapshots)
-    per_group = repeat[0] * repeat[1]
-    data = xr.Dataset(
-        {
-            "states": (
-                ("sample", "channel", *axis_names(len(shape))),
-                out.reshape(samples, *out.shape[3:]),
-                state_attributes(system),
-            ),
-            "macrostate": (
-                ("sample", "component"),
-                np.repeat(source.macrostate.values, per_group, axis=0),
-            ),
-            "condition_values": (
-                ("sample", "condition"),
-                np.repeat(source.condition_values.values, per_group, axis=0),
-            ),
-            "group": ("sample", np.repeat(groups, per_group)),
-            "time": (
-                "sample",
-                np.tile(np.repeat(source.time.values, repeat[1]), len(groups)),
-                {"long_name": "time of the small snapshot", "units": system.time_unit},
-            ),
-            "number": ("sample", (groups[:, None] * per_group + np.arange(per_group)).ravel()),
-        },
-        coords={"condition": list(names), "component": source.component.values},
-    )
-    if levels:
-        data["example_number"] = ("example", groups[shown])
-    for name, states in arrays.items():
-        axes = axis_names(len(shape), f"{name.rpartition('_')[0]}_")
-        data[name] = (("example", "channel", *axes), states, state_attributes(system))
-    return data.assign_attrs(site_updates=work.cost.site_updates)
+    return arrays
+
+
+def _relaxation(settings: RelaxationConfig, age: float) -> Relaxation:
+    duration = min(settings.duration, age) if settings.up_to_age else settings.duration
+    return Relaxation(duration, settings.sweep)
 
 
 def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
@@ -167,9 +180,9 @@ def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
     system = stage_system(config).on(job.device)
     samples = snapshots(states, scope, config)
     samples = samples.isel(sample=slice(shard, None, shards))
-    names = tuple(str(n) for n in samples.condition.values)
     settings = EvolveConfig(**config["evolve"])
     keys = seeds(config["seed"], "evolve", scope, index=samples.number.values)
+    names = _condition_names(samples)
     parts = list(by_condition(system, names, samples.condition_values.values))
     work = job.work("evolve", samples.states.values, samples.number.values)
     arrays: dict[str, NDArray] = {}
@@ -202,12 +215,7 @@ def _evolve(
         return evolve_whole(
             system, states, dt=settings.dt, lags=settings.lags, keys=keys, cost=cost
         )
-    geometry = PatchGeometry(
-        patch,
-        0 if settings.boundary == "periodic" else system.halo,
-        settings.buffer,
-        settings.boundary,
-    )
+    geometry = PatchGeometry(patch, system.halo, settings.buffer, settings.boundary)
     return evolve_patches(
         system,
         states,
@@ -226,31 +234,49 @@ def snapshots(path: Path, scope: str, config: dict[str, Any]) -> xr.Dataset:
     data = read_dataset(path)
     if scope != "small":
         return data
-    wanted = config["snapshots"] * config["evolve"]["patches"]
-    data = data.isel(replica=slice(wanted))
-    sizes = data.sizes
-    number = np.arange(sizes["group"] * sizes["time"] * sizes["replica"])
-    per_group = sizes["time"] * sizes["replica"]
+    data = data.isel(replica=slice(config["snapshots"] * config["evolve"]["patches"]))
+    return _samples(data, data.states.values)
+
+
+def _samples(source: xr.Dataset, states: NDArray) -> xr.Dataset:
+    """Lay snapshots out as samples, each with its macrostate, conditions, group, time and number.
+
+    Args:
+        source: The small snapshots that they are or were made of, [group, time, ...].
+        states: Shape [group, time, snapshot, channel, *lattice].
+    """
+    groups, times, each, *state = states.shape
+    per_group = times * each
+    number = source.group.values[:, None] * per_group + np.arange(per_group)
+
+    def repeated(name: str) -> NDArray:
+        return np.repeat(source[name].values, per_group, axis=0)
+
     return xr.Dataset(
         {
             "states": (
-                ("sample", "channel", *data.states.dims[4:]),
-                data.states.values.reshape(len(number), *data.states.shape[3:]),
+                ("sample", "channel", *axis_names(len(state) - 1)),
+                states.reshape(-1, *state),
             ),
-            "condition_values": (
-                ("sample", "condition"),
-                np.repeat(data.condition_values.values, per_group, axis=0),
-            ),
-            "group": ("sample", np.repeat(data.group.values, per_group)),
+            "macrostate": (("sample", "component"), repeated("macrostate")),
+            "condition_values": (("sample", "condition"), repeated("condition_values")),
+            "group": ("sample", repeated("group")),
             "time": (
                 "sample",
-                np.tile(np.repeat(data.time.values, sizes["replica"]), sizes["group"]),
-                data.time.attrs,
+                np.tile(np.repeat(source.time.values, each), groups),
+                source.time.attrs,
             ),
-            "number": ("sample", number),
+            "number": ("sample", number.ravel()),
         },
-        coords={"condition": data.condition.values},
+        coords={
+            "condition": _condition_names(source),
+            "component": source.component.values,
+        },
     )
+
+
+def _condition_names(data: xr.Dataset) -> list[str]:
+    return [str(name) for name in data.condition.values]
 
 
 def _pairs_dataset(
