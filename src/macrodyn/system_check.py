@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from macrodyn.config import RunConfig
 from macrodyn.system_trial import Trial
 from macrodyn.systems import Parameters, System
-from macrodyn.systems.base import StateKind
+from macrodyn.systems.base import STATE_KINDS
 from macrodyn.systems.registry import describe_error
 
-KINDS = get_args(StateKind)
 STOPS = ("time", "events")
 UPSAMPLINGS = ("tile", "replicate", "interpolate")
 DEVICES = ("cpu", "cuda")
@@ -127,7 +126,7 @@ _ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dimension": (_is_whole(1, 3), "1, 2 or 3"),
     "channels": (_is_whole(1), "a whole number of 1 or more"),
     "dtype": (_is_dtype, "a NumPy type of whole or real numbers, such as np.uint8"),
-    "kind": (lambda value: value in KINDS, " or ".join(map(repr, KINDS))),
+    "kind": (lambda value: value in STATE_KINDS, " or ".join(map(repr, STATE_KINDS))),
     "periodic": (_is_bool, "True or False"),
     "halo": (_is_whole(0), "a whole number of sites, 0 or more"),
     "long_range": (_is_bool, "True or False"),

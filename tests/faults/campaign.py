@@ -38,7 +38,7 @@ from macrodyn.config import RunConfig
 from macrodyn.lattice import PatchGeometry
 from macrodyn.pipeline import job as job_module
 from macrodyn.pipeline.plan import Stage, plan_run
-from macrodyn.pipeline.sample import stage_system
+from macrodyn.pipeline.samples import stage_system
 from macrodyn.storage import checkpoints
 from macrodyn.storage.models import load_model
 from macrodyn.storage.netcdf import read_dataset

@@ -13,13 +13,8 @@ import xarray as xr
 from macrodyn.config import RunConfig
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.plan import RunPlan, Stage, plan_run
-from macrodyn.pipeline.sample import (
-    evolve_shard,
-    gather_stage,
-    reference_shard,
-    simulate_shard,
-    upsample_shard,
-)
+from macrodyn.pipeline.sample import evolve_shard, gather_stage, reference_shard, simulate_shard
+from macrodyn.pipeline.upsample import upsample_shard
 from macrodyn.storage.checkpoints import Checkpoints
 from macrodyn.storage.netcdf import read_dataset
 

@@ -26,7 +26,7 @@ from macrodyn.pipeline.learn import (
     predict_stage,
 )
 from macrodyn.pipeline.plan import RunPlan, Stage
-from macrodyn.pipeline.sample import stage_system
+from macrodyn.pipeline.samples import stage_system
 from macrodyn.storage.netcdf import read_dataset, write_dataset
 
 LITTLE = {

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from macrodyn.pipeline.job import save_stage
-from macrodyn.pipeline.sample import evolve_shard, reference_shard, simulate_shard, upsample_shard
+from macrodyn.pipeline.sample import evolve_shard, reference_shard, simulate_shard
+from macrodyn.pipeline.upsample import upsample_shard
 from macrodyn.sampling import work
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 

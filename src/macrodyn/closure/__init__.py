@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from macrodyn.closure.layers import ENCODER_KINDS, Architecture, EncoderKind
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
-from macrodyn.closure.reconstruction import STATE_KINDS, reconstruction_loss
+from macrodyn.closure.reconstruction import reconstruction_loss
 from macrodyn.closure.settings import ClosureSettings, History
 from macrodyn.closure.train import reconstruction_error, split_groups, train_closure
 
 __all__ = [
     "ENCODER_KINDS",
-    "STATE_KINDS",
     "Architecture",
     "ClosureSettings",
     "EncoderKind",

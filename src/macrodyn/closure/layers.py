@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from macrodyn.closure.reconstruction import STATE_KINDS, input_channels
-from macrodyn.systems.base import StateKind
+from macrodyn.closure.reconstruction import input_channels
+from macrodyn.systems.base import STATE_KINDS, StateKind
 
 EncoderKind = Literal["strided", "pooled"]
 ENCODER_KINDS: tuple[EncoderKind, ...] = get_args(EncoderKind)

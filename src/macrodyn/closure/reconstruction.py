@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from macrodyn.systems.base import StateKind
-
-STATE_KINDS: tuple[StateKind, ...] = get_args(StateKind)
+from macrodyn.systems.base import STATE_KINDS, StateKind
 
 
 def input_channels(kind: StateKind, state_channels: int, species: int) -> int:

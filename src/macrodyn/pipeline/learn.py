@@ -26,7 +26,8 @@ from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.dynamics.train import TrainingSettings, train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each, split
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.sample import horizon_times, snapshots, stage_system
+from macrodyn.pipeline.sample import horizon_times
+from macrodyn.pipeline.samples import snapshots, stage_system
 from macrodyn.sampling.groups import initial_values
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance

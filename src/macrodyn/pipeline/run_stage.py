@@ -19,7 +19,7 @@ from macrodyn.pipeline.run_figures import (
     snapshot_figure,
     training_figure,
 )
-from macrodyn.pipeline.sample import stage_system
+from macrodyn.pipeline.samples import stage_system
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
