@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from macrodyn.pipeline import plan
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.study import load_study
 from macrodyn.systems import registry, system_class
@@ -168,7 +169,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "fb3786f3a728fd51"), ("config", 16, "48342dcb1e41a815")],
+    [("ising", 175, "8695cf97aa1a0696"), ("config", 16, "48342dcb1e41a815")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
@@ -177,6 +178,16 @@ def test_folders_of_existing_results_are_found_again(name, number, digest):
     folders = sorted({stage.folder for plan in plans.values() for stage in plan.stages().values()})
     assert len(folders) == number
     assert hashlib.sha256("\n".join(folders).encode()).hexdigest()[:16] == digest
+
+
+def test_new_estimator_of_the_factor_changes_only_runs_that_ask_for_it(make_plan, monkeypatch):
+    asked = {"dynamics": {"covariance_factor": "estimated"}}
+    before = keys(make_plan()), keys(make_plan(asked))
+    monkeypatch.setattr(plan, "ESTIMATOR_VERSION", plan.ESTIMATOR_VERSION + 1)
+    assert changed(before[0], keys(make_plan())) == set()
+    # The baselines see whole systems, whose factor is never estimated.
+    expected = stages("dynamics", "predict", methods=("ours",))
+    assert changed(before[1], keys(make_plan(asked))) == expected
 
 
 OWN = {"system": {"name": "macrodyn.systems.ising:Ising"}}

@@ -32,6 +32,8 @@ VERSIONS = {
     "predict": 2,
     "reference": 2,
 }
+# The same for the estimated covariance factor, on which only those runs depend that ask for it.
+ESTIMATOR_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,10 @@ class _Stages:
         return Stage("encode", config, {"pairs": evolve, "closure": closure}, self.whole)
 
     def dynamics(self, scope: str, latents: Stage) -> Stage:
-        config = {"seed": self.run.seed, "dynamics": _dynamics_config(self.run, scope)}
+        dynamics = _dynamics_config(self.run, scope)
+        config = {"seed": self.run.seed, "dynamics": dynamics}
+        if dynamics["covariance_factor"] == "estimated":
+            config["estimator"] = ESTIMATOR_VERSION
         return Stage("dynamics", config, {"latents": latents}, self.whole)
 
     def predict(self, horizon: str, model: Stage, closure: Stage) -> Stage:
