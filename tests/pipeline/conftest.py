@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -15,8 +17,11 @@ from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.plan import RunPlan, Stage, plan_run
 from macrodyn.pipeline.sample import evolve_shard, gather_stage, reference_shard, simulate_shard
 from macrodyn.pipeline.upsample import upsample_shard
+from macrodyn.sampling import upsample as upsample_module
 from macrodyn.storage.checkpoints import Checkpoints
 from macrodyn.storage.netcdf import read_dataset
+from macrodyn.streams import stream_key
+from macrodyn.systems.ising import Ising
 
 # Every key whose edit a test looks at is given, so that an edit never meets a missing section.
 BASE: dict[str, Any] = {
@@ -86,6 +91,36 @@ def make_job() -> Callable[..., Job]:
         )
 
     return make
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Who was given random streams, in order: the method of the Ising system and its arguments.
+
+    The generators of upsampling stand among them, with the keys of their streams as ``seeds``.
+    """
+    made: list[tuple[str, dict[str, Any]]] = []
+
+    def recorded(name: str) -> Callable[..., Any]:
+        method = getattr(Ising, name)
+        signature = inspect.signature(method)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made.append((name, signature.bind(*args, **kwargs).arguments))
+            return method(*args, **kwargs)
+
+        return call
+
+    for name in ("initial_states", "evolve", "evolve_patch"):
+        monkeypatch.setattr(Ising, name, recorded(name))
+    generator = upsample_module.generator
+
+    def recorded_generator(seed: int, *path: int | str) -> np.random.Generator:
+        made.append(("generator", {"seeds": [stream_key(seed, *path)]}))
+        return generator(seed, *path)
+
+    monkeypatch.setattr(upsample_module, "generator", recorded_generator)
+    return made
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 import torch
 import xarray as xr
 
-from macrodyn.closure.model import load_autoencoder
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.closure.layers import Architecture as ClosureArchitecture
+from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
+from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.learn import (
     closure_bounds,
@@ -159,6 +161,39 @@ def test_seed_changes_the_models(learn, sample, make_plan):
     one, other = learn({}, data, "one"), learn({"seed": 6}, data, "other")
     for name in ("closure", "dynamics"):
         assert one.digest(name) != other.digest(name)
+
+
+def test_no_stream_is_used_twice(learn, calls):
+    """In a whole run: from small systems to the initial states of predictions."""
+    learn({"baselines": ["naive", "full"]})
+    keys = [key for _, arguments in calls for key in arguments["seeds"]]
+    assert {name for name, _ in calls} == {"initial_states", "evolve", "evolve_patch", "generator"}
+    twice = Counter(keys) - Counter(set(keys))
+    assert not twice, [name for name, given in calls if twice.keys() & set(given["seeds"])]
+
+
+@pytest.mark.parametrize("step", [0.25, 0.05])
+def test_prediction_takes_the_steps_of_its_configuration(make_plan, tmp_path, step):
+    """Of dz/dt = -z with hardly any noise: each step takes off its length's part."""
+    changes = {"evaluate": {"horizons": {"transient": {"step": step}}}}
+    stage = make_plan(changes).predictions["ours"]["transient"]
+    architecture = Architecture(variables=2, members=2, hidden=(4,), covariance="constant")
+    scalers = replace(
+        Scalers.identity(architecture),
+        diffusion_scale=1e-6 * torch.eye(2),
+        linear_drift=torch.cat([torch.zeros(1, 2), -torch.eye(2)]),
+    )
+    ensemble = EnsembleSDE(architecture, scalers)
+    ensemble.metadata = {"range": [[-1, 0], [1, 1]]}
+    with torch.no_grad():
+        ensemble.drift_out.zero_()
+    without = ClosureArchitecture(
+        kind="spin", patch=(10, 6), state_channels=1, observables=2, closure_dim=0
+    )
+    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, PatchAutoencoder(without))
+    z = made.z.values
+    left = (1 - step) ** (made.time.values / step)
+    np.testing.assert_allclose(z, z[..., :1, :] * left[:, None], atol=2e-5)
 
 
 def test_without_closure_variables(learn):

@@ -23,18 +23,22 @@ class ClockSystem(System):
         super().__init__(parameters)
         self.dimension = dimension
         self.calls = []
+        self.keys = []
 
     def initial_states(self, macrostate, shape, seeds):
+        self.keys.extend(seeds)
         return np.broadcast_to(
             np.asarray(macrostate, float).reshape(-1, *(1,) * (len(shape) + 1)),
             (len(seeds), 1, *shape),
         ).copy()
 
     def evolve(self, states, duration, seeds):
+        self.keys.extend(seeds)
         return states + duration
 
     def evolve_patch(self, windows, patch, duration, seeds, events=None, around=ALONE):
         self.calls.append((patch, duration, seeds))
+        self.keys.extend(seeds)
         after = windows.copy()
         rim = patch.margin - patch.buffer
         after[(..., *(slice(rim, rim + side) for side in patch.active))] += duration

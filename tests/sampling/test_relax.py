@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
-from macrodyn.lattice import PatchGeometry
+from macrodyn.lattice import ALONE, PatchGeometry
 from macrodyn.sampling import relax as relax_module
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.relax import Relaxation, relax
@@ -104,6 +104,39 @@ def test_every_site_gets_the_same_time(
     assert all(d == pytest.approx(duration / sweeps) for _, d, _ in system.calls)
 
 
+@pytest.mark.parametrize(
+    ("lattice", "offsets"),
+    [
+        pytest.param((12,), [(0,), (2,), (0,)], id="1d"),
+        pytest.param((8, 12), [(0, 0), (2, 2)], id="2d-both-axes-shifted"),
+        pytest.param((8, 12), [(0, 0), (2, 2), (2, 0), (0, 2), (0, 0)], id="2d-all-offsets"),
+    ],
+)
+def test_each_pass_shifts_the_patches_by_half_a_side(make_clock, lattice, offsets):
+    """Patches of side 4 mark their first site."""
+    first_site = (..., *(1,) * len(lattice))
+
+    def mark(windows, patch, duration, seeds, events=None, around=ALONE):
+        after = windows.copy()
+        after[first_site] += 1
+        return after, np.full(len(windows), duration)
+
+    system = make_clock(len(lattice))
+    system.evolve_patch = mark
+    marked = relax(
+        system,
+        np.zeros((1, 1, *lattice)),
+        PatchGeometry((4,) * len(lattice)),
+        Relaxation(float(len(offsets)), 1.0),
+        seeds(1, "c", index=1),
+        Cost(),
+    )
+    expected = np.zeros(lattice)
+    for offset in offsets:
+        expected[tuple(slice(first, None, 4) for first in offset)] += 1
+    np.testing.assert_array_equal(marked[0, 0], expected)
+
+
 def test_no_stream_is_used_twice(make_clock):
     system = make_clock(2)
     relax(
@@ -114,9 +147,8 @@ def test_no_stream_is_used_twice(make_clock):
         seeds(1, "c", index=5),
         Cost(),
     )
-    keys = np.concatenate([k for _, _, k in system.calls])
-    assert len(keys) == 5 * 8 * 9
-    assert len(np.unique(keys)) == len(keys)
+    assert len(system.keys) == 5 * 8 * 9
+    assert len(set(system.keys)) == len(system.keys)
 
 
 def test_no_duration_changes_nothing(make_ising):

@@ -190,6 +190,31 @@ def test_reference_does_not_depend_on_its_shards(make_ising):
     np.testing.assert_array_equal(whole.observable, system.observables)
 
 
+def small_run(system):
+    return small(system, make_groups(4, {"m": (-1, 1)}, {}, seed=3))
+
+
+def reference_run(system):
+    return simulate_reference(
+        system,
+        (12, 8),
+        initial=np.zeros((12, 1)),
+        numbers=np.arange(12),
+        times=TIMES,
+        seed=5,
+        work=Work(),
+    )
+
+
+@pytest.mark.parametrize("run", [small_run, reference_run])
+def test_no_stream_is_used_twice(make_clock, run):
+    """Each of 12 trajectories needs one to begin with, and one for each interval."""
+    system = make_clock(2)
+    run(system)
+    assert len(system.keys) == 12 * 3
+    assert len(set(system.keys)) == len(system.keys)
+
+
 def test_cost_counts_site_updates():
     cost = Cost()
     cost.add(100, 2.5)
