@@ -202,7 +202,7 @@ class EvaluateConfig(Section):
         description="Initial macrostates; by name where they have several components: every "
         "combination is taken.",
     )
-    replicas: Annotated[int, Field(ge=2)] = Field(
+    replicas: Annotated[int, Field(ge=4)] = Field(
         default=200, description="Reference trajectories for each initial macrostate."
     )
     predicted_replicas: Annotated[int, Field(ge=2)] = Field(

@@ -85,6 +85,18 @@ def test_bounds_are_kept() -> None:
     assert float(open_path[..., 0].abs().max()) > 1.0
 
 
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [(0.9, 0.65), (-0.9, -0.65), (0.6, 0.9), (3.0, -1.0)],
+    ids=["above", "below", "inside", "beyond-both"],
+)
+def test_an_overshoot_comes_back_by_as_much(start: float, expected: float) -> None:
+    """One noiseless step of dz = z dt takes z to 1.5 z; the bounds are -1 and 1."""
+    model = _linear(torch.tensor([-1.0]), torch.full((1, 1), 1e-7), members=1)
+    path = simulate(model, torch.full((1, 1), start), [0.0, 0.5], step=0.5, bounds=[(-1.0, 1.0)])
+    assert float(path[0, 0, -1, 0]) == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
 @pytest.mark.parametrize("activation", ["silu", "tanh"])
 def test_one_step_is_that_of_the_model(form: str, activation: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from macrodyn.evaluation.bootstrap import sampling_error
-from macrodyn.evaluation.metrics import mean_error, spread_error
+from macrodyn.evaluation.metrics import mean_error, spread_error, trajectory_errors
 
 REPLICAS = 100
 
@@ -38,6 +38,51 @@ def test_prediction_replicas_add_their_own_noise(reference: np.ndarray) -> None:
     alone = sampling_error(reference, resamples=2000, seed=1).mean.mean()
     both = sampling_error(reference, resamples=2000, seed=1, prediction_replicas=50).mean.mean()
     assert both / alone == pytest.approx(1 + REPLICAS / 50, rel=0.03)
+
+
+def test_few_replicas_give_the_unbiased_variance() -> None:
+    """With ten replicas the variance within the sample is 10 % below that of the mean."""
+    values = np.random.default_rng(6).normal(2.0, 0.5, (4, 10, 30, 2))
+    exact = values.var(axis=1, ddof=1).sum(axis=(1, 2)) / 10
+    exact /= np.square(values.mean(axis=1)).sum(axis=(1, 2))
+    result = sampling_error(values, resamples=4000, seed=1)
+    np.testing.assert_allclose(result.mean_by_initial, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize("predicted", [None, 4], ids=["exact-std", "std-of-4"])
+def test_spread_is_that_of_unbiased_variances(predicted: int | None) -> None:
+    """Against a bootstrap by drawing replicas, of ten."""
+    rng = np.random.default_rng(7)
+    sample = rng.normal(2.0, 0.5, (10, 40))
+
+    def drawn(number: int) -> np.ndarray:
+        return sample[rng.integers(10, size=(4000, number))].std(axis=1, ddof=1)
+
+    std = sample.std(axis=0)
+    errors = np.square(drawn(10) - (std if predicted is None else drawn(predicted)))
+    expected = errors.sum(axis=1).mean() / np.square(std).sum() * 10 / 9
+    result = sampling_error(
+        sample[None, :, :, None], resamples=4000, seed=3, prediction_replicas=predicted
+    )
+    assert result.spread.mean() == pytest.approx(expected, rel=0.02)
+
+
+def test_finite_prediction_of_an_exact_model_scores_the_sampling_error() -> None:
+    """Gaussian trajectories against as many of the same law again, many times."""
+    rng = np.random.default_rng(10)
+    truth = np.linspace(1.0, 0.2, 12)[:, None]
+    scores, quoted = np.empty(400), np.empty(400)
+    for k in range(400):
+        reference = truth + 0.3 * rng.standard_normal((1, 20, 12, 1))
+        prediction = truth + 0.3 * rng.standard_normal((1, 1, 12, 12, 1))
+        scores[k] = trajectory_errors(prediction, reference)[0].mean
+        quoted[k] = sampling_error(
+            reference, resamples=50, seed=k, prediction_replicas=12
+        ).mean.mean()
+    difference = scores - quoted
+    assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(400)
+    # Without the prediction's own noise it would be this far off.
+    assert 0.5 * quoted.mean() > 5 * difference.std() / np.sqrt(400)
 
 
 def test_agrees_with_scores_of_fresh_exact_samples() -> None:

@@ -6,9 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from macrodyn.evaluation.mmd import mmd_squared, rbf_bandwidths, standardised
+from macrodyn.evaluation.mmd import standardised
 from macrodyn.evaluation.mmd_average import mmd_over_times, spread_indices
+from macrodyn.evaluation.mmd_estimate import mmd_squared, rbf_bandwidths
 
 
 def _trajectories(seed: int, members: int = 0, replicas: int = 40) -> np.ndarray:
@@ -57,6 +59,17 @@ def test_null_is_centred_and_tells_a_shift() -> None:
     moved = _trajectories(1, members=2, replicas=100) + np.array([0.0, 5e-4])
     wrong = mmd_over_times(moved, reference, range(1, 12))
     assert wrong.members.min() > 5 * np.quantile(wrong.null, 0.95)
+
+
+def test_an_exact_model_is_beyond_the_null_in_a_twentieth_of_all_cases() -> None:
+    """Four times as many trajectories as the reference: the null is that of these sizes."""
+    beyond, times = 0, 400
+    for seed in range(times):
+        rng = np.random.default_rng(seed)
+        reference, ours = (rng.normal(size=(1, n, 1, 1)).repeat(3, axis=2) for n in (20, 80))
+        found = mmd_over_times(ours[None], reference, [1], splits=200)
+        beyond += found.members[0] > np.quantile(found.null, 0.95)
+    assert binomtest(beyond, times, 0.05).pvalue > 1e-3, beyond / times
 
 
 def test_diverged_member_is_infinitely_far_and_leaves_the_others() -> None:

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from macrodyn.config import HorizonConfig
+from macrodyn.evaluation import sampling_error, trajectory_errors
 from macrodyn.pipeline.compare import compare_horizon, costs_by_stage, plain
 from macrodyn.pipeline.sample import horizon_times, record_times
 from macrodyn.pipeline.summary import (
@@ -63,18 +64,18 @@ HORIZON = HorizonConfig(spacing=0.5, points=6)
 STATES = [[0.45, 0.05], [0.45, 0.1], [0.55, 0.1]]
 
 
-def stores(folder, shift=0.0):
+def stores(folder, shift=0.0, replicas=20, states=STATES):
     """A reference on a finer grid of times, and a prediction of two members."""
     rng = np.random.default_rng(3)
     times = record_times({"a": HORIZON.model_dump(), "b": {"spacing": 0.25, "points": 4}})
-    initial = {"initial_values": (("initial", "component"), STATES)}
+    initial = {"initial_values": (("initial", "component"), states)}
     coords = {"component": ["mean", "amplitude"]}
-    values = 1 + 0.1 * rng.standard_normal((3, 20, len(times), 2))
+    values = 1 + 0.1 * rng.standard_normal((len(states), 20, len(times), 2))
     reference = xr.Dataset(
         {"observables": (("initial", "replica", "time", "observable"), values), **initial},
         coords={**coords, "time": times, "observable": ["prey", "predator"]},
     )
-    z = 1 + shift + 0.1 * rng.standard_normal((2, 3, 20, HORIZON.points, 3))
+    z = 1 + shift + 0.1 * rng.standard_normal((2, len(states), replicas, HORIZON.points, 3))
     dims = ("member", "initial", "replica", "time", "variable")
     prediction = xr.Dataset(
         {"z": (dims, z), **initial},
@@ -84,7 +85,7 @@ def stores(folder, shift=0.0):
             "variable": ["prey", "predator", "closure_0"],
         },
     )
-    path = folder / f"{shift}.nc"
+    path = folder / f"{shift}-{replicas}.nc"
     write_dataset(prediction, path, {})
     return reference, path
 
@@ -105,6 +106,28 @@ def test_predictions_are_compared_from_vectors_of_initial_values(tmp_path):
     # The same reference, and so the same null.
     assert (ours["null_mean"], ours["null_q95"]) == (naive["null_mean"], naive["null_q95"])
     json.dumps(plain(metrics), allow_nan=False)
+
+
+def test_sampling_error_is_what_an_exact_model_of_as_many_trajectories_scores(tmp_path):
+    states = [[0.4 + 0.01 * i, 0.1] for i in range(40)]
+    reference, ours = stores(tmp_path, replicas=8, states=states)
+    files = {"naive": stores(tmp_path, replicas=30, states=states)[1], "ours": ours}
+    comparison, metrics = compare_horizon(reference, files, HORIZON, 0.5, seed=1)
+    expected = sampling_error(comparison.reference, seed=1, prediction_replicas=8)
+    assert metrics["sampling_error"] == expected.summary()
+    scores = trajectory_errors(comparison.predictions["ours"], comparison.reference)[0]
+    # The two members of an initial state share its reference.
+    by_initial = scores.by_initial.mean(axis=0)
+    error = by_initial.std(ddof=1) / np.sqrt(len(states))
+    assert abs(metrics["sampling_error"]["mean"] - by_initial.mean()) < 5 * error
+    assert metrics["ours"]["test_error"]["mean"] == pytest.approx(by_initial.mean())
+
+
+def test_sampling_error_without_ours_is_that_of_the_first_method(tmp_path):
+    reference, path = stores(tmp_path, replicas=8)
+    comparison, metrics = compare_horizon(reference, {"naive": path}, HORIZON, 0.5, seed=1)
+    expected = sampling_error(comparison.reference, seed=1, prediction_replicas=8)
+    assert metrics["sampling_error"] == expected.summary()
 
 
 def test_prediction_from_other_initial_values_is_refused(tmp_path):

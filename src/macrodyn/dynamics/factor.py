@@ -17,13 +17,14 @@ The scatter S of the m increments around their mean has a factor of its own, K w
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import comb
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.data import LatentArrays
-from macrodyn.dynamics.regression import fit_drift, standardise
+from macrodyn.dynamics.regression import DriftFit, fit_drift, polynomial_features, standardise
 
 Array = NDArray[np.float64]
 
@@ -65,7 +66,9 @@ def estimate_covariance_factor(
     """Estimate the factor from the scatter of the patches of each snapshot.
 
     Residuals are taken around a cubic ridge fit of the mean increment on z and conditions, and
-    divided by the root of the elapsed time. An analysis of variance gives s2 and c.
+    divided by the root of the elapsed time. An analysis of variance gives s2 and c. The fit takes
+    its P degrees of freedom from the N snapshots' means only, so Var(mean of m) is the sum of
+    their squares over N - P, not N; the scatter around the means does not depend on the fit.
 
     Args:
         arrays: One lag of a latents data set.
@@ -180,7 +183,10 @@ def within_factor(
 
 @dataclass(frozen=True, kw_only=True)
 class _Residuals:
-    """Residuals [N, m, d] per root of elapsed time, and each snapshot's second moments [N, d]."""
+    """Residuals [N, m, d] per root of elapsed time, and each snapshot's second moments [N, d].
+
+    They are scaled so that their averages over the snapshots do not miss what the fit absorbed.
+    """
 
     values: Array
 
@@ -202,7 +208,21 @@ def _residuals(arrays: LatentArrays) -> _Residuals:
     # Patches of a snapshot share z, so their sum over the summed time has the fit of the mean.
     fit = fit_drift(inputs, arrays.increment.sum(axis=1), arrays.elapsed.sum(axis=1))
     residual = arrays.increment - fit.drift[:, None, :] * arrays.elapsed[..., None]
-    return _Residuals(values=residual / np.sqrt(arrays.elapsed)[..., None])
+    values = residual / np.sqrt(arrays.elapsed)[..., None]
+    # An error of the drift moves the values of a snapshot along the roots of their times: with
+    # equal times, their mean. This component alone is too small, its square by (N - P) / N.
+    direction = np.sqrt(arrays.elapsed / arrays.elapsed.sum(axis=1, keepdims=True))[..., None]
+    fitted = (direction * values).sum(axis=1, keepdims=True)
+    samples = len(values)
+    stretch = np.sqrt(samples / max(samples - _parameters(inputs, fit), 1))
+    return _Residuals(values=values + (stretch - 1.0) * direction * fitted)
+
+
+def _parameters(inputs: Array, fit: DriftFit) -> int:
+    """Independent parameters of the fit: fewer than features where an input has few values."""
+    number, k = len(fit.coefficients), inputs.shape[1]
+    degree = next(g for g in range(number) if comb(k + g, g) == number)
+    return int(np.linalg.matrix_rank(polynomial_features(inputs, degree)))
 
 
 def _variance_of_mean(s2: Array | float, c: Array, m: int) -> Array:

@@ -12,15 +12,9 @@ from macrodyn.evaluation.metrics import (
     spread_error,
     trajectory_errors,
 )
-from macrodyn.evaluation.mmd import (
-    Discrepancy,
-    mmd_at_equilibrium,
-    mmd_at_times,
-    mmd_squared,
-    null_distribution,
-    rbf_bandwidths,
-)
+from macrodyn.evaluation.mmd import Discrepancy, mmd_at_equilibrium, mmd_at_times
 from macrodyn.evaluation.mmd_average import AverageDiscrepancy, mmd_over_times, spread_indices
+from macrodyn.evaluation.mmd_estimate import mmd_squared, null_distribution, rbf_bandwidths
 from macrodyn.evaluation.tables import summary_html, summary_text
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The reference's own sampling error: what an exact model would score against it."""
+"""The sampling error: what an exact model would score against a finite reference."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def mmd_against_factor(
     Args:
         runs: The runs, in any order; a line joins those of equal m.
         theory: K, the factor of a single patch for independent patches.
-        null: Mean and 95 % quantile of the squared MMD of two halves of the reference.
+        null: Mean and 95 % quantile of the squared MMD that an exact model's members would show.
         title: Title of the figure.
 
     Returns:
@@ -169,7 +169,7 @@ def mmd_against_factor(
         low = min(0.0, *values)
         panel.axhspan(2 * low - null[1], null[1], color="0.88", lw=0, zorder=0.5)
         panel.axhline(null[0], color="0.6", lw=0.8, zorder=0.6)
-        handles.append(Patch(color="0.88", lw=0, label="halves of the reference, up to 95 %"))
+        handles.append(Patch(color="0.88", lw=0, label="exact model, up to 95 %"))
     scale = null[1] if null and null[1] > 0 else 0.1 * max(map(abs, values), default=1.0) or 1.0
     if values and max(values) > 10 * scale:
         panel.set_yscale("symlog", linthresh=scale, linscale=0.6)

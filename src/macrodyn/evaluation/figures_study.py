@@ -50,7 +50,7 @@ def error_against_patch_size(
 
     Args:
         series: Ours and the baselines; points are averages over members, bars span the members.
-        sampling_error: 5 % and 95 % quantiles of the reference's own sampling error: below it no
+        sampling_error: 5 % and 95 % quantiles of the sampling error (`bootstrap`): below it no
             model can be told from an exact one.
         published: Values from elsewhere, drawn as open symbols.
         ylabel: What the error is.
@@ -66,7 +66,7 @@ def error_against_patch_size(
     if sampling_error is not None:
         low, high = sampling_error
         band = panel.axhspan(
-            low, high, color="0.85", lw=0, label="reference's sampling error, 5 % to 95 %"
+            low, high, color="0.85", lw=0, label="sampling error (exact model), 5 % to 95 %"
         )
     handles: list[Any] = []
     spread = 1.025
@@ -180,7 +180,7 @@ def ablations(
         )
     if sampling_error is not None:
         handles.append(
-            Line2D([], [], color=style.QUIET, lw=1, ls=":", label="reference's sampling error")
+            Line2D([], [], color=style.QUIET, lw=1, ls=":", label="sampling error (exact model)")
         )
     style.legend(figure, handles, title)
     return figure

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from macrodyn.evaluation.mmd import (
+from macrodyn.evaluation.mmd import standardised
+from macrodyn.evaluation.mmd_estimate import (
     BANDWIDTH_FACTORS,
+    null_of_sizes,
     rbf_bandwidths,
     rbf_kernel,
     split_sums,
-    standardised,
     unbiased_mmd,
 )
 
@@ -29,8 +30,8 @@ class AverageDiscrepancy:
     Attributes:
         pooled: Of all members' trajectories together; infinite when one is not finite.
         members: Of each member alone, shape [member].
-        null: Of random halves of the reference, shape [split]: what an exact model could show. As
-            halves are smaller samples than the members', these values scatter more.
+        null: What an exact model's members could show, shape [split]: of random halves of the
+            reference, brought to the sizes of a member's and the reference's samples.
         bandwidth_factors: Kernel widths, in median distances of the reference's points.
     """
 
@@ -130,12 +131,13 @@ def mmd_over_times(
                     sums_of_halves[:2], sums_of_halves[2], halves[i].sum(axis=0), size, len(widths)
                 )
             )
+    half = (size // 2, size - size // 2)
     by_member = np.full(members, np.inf)
     by_member[finite] = np.mean(values, axis=0)
     return AverageDiscrepancy(
         pooled=float(np.mean(pooled)) if finite.all() else float("inf"),
         members=by_member,
-        null=np.mean(null, axis=0),
+        null=null_of_sizes(np.mean(null, axis=0), half, (replicas, size)),
         bandwidth_factors=tuple(factors),
     )
 

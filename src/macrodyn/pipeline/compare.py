@@ -99,7 +99,11 @@ def compare_horizon(
                 for t, row in zip(late, at_times, strict=True)
             },
         }
-    metrics["sampling_error"] = sampling_error(truth, seed=seed).summary()
+    # What an exact model would score that is predicted by as many trajectories as a member.
+    scored = arrays.get("ours", next(iter(arrays.values()), None))
+    metrics["sampling_error"] = sampling_error(
+        truth, seed=seed, prediction_replicas=None if scored is None else scored.shape[2]
+    ).summary()
     time = np.array(horizon_times(horizon))
     initial = reference.initial_values.transpose("initial", "component").values
     components = tuple(str(n) for n in reference.component.values)
