@@ -1,4 +1,4 @@
-"""The reference's sampling error against closed forms and against brute force."""
+"""The sampling error (exact model) against closed forms and against brute force."""
 
 from __future__ import annotations
 

@@ -414,7 +414,7 @@ def test_mmd_against_the_covariance_factor() -> None:
     assert _legend(figure) == [
         "$m = 1$ patch evolved",
         "$m = 2$ patches evolved",
-        "halves of the reference, up to 95 %",
+        "exact model, up to 95 %",
         "theory, $K = 5$",
     ]
     assert panel.get_ylim()[0] < -2e-4 and panel.get_ylim()[1] > 0.6
