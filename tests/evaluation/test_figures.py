@@ -126,15 +126,6 @@ def test_trajectories(reference: np.ndarray, prediction: np.ndarray) -> None:
     _assert_drawn(figure)
 
 
-def test_trajectories_on_a_logarithmic_axis_leave_out_time_zero(
-    reference: np.ndarray, prediction: np.ndarray
-) -> None:
-    figure = trajectories(TIME, INITIAL, reference, prediction, WRITTEN, log_time=True)
-    assert figure.axes[0].get_xscale() == "log"
-    assert figure.axes[0].lines[0].get_xdata()[0] == 1.0
-    _assert_drawn(figure)
-
-
 def test_trajectories_of_a_diverged_member(reference: np.ndarray, prediction: np.ndarray) -> None:
     broken = prediction.copy()
     broken[0, :, :, 30:] = np.inf

@@ -73,7 +73,6 @@ def equilibrium_histograms(
     comparison: EquilibriumComparison,
     names: Sequence[str],
     *,
-    prediction_label: str = "ours",
     baselines: Mapping[str, EquilibriumComparison] | None = None,
     title: str | None = None,
 ) -> Figure:
@@ -82,7 +81,6 @@ def equilibrium_histograms(
     Args:
         comparison: Result of `equilibrium` for the prediction.
         names: The observables as axes show them.
-        prediction_label: Name of the prediction in the legend.
         baselines: Other predictions against the same reference, by name.
         title: Title of the figure.
 
@@ -91,7 +89,7 @@ def equilibrium_histograms(
     """
     figure = style.new_figure(3.3, style.WIDTH if len(names) > 1 else 4.4)
     axes = style.grid(figure, 1, len(names))[0]
-    entries = {prediction_label: comparison, **(baselines or {})}
+    entries = {"ours": comparison, **(baselines or {})}
     styles = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)), "-.")
     for k, (name, panel) in enumerate(zip(names, axes, strict=True)):
         panel.stairs(

@@ -44,7 +44,6 @@ def snapshots(
     levels: Sequence[SnapshotLevel],
     *,
     dimension: int = 2,
-    channel: int = 0,
     channel_names: Sequence[str] = (),
     quantity: str = "field",
     title: str | None = None,
@@ -52,13 +51,12 @@ def snapshots(
     """Draw a row for each level: after upsampling, after relaxation, by direct simulation.
 
     Integer states of two values are drawn black (lower value) and white, other planar fields in
-    colour with one scale for all panels, one-dimensional fields as lines over a common axis of
-    sites. A column without any snapshot is left out.
+    colour with one scale for all panels (their first channel), one-dimensional fields as lines
+    over a common axis of sites (all channels). A column without any snapshot is left out.
 
     Args:
         levels: From the smallest size to the largest.
         dimension: Dimension of the lattice, 1 or 2; for 3, the middle plane is shown.
-        channel: Channel that is shown of a planar field; lines show all channels.
         channel_names: Names of the channels, for the legend of the lines.
         quantity: What a field is, with unit, for its axis or colour bar.
         title: Title of the figure.
@@ -77,7 +75,7 @@ def snapshots(
     if dimension == 1:
         return _lines(levels, states, columns, channel_names, quantity, title)
 
-    planes = [_plane(s, channel) for s in given]
+    planes = [_plane(s) for s in given]
     ratios = [max(_ratio(s) for s in line if s is not None) for line in states]
     # Panels as wide as three of them fit, narrower where the figure would exceed a page.
     wide = min(2.15, _TALLEST / sum(ratios))
@@ -102,7 +100,7 @@ def snapshots(
                 panel.set_box_aspect(ratios[row])
                 _missing(panel, level.note if column == 2 else _FIRST)
                 continue
-            image = panel.imshow(_plane(state, channel), interpolation="nearest", **scale)
+            image = panel.imshow(_plane(state), interpolation="nearest", **scale)
             for spine in panel.spines.values():
                 spine.set_visible(True)
         axes[row, 0].set_ylabel(_size(line))
@@ -154,8 +152,8 @@ def _lines(
     return figure
 
 
-def _plane(state: NDArray[Any], channel: int) -> NDArray[Any]:
-    plane: NDArray[Any] = state[channel]
+def _plane(state: NDArray[Any]) -> NDArray[Any]:
+    plane: NDArray[Any] = state[0]
     return plane if plane.ndim == 2 else plane[len(plane) // 2]
 
 

@@ -35,7 +35,6 @@ def trajectories(
     *,
     components: Sequence[str] | None = None,
     time_unit: str = "1",
-    log_time: bool = False,
     title: str | None = None,
 ) -> Figure:
     """Draw mean and spread of prediction and direct simulation, and the difference of means.
@@ -52,8 +51,6 @@ def trajectories(
         names: The observables as axes show them.
         components: The components likewise; the first observable if left out.
         time_unit: Unit of time for the axis.
-        log_time: Whether time is drawn on a logarithmic axis, which shows the transient; the
-            time 0 is left out then.
         title: Title of the figure.
 
     Returns:
@@ -61,12 +58,11 @@ def trajectories(
         prediction - reference with the reference's standard error (two of them, grey).
     """
     times = np.asarray(time, np.float64)
-    shown = times > 0 if log_time else np.ones(times.shape, bool)
-    direct = np.asarray(reference, np.float64)[:, :, shown]
-    ours = np.asarray(prediction)[:, :, :, shown, : direct.shape[-1]].astype(np.float64)
+    direct = np.asarray(reference, np.float64)
+    ours = np.asarray(prediction)[..., : direct.shape[-1]].astype(np.float64)
     ours[~np.isfinite(ours)] = np.nan
     data = _Statistics(
-        times=times[shown],
+        times=times,
         direct_mean=direct.mean(axis=1),
         direct_std=direct.std(axis=1, ddof=1),
         our_mean=ours.mean(axis=(0, 2)),
@@ -103,8 +99,6 @@ def trajectories(
                 upper.yaxis.set_major_locator(MaxNLocator(4))
     for panel in axes[-1]:
         panel.set_xlabel(style.quantity("time", time_unit))
-        if log_time:
-            panel.set_xscale("log")
         panel.set_xlim(data.times[0], data.times[-1])
     if scalar and len(np.unique(places)) > 1:
         bar = figure.colorbar(
