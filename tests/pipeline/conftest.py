@@ -35,7 +35,7 @@ BASE: dict[str, Any] = {
     "dynamics": {"members": 2},
     "evaluate": {
         "initial": [-0.5, 0.5],
-        "replicas": 3,
+        "replicas": 4,
         "predicted_replicas": 3,
         "horizons": {"transient": {"spacing": 0.5, "points": 4}},
     },

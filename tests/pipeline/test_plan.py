@@ -116,7 +116,7 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
         stages("dynamics", "predict", methods=OURS),
     ),
     "evaluate.initial": ({"evaluate": {"initial": [0.0]}}, PREDICT | REFERENCE),
-    "evaluate.replicas": ({"evaluate": {"replicas": 4}}, REFERENCE),
+    "evaluate.replicas": ({"evaluate": {"replicas": 5}}, REFERENCE),
     "evaluate.predicted_replicas": ({"evaluate": {"predicted_replicas": 4}}, PREDICT),
     "evaluate.horizons, longer": (
         {"evaluate": {"horizons": {"transient": {"points": 5}}}},
@@ -289,7 +289,7 @@ def test_no_shard_is_empty(make_plan):
     plan = make_plan({"execution": {"shards": shards}})
     assert plan.data.shards == plan.data.parents["small"].shards == 7
     assert plan.latents["naive"].parents["pairs"].shards == 7
-    assert plan.reference.shards == 2 * 3
+    assert plan.reference.shards == 2 * 4
     conditions = {"temperature": [2.3, 2.8], "field": [0.0, 0.1, 0.2]}
     plan = make_plan({"execution": {"shards": shards}, "conditions": conditions})
     assert plan.data.shards == 7 * 6
