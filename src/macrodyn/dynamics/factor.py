@@ -17,7 +17,6 @@ The scatter S of the m increments around their mean has a factor of its own, K w
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import comb
 from typing import Any, Literal
 
 import numpy as np
@@ -220,9 +219,7 @@ def _residuals(arrays: LatentArrays) -> _Residuals:
 
 def _parameters(inputs: Array, fit: DriftFit) -> int:
     """Independent parameters of the fit: fewer than features where an input has few values."""
-    number, k = len(fit.coefficients), inputs.shape[1]
-    degree = next(g for g in range(number) if comb(k + g, g) == number)
-    return int(np.linalg.matrix_rank(polynomial_features(inputs, degree)))
+    return int(np.linalg.matrix_rank(polynomial_features(inputs, fit.degree)))
 
 
 def _variance_of_mean(s2: Array | float, c: Array, m: int) -> Array:

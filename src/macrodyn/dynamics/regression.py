@@ -45,11 +45,13 @@ class DriftFit:
     Attributes:
         drift: Fitted drift at the samples, per unit time, shape [N, d].
         coefficients: Shape [features, d].
+        degree: Highest total degree of the features.
         noise: Covariance of the increment per unit time around the fit, shape [d, d].
     """
 
     drift: Array
     coefficients: Array
+    degree: int
     noise: Array
 
 
@@ -80,4 +82,5 @@ def fit_drift(
     drift = features @ coefficients
     residual = target - drift * root
     freedom = max(len(inputs) - features.shape[1], 1)
-    return DriftFit(drift=drift, coefficients=coefficients, noise=residual.T @ residual / freedom)
+    noise = residual.T @ residual / freedom
+    return DriftFit(drift=drift, coefficients=coefficients, degree=degree, noise=noise)
