@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from macrodyn.study import ConfigError, load_study, make_system, merge, patch_shape
+from macrodyn.study import ConfigError, load_study, make_system, merge
 
 BASE = {
     "study": "test",
@@ -293,7 +293,7 @@ def test_runs_override_the_base_and_keep_the_rest():
     )
     first, fine, cold = study.runs.values()
     assert (first.evolve.dt, fine.evolve.dt, fine.evolve.patches) == (0.5, 0.1, 2)
-    assert patch_shape(first) == (20, 12) and patch_shape(fine) == (10, 6)
+    assert first.patch == (20, 12) and fine.patch == (10, 6)
     assert cold.system.parameters == {"temperature": 1.5, "field": 0.1}
     assert make_system(cold).parameters.temperature == 1.5
     assert first.sizes.large == (60, 48)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -24,6 +25,9 @@ Ends = tuple[Finite, Finite]
 # Marks of the two forms of a macrostate; they stand in the locations of errors, not in the file.
 MARKS = ("<numbers>", "<by name>")
 Baseline = Literal["naive", "full"]
+Upsampling = Literal["tile", "replicate", "interpolate"]
+Stop = Literal["time", "events"]
+Device = Literal["cpu", "cuda"]
 
 
 def _form(value: object) -> str:
@@ -98,7 +102,7 @@ class RelaxationConfig(Section):
 class UpsampleConfig(Section):
     """From small snapshots to large ones."""
 
-    method: Literal["tile", "replicate", "interpolate"] = Field(
+    method: Upsampling = Field(
         default="tile",
         description="tile: small systems of the same group and time side by side, randomly "
         "shifted (with ends: reflected in turn). replicate: every site becomes a block of equal "
@@ -125,7 +129,7 @@ class EvolveConfig(Section):
         default=0, description="Sites around the patch that evolve with it, uncounted."
     )
     boundary: Boundary = Field(default="frozen", description="Surroundings of an evolved patch.")
-    stop: Literal["time", "events"] = Field(
+    stop: Stop = Field(
         default="time",
         description="time: after dt. events: after as many events as the patch has sites.",
     )
@@ -223,7 +227,7 @@ class ExecutionConfig(Section):
         default={"simulate": 2, "upsample": 2, "evolve": 2, "reference": 2},
         description="Jobs into which a sampling stage is scattered; 2 for a stage left out.",
     )
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     checkpoint_minutes: PositiveFloat = Field(
         default=5.0,
         description="Minutes between two checkpoints of a long job; the same for all runs.",
@@ -257,6 +261,16 @@ class RunConfig(Section):
         description="Published test errors to show beside this run's: by horizon, then name.",
     )
     execution: ExecutionConfig = ExecutionConfig()
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Sides of the patch that is evolved: its own, or the small size."""
+        return self.sizes.patch or self.sizes.small
+
+    @property
+    def groups(self) -> int:
+        """Groups of small systems, of all combinations of conditions."""
+        return self.simulate.groups * math.prod(map(len, self.conditions.values()))
 
 
 class StudyConfig(RunConfig):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
-from math import prod
 
 import numpy as np
 
@@ -19,18 +18,13 @@ from macrodyn.system_check import describe_failure
 from macrodyn.systems import System
 
 
-def patch_shape(run: RunConfig) -> tuple[int, ...]:
-    """Return the patch of a run: its own, or the small size."""
-    return run.sizes.patch or run.sizes.small
-
-
 def check_numbers(run: RunConfig) -> Iterator[tuple[str, str]]:
     """Check what does not concern the system."""
-    groups = run.simulate.groups * prod(map(len, run.conditions.values()))
-    if groups < 2:
+    if run.groups < 2:
         yield (
             "simulate.groups",
-            f"{groups} is too few: give at least 2, as whole groups are held out for validation",
+            f"{run.groups} is too few: give at least 2, as whole groups are held out for "
+            "validation",
         )
     if run.sizes.small == run.sizes.large and run.simulate.replicas < run.upsample.snapshots:
         yield (
@@ -49,7 +43,7 @@ def check_numbers(run: RunConfig) -> Iterator[tuple[str, str]]:
 
 def check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
     """Check the three sizes against each other, and what is evolved against them."""
-    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": patch_shape(run)}
+    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": run.patch}
     given = [k for k in sizes if k != "patch" or run.sizes.patch]
     wrong = [k for k in given if len(sizes[k]) != system.dimension]
     for key in wrong:
@@ -178,7 +172,7 @@ def _of(system: System, component: str) -> str:
 def check_factor(run: RunConfig) -> Iterator[tuple[str, str]]:
     """Check that the covariance factor can be had as it is asked for."""
     if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
-        number = Tiling(run.sizes.large, patch_shape(run)).number
+        number = Tiling(run.sizes.large, run.patch).number
         if number > 1:
             yield (
                 "dynamics.covariance_factor",

@@ -12,13 +12,7 @@ from pydantic import ValidationError
 from macrodyn.config import RunConfig, StudyConfig
 from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
-from macrodyn.run_check import (
-    check_factor,
-    check_numbers,
-    check_sampling,
-    check_sizes,
-    patch_shape,
-)
+from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
 from macrodyn.system_check import check_class, check_methods, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
 
@@ -29,7 +23,6 @@ __all__ = [
     "load_study",
     "make_system",
     "merge",
-    "patch_shape",
 ]
 
 # What else stands in a study's folder.

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from macrodyn.config import RunConfig
+from macrodyn.config import Device, RunConfig, Stop, Upsampling
 from macrodyn.system_trial import Trial
 from macrodyn.systems import Parameters, System
 from macrodyn.systems.base import STATE_KINDS
 from macrodyn.systems.registry import describe_error
 
-STOPS = ("time", "events")
-UPSAMPLINGS = ("tile", "replicate", "interpolate")
-DEVICES = ("cpu", "cuda")
+STOPS = get_args(Stop)
+UPSAMPLINGS = get_args(Upsampling)
+DEVICES = get_args(Device)
 
 
 def check_class(cls: type[System]) -> Iterator[tuple[str, str]]:

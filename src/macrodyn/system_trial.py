@@ -28,6 +28,7 @@ class Trial:
     def __init__(self, system: System) -> None:
         self.system = system
         self.wrong: list[str] = []
+        self._raised: set[str] = set()
 
     def run(self, run: RunConfig) -> None:
         """Call the methods, but for those that need what another one failed to give.
@@ -96,7 +97,7 @@ class Trial:
 
     def _check_patches(self, run: RunConfig, states: NDArray) -> None:
         """Evolve and measure patches, two of each state, cut out as for the study's pairs."""
-        system, settings, sides = self.system, run.evolve, run.sizes.patch or run.sizes.small
+        system, settings, sides = self.system, run.evolve, run.patch
         patch = PatchGeometry(sides, system.halo, settings.buffer, settings.boundary)
         origins = np.zeros((2, system.dimension), dtype=np.int64)
         if patch.boundary == "frozen":
@@ -147,7 +148,7 @@ class Trial:
 
     def failed(self, method: str) -> bool:
         """Whether a method raised an error."""
-        return any(text.startswith(f"{method} raises") for text in self.wrong)
+        return method in self._raised
 
     def call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Call a method with copies; note an error, and arrays that it changed.
@@ -160,6 +161,7 @@ class Trial:
             result = getattr(self.system, method)(*given, **named)
         except Exception as error:  # own code may raise anything
             module = type(self.system).__module__
+            self._raised.add(method)
             self.wrong.append(f"{method} raises {describe_error(error, module)}")
             return None
         pairs = zip(arguments, given, strict=True)

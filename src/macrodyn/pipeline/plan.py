@@ -16,7 +16,7 @@ from typing import Any
 
 from macrodyn.config import ExecutionConfig, RunConfig
 from macrodyn.lattice import Tiling
-from macrodyn.study import Study, patch_shape
+from macrodyn.study import Study
 from macrodyn.systems.registry import UnknownSystemError, system_version
 
 _LOGGER = logging.getLogger("macrodyn")
@@ -169,7 +169,7 @@ class _Stages:
 
     def __init__(self, run: RunConfig) -> None:
         self.run = run
-        self.large, self.patch = run.sizes.large, patch_shape(run)
+        self.large, self.patch = run.sizes.large, run.patch
         self.system = run.system.model_dump(mode="json") | _system_version(run.system.name)
         # A condition is sampled: the parameter's own value matters only for the evaluation.
         sampled = {k: v for k, v in self.system["parameters"].items() if k not in run.conditions}
@@ -192,7 +192,7 @@ class _Stages:
             "conditions": self.run.conditions,
             "simulate": self.run.simulate.model_dump(mode="json"),
         }
-        return Stage("simulate", config, {}, self._cut("simulate", self._groups()))
+        return Stage("simulate", config, {}, self._cut("simulate", self.run.groups))
 
     def upsample(self, simulate: Stage) -> Stage:
         config = {
@@ -201,7 +201,9 @@ class _Stages:
             "patch": self.patch,
             "upsample": self.run.upsample.model_dump(mode="json"),
         }
-        return Stage("upsample", config, {"small": simulate}, self._cut("upsample", self._groups()))
+        return Stage(
+            "upsample", config, {"small": simulate}, self._cut("upsample", self.run.groups)
+        )
 
     def closure(self, data: Stage) -> Stage:
         closure = self.run.closure.model_dump(mode="json")
@@ -216,7 +218,7 @@ class _Stages:
             "snapshots": self.run.upsample.snapshots,
             "evolve": _evolve_config(self.run, scope),
         }
-        return Stage("evolve", config, {"states": source}, self._cut("evolve", self._groups()))
+        return Stage("evolve", config, {"states": source}, self._cut("evolve", self.run.groups))
 
     def encode(self, scope: str, evolve: Stage, closure: Stage) -> Stage:
         config = {**self.sampled, "scope": scope, "patch": self.patch}
@@ -258,9 +260,6 @@ class _Stages:
     def _cut(self, stage: str, most: int) -> dict[str, Any]:
         """Cut a stage into as many shards as wanted, but none without something to do."""
         return {"shards": min(self.shards.get(stage, 1), most), **self.whole}
-
-    def _groups(self) -> int:
-        return self.run.simulate.groups * math.prod(map(len, self.run.conditions.values()))
 
     def _trajectories(self) -> int:
         values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
@@ -306,6 +305,6 @@ def _evolve_config(run: RunConfig, scope: str) -> dict[str, Any]:
 def _dynamics_config(run: RunConfig, scope: str) -> dict[str, Any]:
     """Factor and patches concern partial pairs only: whole systems show their covariance as is."""
     config = run.dynamics.model_dump(mode="json")
-    if scope != "partial" or Tiling(run.sizes.large, patch_shape(run)).number == 1:
+    if scope != "partial" or Tiling(run.sizes.large, run.patch).number == 1:
         config |= {"covariance_factor": "theory", "likelihood": "mean"}
     return config

@@ -10,15 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.config import (
-    EvolveConfig,
-    HorizonConfig,
-    SimulateConfig,
-)
+from macrodyn.config import EvolveConfig, HorizonConfig, SimulateConfig
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.pipeline.job import Job
-
-# Snapshots of each level that are kept for figures.
 from macrodyn.pipeline.samples import condition_names, snapshots, stage_system
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
