@@ -155,7 +155,10 @@ WRONG = {
         "evaluate: {horizons: {h: {spacing: 1}}}",
         "evaluate.horizons.h.points: is missing: add it",
     ),
-    "unknown key": ("evolv: {}", "evolv: unknown key: remove it or correct its spelling"),
+    "unknown key": (
+        "evolv: {}",
+        "evolv: unknown key: remove it or correct its spelling; the nearest one is evolve",
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from macrodyn.config_file import MOST_BYTES, ConfigFileError, check_keys, check_size, read_config
+from macrodyn.config_file import MOST_BYTES, ConfigFileError, check_file, check_size, read_config
 from macrodyn.study import ConfigError, load_study
 
 
@@ -22,7 +22,7 @@ def test_plain_values_and_aliases_are_read(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("times: &t [0, 1.5, 2]\nagain: *t\nname: ρ\nnone:\n")
     expected = {"times": [0, 1.5, 2], "again": [0, 1.5, 2], "name": "ρ", "none": None}
-    assert read_config(path) == expected
+    assert read_config(path).content == expected
 
 
 WRONG = {
@@ -105,7 +105,7 @@ def test_key_that_stands_twice_is_refused(tmp_path, text, where):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     expected = f"{path} has a key twice in one mapping:\n{told(*where)}"
-    for read in (read_config, check_keys, load_study):
+    for read in (read_config, check_file, load_study):
         with pytest.raises(ValueError, match="twice") as caught:
             read(path)
         assert str(caught.value) == expected
@@ -142,15 +142,15 @@ ONCE = {
 def test_merged_keys_do_not_count_as_given_twice(tmp_path, text, expected):
     path = tmp_path / "a.yaml"
     path.write_text(text)
-    assert read_config(path)["d"] == expected
-    check_keys(path)
+    assert read_config(path).content["d"] == expected
+    check_file(path)
 
 
 def test_what_another_program_has_read_passes_unless_a_key_stands_twice(tmp_path):
     files = {"tabs.json": '{\n\t"a": 1}', "broken.yaml": "a: [", "text.yaml": "\xff"}
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="latin-1")
-        check_keys(tmp_path / name)
+        check_file(tmp_path / name)
     assert json.loads(files["tabs.json"]) == {"a": 1}
-    check_keys(tmp_path / "missing.yaml")
-    check_keys(Path(tmp_path))
+    check_file(tmp_path / "missing.yaml")
+    check_file(Path(tmp_path))

@@ -9,25 +9,43 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from macrodyn.config_numbers import REAL, WHOLE
 from macrodyn.lattice import Boundary
 
-PositiveInt = Annotated[int, Field(gt=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-PositiveFloat = Annotated[Finite, Field(gt=0)]
-NotNegativeFloat = Annotated[Finite, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+# More than any study counts: a slip of the finger is told before it fills a memory.
+MOST = 10**9
+# Seeds fit a signed 64-bit integer, as attributes of files and other programs hold them.
+LARGEST_SEED = 2**63 - 1
+
+PositiveInt = Annotated[int, Field(gt=0, le=MOST), WHOLE]
+NotNegativeInt = Annotated[int, Field(ge=0, le=MOST), WHOLE]
+AtLeastTwo = Annotated[int, Field(ge=2, le=MOST), WHOLE]
+AtLeastFour = Annotated[int, Field(ge=4, le=MOST), WHOLE]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE]
+Finite = Annotated[float, Field(allow_inf_nan=False), REAL]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), REAL]
+NotNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), REAL]
+Fraction = Annotated[float, Field(gt=0, lt=1), REAL]
+# Adam moves every parameter by about the rate in each step, and parameters are of order 1.
+LearningRate = Annotated[float, Field(gt=0, le=1), REAL]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
 Values = Annotated[tuple[Finite, ...], Field(min_length=1)]
 Ends = tuple[Finite, Finite]
 # Marks of the two forms of a macrostate; they stand in the locations of errors, not in the file.
 MARKS = ("<numbers>", "<by name>")
+FREE = "x-"
 Baseline = Literal["naive", "full"]
 Upsampling = Literal["tile", "replicate", "interpolate"]
 Stop = Literal["time", "events"]
 Device = Literal["cpu", "cuda"]
+
+
+def is_free(key: object) -> bool:
+    """Whether a key is the user's own, such as a place for YAML anchors, and is not read."""
+    return isinstance(key, str) and key.startswith(FREE)
 
 
 def _form(value: object) -> str:
@@ -35,19 +53,32 @@ def _form(value: object) -> str:
     return MARKS[isinstance(value, dict)]
 
 
-class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused."""
+def _free_keys(schema: dict[str, Any]) -> None:
+    """Say in a schema that keys with the prefix for the user's own use may hold anything."""
+    schema["patternProperties"] = {f"^{FREE}": {}}
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are refused, but for those that begin with x-."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_free_keys)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_free_keys(cls, content: Any) -> Any:
+        if isinstance(content, dict) and any(map(is_free, content)):
+            return {key: value for key, value in content.items() if not is_free(key)}
+        return content
 
 
 class SystemConfig(Section):
     """Which microscopic system, and its physical parameters."""
 
     name: str = Field(description="Entry point in the group macrodyn.systems, or module:Class.")
-    parameters: dict[str, Finite | int | str | bool | None] = Field(
-        default_factory=dict, description="The system's parameters; the system says which."
-    )
+    # As they stand in the file: what is a number is known to the system alone.
+    parameters: dict[
+        str, Annotated[float, Field(allow_inf_nan=False)] | int | str | bool | None
+    ] = Field(default_factory=dict, description="The system's parameters; the system says which.")
 
 
 class SizesConfig(Section):
@@ -125,7 +156,7 @@ class EvolveConfig(Section):
         "diagnostic. Must begin with 1 and grow.",
     )
     patches: PositiveInt = Field(default=4, description="m, patches evolved of each snapshot.")
-    buffer: Annotated[int, Field(ge=0)] = Field(
+    buffer: NotNegativeInt = Field(
         default=0, description="Sites around the patch that evolve with it, uncounted."
     )
     boundary: Boundary = Field(default="frozen", description="Surroundings of an evolved patch.")
@@ -138,7 +169,7 @@ class EvolveConfig(Section):
 class ClosureConfig(Section):
     """The patch autoencoder that finds the closure variables."""
 
-    dimension: Annotated[int, Field(ge=0)] = Field(
+    dimension: NotNegativeInt = Field(
         default=2, description="Closure variables; 0: the observables alone."
     )
     encoder: Literal["strided", "pooled"] = Field(
@@ -151,7 +182,7 @@ class ClosureConfig(Section):
     hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
     batch: PositiveInt = 256
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: LearningRate = 1e-3
     patience: PositiveInt = Field(
         default=6, description="Validations without improvement before training stops."
     )
@@ -178,7 +209,7 @@ class DynamicsConfig(Section):
     )
     steps: PositiveInt = 2000
     batch: PositiveInt = 1024
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: LearningRate = 1e-3
     weight_decay: NotNegativeFloat = 0.1
     patience: PositiveInt = 15
     validation_every: PositiveInt = 50
@@ -189,7 +220,7 @@ class HorizonConfig(Section):
     """Record times 0, spacing, ... of a comparison."""
 
     spacing: PositiveFloat
-    points: Annotated[int, Field(ge=2)]
+    points: AtLeastTwo
     step: PositiveFloat | None = Field(
         default=None, description="Step of the prediction's integrator; evolve.dt if left out."
     )
@@ -206,10 +237,10 @@ class EvaluateConfig(Section):
         description="Initial macrostates; by name where they have several components: every "
         "combination is taken.",
     )
-    replicas: Annotated[int, Field(ge=4)] = Field(
+    replicas: AtLeastFour = Field(
         default=200, description="Reference trajectories for each initial macrostate."
     )
-    predicted_replicas: Annotated[int, Field(ge=2)] = Field(
+    predicted_replicas: AtLeastTwo = Field(
         default=200, description="Predicted trajectories of each member and initial macrostate."
     )
     horizons: dict[Name, HorizonConfig] = Field(
@@ -237,7 +268,7 @@ class ExecutionConfig(Section):
 class RunConfig(Section):
     """Everything that one run depends on."""
 
-    seed: int = 2511
+    seed: Seed = 2511
     system: SystemConfig
     conditions: dict[str, Values] = Field(
         default_factory=dict,

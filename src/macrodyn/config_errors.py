@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from macrodyn.config_nearest import nearest_key
+from macrodyn.config_text import Written
 
 # By type of error; braces take what the model demands.
 _MUST = {
@@ -33,36 +36,68 @@ _MUST = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
 }
-_COMPLETE = {
-    "missing": "is missing: add it",
-    "extra_forbidden": "unknown key: remove it or correct its spelling",
-}
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "must be letters, digits, '_', '.' and '-', and begin with a "
     "letter or digit"
 }
+_MISSING = "is missing: add it"
 _SECTIONS = ("dict_type", "model_type")
 _SCALAR = "must be a finite number, text, true, false or null"
 _KEY = "[key]"
 _LONGEST = 60
 
 
-def problems(error: ValidationError, content: Any) -> dict[str, str]:
+def problems(
+    error: ValidationError,
+    content: Any,
+    model: type[BaseModel] | None = None,
+    written: Written | None = None,
+) -> dict[str, str]:
     """Say what is wrong with each key.
 
     Args:
         error: The error of a model that was given the content.
         content: What the model was given.
+        model: The model, to show the key that is nearest to an unknown one.
+        written: Finds the text of a value in the file that it was read from.
 
     Returns:
         What the key should be, what was given and what to do, by the key's path; the path is empty
         for an error of the content as a whole.
     """
-    items: dict[str, list[ErrorDetails]] = {}
+    items: dict[tuple[Any, ...], list[ErrorDetails]] = {}
     for item in error.errors(include_url=False):
         if not _follows_from_others(item):
-            items.setdefault(".".join(map(_word, _path(item, content))), []).append(item)
-    return {path: _message(found) for path, found in items.items()}
+            items.setdefault(tuple(_path(item, content)), []).append(item)
+    return {
+        ".".join(map(_word, path)): _unknown(path, model)
+        if found[0]["type"] == "extra_forbidden"
+        else _message(found, _Given(path, written))
+        for path, found in items.items()
+    }
+
+
+class _Given:
+    """Writes the value of a key as it stands in the file, where that is known.
+
+    Args:
+        path: The keys that lead to it.
+        written: Finds its text.
+    """
+
+    def __init__(self, path: tuple[Any, ...], written: Written | None) -> None:
+        self.path, self.written = path, written
+
+    def __call__(self, value: Any) -> str:
+        found = self.written(self.path, value) if self.written else None
+        return shown(value) if found is None else _cut(found)
+
+
+def _unknown(path: tuple[Any, ...], model: type[BaseModel] | None) -> str:
+    """Say what to do about a key that is unknown."""
+    nearest = nearest_key(model, path) if model else None
+    hint = f"; the nearest one is {nearest}" if nearest else ""
+    return f"unknown key: remove it or correct its spelling{hint}"
 
 
 def _follows_from_others(item: ErrorDetails) -> bool:
@@ -96,15 +131,15 @@ def _known(location: list[int | str], content: Any) -> list[Any]:
     return path
 
 
-def _message(items: list[ErrorDetails]) -> str:
+def _message(items: list[ErrorDetails], write: _Given) -> str:
     """Say what is wrong with one key, of which there may be several forms."""
     keys = [item for item in items if item["loc"] and item["loc"][-1] == _KEY]
     first = (keys or items)[0]
     kind, given = first["type"], first["input"]
-    if kind == "missing" and isinstance(first["loc"][-1], int):
-        return f"entry {first['loc'][-1] + 1} is missing: add it to the list"
-    if kind in _COMPLETE:
-        return _COMPLETE[kind]
+    if kind == "missing":
+        place = first["loc"][-1]
+        is_entry = isinstance(place, int)
+        return f"entry {place + 1} is missing: add it to the list" if is_entry else _MISSING
     if kind == "too_short" and not given:
         return f"is empty: give at least {first['ctx']['min_length']} entry"
     if given is None and kind in _SECTIONS:
@@ -116,7 +151,7 @@ def _message(items: list[ErrorDetails]) -> str:
         return f"is empty, but {should}: give it a value, or remove it"
     if kind in ("too_long", "too_short"):
         return f"{should}, not {len(given)}"
-    return should if isinstance(given, dict) else f"{should}, not {shown(given)}{_quotes(first)}"
+    return should if isinstance(given, dict) else f"{should}, not {write(given)}{_quotes(first)}"
 
 
 def _alternatives(items: list[ErrorDetails]) -> str:
@@ -146,8 +181,9 @@ def _quotes(item: ErrorDetails) -> str:
         return ""
     if isinstance(item["input"], bool):
         return ": put it in quotes, as YAML reads yes, no, on and off as true and false"
-    is_number = item["type"] != "literal_error" and isinstance(item["input"], int | float)
-    return ": put it in quotes" if is_number else ""
+    # A number, or a date.
+    is_plain = not isinstance(item["input"], str | list | dict | None)
+    return ": put it in quotes" if is_plain and item["type"] != "literal_error" else ""
 
 
 def shown(value: object) -> str:

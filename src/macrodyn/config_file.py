@@ -2,7 +2,8 @@
 
 YAML lets a few lines stand for a structure too large for any memory, by naming a part and using it
 many times, and for one that contains itself. Both are refused before anything walks through them.
-So is a key that stands twice in one mapping, of which YAML readers keep the last without a word.
+So are a key that stands twice in one mapping, of which YAML readers keep the last without a word,
+and numbers in notations that mean something else to most readers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from macrodyn.config_text import Document
 
 MOST_BYTES = 10**6
 MOST_VALUES = 10**6
@@ -21,12 +24,12 @@ class ConfigFileError(ValueError):
     """A configuration file cannot be read."""
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: Path) -> Document:
     """Read a YAML file that holds plain values only.
 
     Raises:
-        ConfigFileError: If it cannot be read, is not YAML, has a key twice, or is beyond the
-            limits.
+        ConfigFileError: If it cannot be read, is not YAML, has a key twice or a number in a
+            notation of YAML 1.1 alone, or is beyond the limits.
     """
     try:
         with path.open("rb") as file:
@@ -36,66 +39,45 @@ def read_config(path: Path) -> Any:
     if len(text) > MOST_BYTES:
         raise ConfigFileError(f"{path} has more than {MOST_BYTES:,} bytes")
     try:
-        content, repeated = _parse(text)
+        document = Document(text)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigFileError(f"{path} is not valid YAML: {error}") from error
     except RecursionError:
         raise ConfigFileError(f"{path} is nested too deeply") from None
-    if repeated:
-        raise _twice(path, repeated)
-    check_size(content, str(path))
-    return content
+    check_size(document.content, str(path))
+    _check(document, path)
+    return document
 
 
-def check_keys(path: Path) -> None:
-    """Check that no key stands twice in a file that another program has read, and joined the two.
+def check_file(path: Path) -> Document | None:
+    """Check a file that another program has read: it keeps the last of keys that stand twice.
 
-    What is not YAML, such as JSON with tabs, or cannot be read here passes: that program knew how.
+    Returns:
+        What it holds, with the text of its values; None for what is not YAML, such as JSON with
+        tabs, or cannot be read here: that program knew how.
 
     Raises:
-        ConfigFileError: If a key stands twice in one mapping.
+        ConfigFileError: If a key stands twice in one mapping, or a number is in a notation of YAML
+            1.1 alone.
     """
     try:
-        _, repeated = _parse(path.read_bytes())
+        document = Document(path.read_bytes())
+        _check(document, path)
+    except ConfigFileError:
+        raise
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
-        return
-    if repeated:
-        raise _twice(path, repeated)
+        return None
+    return document
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads plain values only, and notes keys that stand twice in one mapping."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.repeated: list[str] = []
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compare a mapping's own keys, before merge keys (<<) add those of others."""
-        node = super().compose_mapping_node(anchor)
-        lines: dict[Any, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                name, line = self.construct_object(key), key.start_mark.line + 1
-                if name in lines:
-                    first = lines[name]
-                    self.repeated.append(f"line {line}: {key.value} stands in line {first} already")
-                lines.setdefault(name, line)
-        return node
-
-
-def _parse(text: bytes) -> tuple[Any, list[str]]:
-    """Return what a YAML document holds, and a line for each key that stands twice."""
-    loader = _Loader(text.decode("utf-8"))
-    try:
-        return loader.get_single_data(), loader.repeated
-    finally:
-        loader.dispose()
-
-
-def _twice(path: Path, repeated: list[str]) -> ConfigFileError:
-    lines = [f"  {line}: keep one of the two, or rename one" for line in repeated]
-    return ConfigFileError("\n".join([f"{path} has a key twice in one mapping:", *lines]))
+def _check(document: Document, path: Path) -> None:
+    """Check what YAML readers pass over without a word."""
+    if document.repeated:
+        lines = [f"  {line}: keep one of the two, or rename one" for line in document.repeated]
+        raise ConfigFileError("\n".join([f"{path} has a key twice in one mapping:", *lines]))
+    if peculiar := document.peculiar():
+        lines = [f"  {line}" for line in peculiar]
+        raise ConfigFileError("\n".join([f"{path} has numbers that YAML reads oddly:", *lines]))
 
 
 def check_size(content: Any, where: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from macrodyn.config import RunConfig, StudyConfig
 from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
+from macrodyn.config_text import Document, Written
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
 from macrodyn.system_check import check_class, check_methods, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
@@ -71,7 +72,11 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_study(
-    source: Path | dict[str, Any], where: str = "", *, check_systems: bool = True
+    source: Path | dict[str, Any],
+    where: str = "",
+    *,
+    check_systems: bool = True,
+    documents: Sequence[Document] = (),
 ) -> Study:
     """Read and check a configuration.
 
@@ -80,6 +85,8 @@ def load_study(
         where: Name of the file for messages, if ``source`` is a mapping.
         check_systems: Check each run against its microscopic system as well, for which the
             system is loaded; jobs of a study that has been checked need not.
+        documents: The files from which ``source``, if a mapping, was read, those that go before
+            last: values are shown as they are written there.
 
     Returns:
         The study with its runs.
@@ -90,7 +97,8 @@ def load_study(
     try:
         if isinstance(source, Path):
             where = where or str(source)
-            content = read_config(source)
+            documents = [read_config(source)]
+            content = documents[0].content
         else:
             content = source
             check_size(content, where)
@@ -101,7 +109,8 @@ def load_study(
     try:
         study = StudyConfig.model_validate(content)
     except ValidationError as error:
-        raise _config_error(where, problems(error, content)) from None
+        told = problems(error, content, StudyConfig, _written(documents, ()))
+        raise _config_error(where, told) from None
     base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
@@ -117,12 +126,14 @@ def load_study(
             )
             continue
         merged = merge(base, changes or {})
+        written = _written(documents, ("runs", name), ())
         try:
             runs[name] = RunConfig.model_validate(merged)
         except ValidationError as error:
-            wrong.update({prefix + path: said for path, said in problems(error, merged).items()})
+            told = problems(error, merged, RunConfig, written)
+            wrong.update({prefix + path: said for path, said in told.items()})
             continue
-        for path, message in check_run(runs[name]) if check_systems else ():
+        for path, message in check_run(runs[name], written) if check_systems else ():
             changed = path.split(".")[0] in (changes or {})
             wrong[(prefix if changed else "") + path] = message
     if wrong:
@@ -141,8 +152,30 @@ def make_system(run: RunConfig) -> System:
     return cls(cls.Parameters.model_validate(run.system.parameters))
 
 
-def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
-    """Yield (key path, message) for what is wrong across the keys of one run."""
+def _written(documents: Sequence[Document], *places: tuple[str, ...]) -> Written:
+    """Make what finds the text of a value: in the last file and first place where it stands."""
+
+    def find(path: Sequence[Any], value: Any) -> str | None:
+        texts = (d.text((*at, *path), value) for d in reversed(documents) for at in places)
+        return next((text for text in texts if text is not None), None)
+
+    return find
+
+
+def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[str, str]]:
+    """Check what is wrong across the keys of one run.
+
+    Args:
+        run: The run.
+        written: Finds the text of a value in the file that it was read from.
+
+    Yields:
+        Path of a key, and a message.
+    """
+
+    def below(*keys: str) -> Written:
+        return lambda path, value: written((*keys, *path), value) if written else None
+
     yield from check_numbers(run)
     try:
         cls = system_class(run.system.name)
@@ -155,7 +188,9 @@ def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
         yield "system.name", str(error)
         return
     except ValidationError as error:
-        for path, message in problems(error, run.system.parameters).items():
+        given = run.system.parameters
+        told = problems(error, given, cls.Parameters, below("system", "parameters"))
+        for path, message in told.items():
             yield f"system.parameters.{path}".rstrip("."), message
         return
     except Exception as error:  # own code may raise anything
@@ -166,7 +201,8 @@ def check_run(run: RunConfig) -> Iterator[tuple[str, str]]:
             for value in values:
                 system.with_parameters(**{name: value})
         except ValidationError as error:
-            yield f"conditions.{name}", "; ".join(problems(error, {name: value}).values())
+            told = problems(error, {name: value}, cls.Parameters)
+            yield f"conditions.{name}", "; ".join(told.values())
         except Exception as error:
             yield f"conditions.{name}", describe_failure(error, cls)
     wrong_sizes = list(check_sizes(run, system))

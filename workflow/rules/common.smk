@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from macrodyn.config_file import ConfigFileError, check_keys
+from macrodyn.config_file import ConfigFileError, check_file
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
@@ -17,12 +17,12 @@ from macrodyn.systems import system_class
 FIRST_READING = workflow.is_main_process
 try:
     # Of a key that stands twice in a file, Snakemake has kept the last.
-    for file in workflow.configfiles if FIRST_READING else ():
-        check_keys(Path(file))
+    documents = [check_file(Path(file)) for file in workflow.configfiles if FIRST_READING]
     STUDY = load_study(
         config,
         where=", ".join(map(str, workflow.configfiles)),
         check_systems=FIRST_READING,
+        documents=list(filter(None, documents)),
     )
 except (ConfigError, ConfigFileError) as error:
     raise WorkflowError(str(error)) from None

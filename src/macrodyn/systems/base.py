@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from macrodyn.config_numbers import as_annotated
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 
@@ -26,6 +27,11 @@ class Parameters(BaseModel):
     """Physical parameters of a system; subclass it with the system's own, with their limits."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        return as_annotated(value, cls.model_fields[str(info.field_name)].annotation)
 
 
 class System(ABC):
