@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from macrodyn.lattice import ALONE
 from macrodyn.streams import generator
@@ -132,6 +132,10 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], str]] = {
     "no CPU": ({"devices": ("cuda",)}, "devices is ('cuda',), but it should be ('cpu',) or"),
     "one bound": ({"bounds": ((0.0, 1.0),)}, "bounds has 1 entries for 2 observable(s)"),
     "bounds turned": ({"bounds": ((1.0, 0.0), (0.0, 1.0))}, "a tuple with (lowest, highest)"),
+    "bounds that are no numbers": (
+        {"bounds": ((False, True), (0.0, 1.0))},
+        "a tuple with (lowest,",
+    ),
     "macrostates a tuple": ({"macrostates": (0.0, 1.0)}, "should be {name: (lowest, highest)}"),
     "parameters of another kind": ({"Parameters": dict}, "a subclass of macrodyn.systems.Par"),
     "version zero": ({"version": 0}, "version is 0, but it should be a whole number of 1 or more"),
@@ -386,3 +390,38 @@ def test_methods_of_built_in_systems_are_not_tried(monkeypatch):
     content = {**STUDY, "system": {"name": "ising", "parameters": {"temperature": 2.5}}}
     content["sizes"] = {"small": [6, 6], "large": [12, 12]}
     assert load_study(content).name == "own"
+
+
+class Doubling(Parameters):
+    """Each reading doubles the rate."""
+
+    rate: float = 1.0
+
+    @field_validator("rate")
+    @classmethod
+    def _double(cls, rate):
+        return 2 * rate
+
+
+class Closed(Parameters):
+    """Writes what it does not read: a rate above its own limit."""
+
+    rate: float = Field(default=1.0, lt=2)
+
+    @field_validator("rate", mode="after")
+    @classmethod
+    def _double(cls, rate):
+        return 2 * rate
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (Doubling, "its Parameters make rate 4.0 of their own 2.0: a validator must leave"),
+        (Closed, "its Parameters cannot read what they wrote: 1 validation error"),
+    ],
+)
+def test_parameters_that_change_when_they_are_read_again_are_named(monkeypatch, model, expected):
+    """Each job reads them again, and conditions do."""
+    given = {"system": {"name": "own", "parameters": {"rate": 1.0}}}
+    assert expected in problems(monkeypatch, {"Parameters": model}, given)

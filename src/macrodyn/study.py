@@ -14,7 +14,7 @@ from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.config_text import Document, Written
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
-from macrodyn.system_check import check_class, check_methods, describe_failure
+from macrodyn.system_check import check_class, check_methods, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
 
 __all__ = [
@@ -196,6 +196,7 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
     except Exception as error:  # own code may raise anything
         yield "system.name", describe_failure(error, cls)
         return
+    yield from check_parameters(system)
     for name, values in run.conditions.items():
         try:
             for value in values:

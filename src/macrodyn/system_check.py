@@ -16,6 +16,7 @@ from macrodyn.config import Device, RunConfig, Stop, Upsampling
 from macrodyn.system_trial import Trial
 from macrodyn.systems import Parameters, System
 from macrodyn.systems.base import STATE_KINDS
+from macrodyn.systems.parameters import plain_parameters
 from macrodyn.systems.registry import describe_error
 
 STOPS = get_args(Stop)
@@ -40,6 +41,31 @@ def check_class(cls: type[System]) -> Iterator[tuple[str, str]]:
             wrong.append(f"{name} is {getattr(cls, name)!r}, but it should be {right}")
     # What depends on several of them is looked at where each by itself is right.
     yield from _message(cls, wrong or list(_disagreements(cls)))
+
+
+def check_parameters(system: System) -> Iterator[tuple[str, str]]:
+    """Check that the parameters mean the same when they are read again, as each job does.
+
+    Args:
+        system: The system with the run's parameters.
+
+    Yields:
+        The configuration's key that names the class, and what is wrong with its parameters.
+    """
+    model, given = type(system.parameters), system.parameters
+    try:
+        again = model.model_validate(plain_parameters(given))
+    except ValueError as error:  # of pydantic, too, when it reads and when it writes
+        reason = " ".join(str(error).split())
+        yield from _message(type(system), [f"its Parameters cannot read what they wrote: {reason}"])
+        return
+    differ = [name for name in model.model_fields if getattr(again, name) != getattr(given, name)]
+    wrong = [
+        f"its Parameters make {name} {getattr(again, name)!r} of their own "
+        f"{getattr(given, name)!r}: a validator must leave what it has made as it is"
+        for name in differ
+    ]
+    yield from _message(type(system), wrong)
 
 
 def check_methods(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
@@ -90,7 +116,8 @@ def _is_range(value: Any) -> bool:
     """Whether something is a lower and a higher number."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
-    return all(isinstance(end, int | float) for end in value) and value[0] < value[1]
+    numbers = all(isinstance(end, int | float) and not _is_bool(end) for end in value)
+    return numbers and value[0] < value[1]
 
 
 def _is_dtype(value: Any) -> bool:

@@ -28,6 +28,11 @@ def edited(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 CASES = {
     "nothing": ("seed", 5, {}),
+    "the same parameters in other words": (
+        "system/parameters",
+        {"algorithm": "auto", "field": "1e-1", "temperature": 2.5},
+        {},
+    ),
     "title": ("title", "Another title", {"summarise": 1}),
     "published": (
         "runs/base/published/transient",

@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.config_file import ConfigFileError, check_file
+from macrodyn.pipeline.canonical import completed
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
@@ -54,8 +55,10 @@ wildcard_constraints:
 
 def keep_record():
     """Write down what is run, for `macrodyn status`; dry runs and jobs on nodes do not come here."""
+    # With all parameters: where the system is not installed, nobody else knows its defaults.
+    configs = {name: run.config for name, run in RUNS.items()}
     try:
-        write_record(Path(RESULTS), config, sys.argv[1:])
+        write_record(Path(RESULTS), completed(config, configs), sys.argv[1:])
     except OSError as error:
         raise WorkflowError(str(error)) from None
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from macrodyn.config import ExecutionConfig, RunConfig
 from macrodyn.lattice import Tiling
+from macrodyn.pipeline.canonical import canonical_run, version_of
 from macrodyn.study import Study
-from macrodyn.systems.registry import UnknownSystemError, system_version
-
-_LOGGER = logging.getLogger("macrodyn")
 
 # Raised when a stage's result changes for the same configuration: old results are then not reused.
 VERSIONS = {
@@ -97,7 +94,7 @@ class RunPlan:
 
     Attributes:
         name: The run.
-        config: Its configuration.
+        config: Its configuration, in canonical form.
         data: The upsampled snapshots (the small ones where sizes are equal).
         reference: Direct simulation.
         closure: The patch autoencoder.
@@ -146,6 +143,7 @@ def study_stages(plans: dict[str, RunPlan]) -> dict[tuple[str, str], Stage]:
 
 def plan_run(name: str, run: RunConfig) -> RunPlan:
     """Derive the stages of one run from its configuration."""
+    run = canonical_run(run)
     make = _Stages(run)
     simulate = make.simulate()
     data = make.upsample(simulate)
@@ -170,7 +168,7 @@ class _Stages:
     def __init__(self, run: RunConfig) -> None:
         self.run = run
         self.large, self.patch = run.sizes.large, run.patch
-        self.system = run.system.model_dump(mode="json") | _system_version(run.system.name)
+        self.system = run.system.model_dump(mode="json") | version_of(run.system.name)
         # A condition is sampled: the parameter's own value matters only for the evaluation.
         sampled = {k: v for k, v in self.system["parameters"].items() if k not in run.conditions}
         sampled.update({k: values[0] for k, values in run.conditions.items()})
@@ -264,26 +262,6 @@ class _Stages:
     def _trajectories(self) -> int:
         values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
         return math.prod(map(len, values)) * self.run.evaluate.replicas
-
-
-def _system_version(name: str) -> dict[str, int]:
-    """Return what the version of a system adds to its configuration: nothing for the first.
-
-    A study's folder may have been copied to where the system is not installed, and its status is
-    still wanted: it is then planned as of version 1, with a warning that says what is missing.
-    """
-    try:
-        version = system_version(name)
-    except UnknownSystemError as error:
-        _warn_once(f"{error}. Until then its stages are taken to be of version 1.")
-        return {}
-    return {} if version == 1 else {"version": version}
-
-
-@cache
-def _warn_once(message: str) -> None:
-    """Log a warning, once however many runs it concerns."""
-    _LOGGER.warning(message)
 
 
 def _in_order(value: Any) -> Any:

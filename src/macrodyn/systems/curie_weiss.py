@@ -8,20 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 from macrodyn.systems import base
 from macrodyn.systems import curie_weiss_kernels as kernels
+from macrodyn.systems.parameters import CurieWeissParameters
 from macrodyn.systems.spins import independent_spins
-
-
-class CurieWeissParameters(base.Parameters):
-    """Parameters of H = -(1/n) sum_{i<j} s_i s_j - h sum_i s_i with unit coupling."""
-
-    temperature: float = Field(gt=0, description="Temperature, in units of the coupling / k_B.")
-    field: float = Field(default=0.0, description="Magnetic field h, in units of the coupling.")
 
 
 class CurieWeiss(base.System):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 from macrodyn.systems import base
 from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.parameters import IsingParameters
 from macrodyn.systems.spins import independent_spins
 
 _ALGORITHMS = {
@@ -21,18 +21,6 @@ _ALGORITHMS = {
     "n-fold": kernels.NFOLD,
     "auto": kernels.AUTOMATIC,
 }
-
-
-class IsingParameters(base.Parameters):
-    """Parameters of H = -sum_<ij> s_i s_j - h sum_i s_i with unit coupling."""
-
-    temperature: float = Field(gt=0, description="Temperature, in units of the coupling / k_B.")
-    field: float = Field(default=0.0, description="Magnetic field h, in units of the coupling.")
-    algorithm: Literal["auto", "uniformisation", "n-fold"] = Field(
-        default="auto",
-        description="Exact continuous-time algorithm; auto takes the n-fold way where few "
-        "attempts are accepted.",
-    )
 
 
 class Ising(base.System):

@@ -14,7 +14,8 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
-from macrodyn.systems.base import System
+from macrodyn.systems.base import Parameters, System
+from macrodyn.systems.parameters import BUILT_IN_PARAMETERS
 
 GROUP = "macrodyn.systems"
 BUILT_IN = {
@@ -79,6 +80,18 @@ def system_version(name: str) -> int:
         UnknownSystemError: If the system cannot be loaded.
     """
     return BUILT_IN_VERSIONS.get(name, 1) if name in BUILT_IN else system_class(name).version
+
+
+def parameters_class(name: str) -> type[Parameters]:
+    """Return the model of a system's parameters; a built-in one is not loaded for it.
+
+    Args:
+        name: As for `system_class`.
+
+    Raises:
+        UnknownSystemError: If the system cannot be loaded.
+    """
+    return BUILT_IN_PARAMETERS.get(name) or system_class(name).Parameters
 
 
 def describe_error(error: Exception, module: str) -> str:
