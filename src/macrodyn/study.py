@@ -13,6 +13,7 @@ from macrodyn.config import RunConfig, StudyConfig
 from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.config_text import Document, Written
+from macrodyn.environment import EnvironmentFault
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
 from macrodyn.system_check import check_class, check_methods, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
@@ -93,6 +94,7 @@ def load_study(
 
     Raises:
         ConfigError: With one line for each wrong key.
+        EnvironmentFault: If the machine keeps a system from being loaded or tried.
     """
     try:
         if isinstance(source, Path):
@@ -193,6 +195,8 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         for path, message in told.items():
             yield f"system.parameters.{path}".rstrip("."), message
         return
+    except EnvironmentFault:
+        raise
     except Exception as error:  # own code may raise anything
         yield "system.name", describe_failure(error, cls)
         return

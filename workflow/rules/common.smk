@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.config_file import ConfigFileError, check_file
+from macrodyn.environment import EnvironmentFault
 from macrodyn.pipeline.canonical import completed
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import write_record
@@ -25,7 +26,7 @@ try:
         check_systems=FIRST_READING,
         documents=list(filter(None, documents)),
     )
-except (ConfigError, ConfigFileError) as error:
+except (ConfigError, ConfigFileError, EnvironmentFault) as error:
     raise WorkflowError(str(error)) from None
 
 

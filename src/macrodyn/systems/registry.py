@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 
+from macrodyn.environment import environment_fault
 from macrodyn.systems.base import Parameters, System
 from macrodyn.systems.parameters import BUILT_IN_PARAMETERS
 
@@ -54,6 +55,8 @@ def system_class(name: str) -> type[System]:
 
     Raises:
         UnknownSystemError: If there is none of that name, or it is not a ``System``.
+        EnvironmentFault: If this machine keeps it from being loaded, such as by a folder for
+            compiled functions that cannot be written to.
     """
     found = available_systems()
     if name not in found and ":" not in name:
@@ -104,7 +107,12 @@ def describe_error(error: Exception, module: str) -> str:
     Returns:
         One line that ends with the file and line of the innermost call in the system's package, or
         of the innermost call at all where none is in it.
+
+    Raises:
+        EnvironmentFault: If the error is none of the code but of the machine it runs on.
     """
+    if fault := environment_fault(error):
+        raise fault from error
     text = " ".join(str(error).split())
     if isinstance(error, SyntaxError):
         # The line that cannot be read is in no call.
@@ -122,7 +130,8 @@ def _import(module: str) -> ModuleType:
     """Import a module.
 
     Raises:
-        ImportError: Whatever goes wrong, with what to do where that is known.
+        ImportError: Whatever is wrong with it, with what to do where that is known.
+        EnvironmentFault: If it is the machine.
     """
     try:
         return import_module(module)
