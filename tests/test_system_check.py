@@ -42,6 +42,7 @@ class Own(System):
     dimension = 1
     dtype = np.uint8
     kind = "species"
+    species = 2
     observables = ("density", "boundaries")
     bounds = ((0.0, 1.0), (0.0, 1.0))
     macrostates = {"density": (0.0, 1.0)}  # noqa: RUF012
@@ -136,9 +137,20 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], str]] = {
     "parameters of another kind": ({"Parameters": dict}, "a subclass of macrodyn.systems.Par"),
     "version zero": ({"version": 0}, "version is 0, but it should be a whole number of 1 or more"),
     "label of nothing": ({"labels": {"mass": "$m$"}}, "labels names ['mass'], which are not among"),
+    "species not said": ({"species": REMOVED}, "species is 0: say how many there are, such as"),
+    "one species": ({"species": 1}, "species is 1: say how many there are"),
+    "species of a field": (
+        {"kind": "field", "dtype": np.float32},
+        "species is 2, but a 'field' has none: leave it out",
+    ),
+    "species a tuple": ({"species": ("A", "B")}, "but it should be the number of species, a whole"),
+    "species uncounted": ({"species": 300}, "species is 300, but uint8 counts to 255"),
     "real species": ({"dtype": np.float32}, "species are whole numbers, but dtype is float32"),
     "species of two channels": ({"channels": 2}, "species are one number a site, but channels is"),
-    "unsigned spins": ({"kind": "spin"}, "spins are -1 and +1, which uint8 cannot hold"),
+    "unsigned spins": (
+        {"kind": "spin", "species": REMOVED},
+        "spins are -1 and +1, which uint8 cannot hold",
+    ),
 }
 
 
@@ -154,6 +166,15 @@ def test_all_wrong_attributes_are_named_at_once(monkeypatch):
     for name in ("kind is 'spins'", "observables is missing", "the method observe is missing"):
         assert name in text
     assert len(text.splitlines()) == 2
+
+
+def test_patches_narrower_than_the_halo_are_refused(monkeypatch):
+    sizes = {"small": [12], "large": [24], "patch": [2]}
+    text = problems(monkeypatch, {"halo": 3}, {"sizes": sizes})
+    assert "  sizes.patch: the halo of 3 sites is wider than a relaxed patch of 2 along" in text
+    assert len(text.splitlines()) == 2
+    frozen = {"snapshots": 2, "relaxation": {"duration": 0}}
+    assert "relaxed" not in problems(monkeypatch, {"halo": 3}, {"sizes": sizes, "upsample": frozen})
 
 
 def transposed(self, states):
@@ -187,6 +208,16 @@ def without_channel(self, macrostate, shape, seeds):
 
 def real_states(self, macrostate, shape, seeds):
     return Own.initial_states(self, macrostate, shape, seeds).astype(float)
+
+
+def third_species(self, macrostate, shape, seeds):
+    states = Own.initial_states(self, macrostate, shape, seeds)
+    states[0, 0, 0] = 2
+    return states
+
+
+def evolved_third(self, states, duration, seeds):
+    return np.full_like(states, 2)
 
 
 def in_place(self, states, duration, seeds):
@@ -254,8 +285,16 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
         {"initial_states": real_states},
         "initial_states returns float64: it should be uint8, the dtype it says",
     ),
+    "a species too many": (
+        {"initial_states": third_species},
+        "initial_states gives species from 0 to 2, but there are 2: number them 0 to 1",
+    ),
+    "evolve: a species too many": (
+        {"evolve": evolved_third},
+        "evolve gives species from 2 to 2, but there are 2: number them 0 to 1",
+    ),
     "states that are no spins": (
-        {"kind": "spin", "dtype": np.int8},
+        {"kind": "spin", "species": REMOVED, "dtype": np.int8},
         "initial_states gives spins that are neither -1 nor +1",
     ),
     "observe: one observable": ({"observe": one_value}, "observe returns shape (3, 1): it should"),

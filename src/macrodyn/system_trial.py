@@ -48,7 +48,8 @@ class Trial:
             return
         keys, duration = seeds(0, "check", index=number), run.evolve.dt
         after = self.call("evolve", states, duration, keys)
-        self.check("evolve", after, states.shape, system.dtype)
+        if self.check("evolve", after, states.shape, system.dtype):
+            self._check_species("evolve", after)
         values = self.call("observe", states)
         if self.check("observe", values, (number, observables)):
             self._check_bounds(values)
@@ -70,9 +71,20 @@ class Trial:
             return None
         if system.kind == "spin" and not np.isin(states, (-1, 1)).all():
             self.wrong.append("initial_states gives spins that are neither -1 nor +1")
-        if system.kind == "species" and states.min() < 0:
-            self.wrong.append("initial_states gives species below 0: number them 0, 1, 2 ...")
+        if not self._check_species("initial_states", states):
+            return None
         return np.ascontiguousarray(states)
+
+    def _check_species(self, method: str, states: NDArray) -> bool:
+        """Check that sites hold the species that there are."""
+        number = self.system.species
+        right = self.system.kind != "species" or (states.min() >= 0 and states.max() < number)
+        if not right:
+            self.wrong.append(
+                f"{method} gives species from {states.min()} to {states.max()}, but there are "
+                f"{number}: number them 0 to {number - 1}"
+            )
+        return bool(right)
 
     def _check_bounds(self, values: NDArray[np.float64]) -> None:
         columns = zip(self.system.observables, self.system.bounds, values.T, strict=True)

@@ -162,9 +162,7 @@ def test_events_of_a_buffer_are_not_taken_for_the_patchs(make_ising, snapshots):
     ],
 )
 def test_windows_that_would_overlap_themselves_are_refused(make_ising, snapshots, geometry):
-    with pytest.raises(
-        ValueError, match=r"wider \(\d+\) than the lattice \((60|48)\) .* overlap itself"
-    ):
+    with pytest.raises(ValueError, match=r"than the lattice \((60|48)\) .* overlap itself"):
         run(make_ising(), snapshots, geometry, number=2)
 
 

@@ -298,9 +298,7 @@ def test_patches_as_wide_as_the_halo_keep_the_gibbs_distribution():
 
 
 def test_patches_narrower_than_the_halo_are_refused(monkeypatch):
-    with pytest.raises(
-        ValueError, match="halo of 3 sites is wider than a relaxed patch of 2 along"
-    ):
+    with pytest.raises(ValueError, match="halo of 3 sites is wider than a relaxed patch of 2"):
         relaxed_ring_chi_square(2)
     # What is refused: patches of one colour see each other.
     monkeypatch.setattr(relax_module, "relaxed_patch", lambda system, patch, lattice: patch)
