@@ -68,7 +68,15 @@ class Own(System):
         return measured(patches)
 
     def observable_increment(self, before, after, patch, around=ALONE):
-        return patch.attribute(lambda windows: measured(patch.cut(windows)), before, after)
+        if patch.boundary == "periodic":
+            return measured(after) - measured(before)
+
+        def measure(windows):
+            x = windows[:, 0, patch.margin - 1 : patch.margin + patch.shape[0] + 1]
+            unlike = (x[:, 1:] != x[:, :-1]).sum(axis=1) / patch.shape[0]
+            return np.stack([x[:, 1:-1].mean(axis=1), unlike], axis=1)
+
+        return patch.attribute(measure, before, after)
 
     @staticmethod
     def flips(shape, seeds, dtype=np.uint8):
@@ -92,6 +100,24 @@ def problems(monkeypatch, members: dict[str, Any], changes: dict[str, Any] | Non
 
 
 REMOVED = object()
+
+
+def density(states):
+    return states.mean(axis=2)
+
+
+def density_increment(self, before, after, patch, around=ALONE):
+    return density(patch.cut(after)) - density(patch.cut(before))
+
+
+# The same system with one observable, which knows no pairs of sites.
+DENSITY: dict[str, Any] = {
+    "observables": ("density",),
+    "bounds": ((0.0, 1.0),),
+    "observe": lambda self, states: density(states),
+    "observe_patch": lambda self, patches: density(patches),
+    "observable_increment": density_increment,
+}
 
 
 def test_a_sound_system_is_accepted(monkeypatch):
@@ -212,7 +238,7 @@ def real_states(self, macrostate, shape, seeds):
 
 def third_species(self, macrostate, shape, seeds):
     states = Own.initial_states(self, macrostate, shape, seeds)
-    states[0, 0, 0] = 2
+    states[:, 0, 0] = 2
     return states
 
 
@@ -406,11 +432,13 @@ def test_ends_of_a_lattice_may_be_written_to(monkeypatch):
 
     def ends_filled(self, windows, patch, duration, seeds, events=None, around=ALONE):
         after, elapsed = Own.evolve_patch(self, windows, patch, duration, seeds)
-        for window, ((low, _),) in zip(after, around.outside, strict=True):
+        for window, ((low, high),) in zip(after, around.outside, strict=True):
             window[..., :low] = 7
+            window[..., window.shape[-1] - high :] = 7
         return after, elapsed
 
-    assert problems(monkeypatch, {"periodic": False, "evolve_patch": ends_filled}) == ""
+    members = {"periodic": False, "evolve_patch": ends_filled, **DENSITY}
+    assert problems(monkeypatch, members) == ""
 
 
 @pytest.mark.parametrize("name", registry.BUILT_IN)
