@@ -209,6 +209,18 @@ def test_impossible_geometries_are_refused(make, message):
 
 def test_fitting_geometry_passes_its_check():
     PatchGeometry((20, 12), buffer=2).check((60, 48))
+    PatchGeometry((4,), halo=2).check((8,))
+    PatchGeometry((8,), halo=0).check((8,))
+    PatchGeometry((8,), halo=2, boundary="periodic").check((8,))
+
+
+def test_windows_overlap_themselves_on_periodic_lattices_alone():
+    geometry = PatchGeometry((4,), halo=1, buffer=2)
+    with pytest.raises(ValueError, match=r"on either side is wider \(10\) than the lattice \(8\)"):
+        geometry.check((8,))
+    geometry.check((8,), periodic=False)
+    with pytest.raises(ValueError, match=r"with its buffer is wider \(8\) than the lattice \(4\)"):
+        geometry.check((4,), periodic=False)
 
 
 def test_tiling_with_ends_reaches_beyond_them_where_shifted():

@@ -112,6 +112,21 @@ def without(*keys):
             id="buffer-too-wide",
         ),
         pytest.param(
+            {"evolve": {"buffer": 18}},
+            "evolve.buffer: the patch with its buffer and a halo of 1 on either side is wider (50)",
+            id="halo-too-wide",
+        ),
+        pytest.param(
+            {"sizes": {"large": [20, 48]}, "upsample": {"relaxation": {"duration": 0}}},
+            "sizes.small: the patch with its buffer and a halo of 1 on either side is wider (22)",
+            id="patch-fills-an-axis",
+        ),
+        pytest.param(
+            {"evolve": {"buffer": 1, "stop": "events"}},
+            "evolve.buffer: events in the buffer would be counted as the patch's",
+            id="events-in-the-buffer",
+        ),
+        pytest.param(
             {"evolve": {"buffer": 1, "boundary": "periodic"}},
             "evolve.buffer: a periodic patch has no surroundings: set it to 0",
             id="buffer-of-a-periodic-patch",

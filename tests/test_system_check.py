@@ -42,6 +42,7 @@ class Own(System):
     dimension = 1
     dtype = np.uint8
     kind = "species"
+    species = 2
     observables = ("density", "boundaries")
     bounds = ((0.0, 1.0), (0.0, 1.0))
     macrostates = {"density": (0.0, 1.0)}  # noqa: RUF012
@@ -67,7 +68,15 @@ class Own(System):
         return measured(patches)
 
     def observable_increment(self, before, after, patch, around=ALONE):
-        return patch.attribute(lambda windows: measured(patch.cut(windows)), before, after)
+        if patch.boundary == "periodic":
+            return measured(after) - measured(before)
+
+        def measure(windows):
+            x = windows[:, 0, patch.margin - 1 : patch.margin + patch.shape[0] + 1]
+            unlike = (x[:, 1:] != x[:, :-1]).sum(axis=1) / patch.shape[0]
+            return np.stack([x[:, 1:-1].mean(axis=1), unlike], axis=1)
+
+        return patch.attribute(measure, before, after)
 
     @staticmethod
     def flips(shape, seeds, dtype=np.uint8):
@@ -91,6 +100,24 @@ def problems(monkeypatch, members: dict[str, Any], changes: dict[str, Any] | Non
 
 
 REMOVED = object()
+
+
+def density(states):
+    return states.mean(axis=2)
+
+
+def density_increment(self, before, after, patch, around=ALONE):
+    return density(patch.cut(after)) - density(patch.cut(before))
+
+
+# The same system with one observable, which knows no pairs of sites.
+DENSITY: dict[str, Any] = {
+    "observables": ("density",),
+    "bounds": ((0.0, 1.0),),
+    "observe": lambda self, states: density(states),
+    "observe_patch": lambda self, patches: density(patches),
+    "observable_increment": density_increment,
+}
 
 
 def test_a_sound_system_is_accepted(monkeypatch):
@@ -140,9 +167,20 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], str]] = {
     "parameters of another kind": ({"Parameters": dict}, "a subclass of macrodyn.systems.Par"),
     "version zero": ({"version": 0}, "version is 0, but it should be a whole number of 1 or more"),
     "label of nothing": ({"labels": {"mass": "$m$"}}, "labels names ['mass'], which are not among"),
+    "species not said": ({"species": REMOVED}, "species is 0: say how many there are, such as"),
+    "one species": ({"species": 1}, "species is 1: say how many there are"),
+    "species of a field": (
+        {"kind": "field", "dtype": np.float32},
+        "species is 2, but a 'field' has none: leave it out",
+    ),
+    "species a tuple": ({"species": ("A", "B")}, "but it should be the number of species, a whole"),
+    "species uncounted": ({"species": 300}, "species is 300, but uint8 counts to 255"),
     "real species": ({"dtype": np.float32}, "species are whole numbers, but dtype is float32"),
     "species of two channels": ({"channels": 2}, "species are one number a site, but channels is"),
-    "unsigned spins": ({"kind": "spin"}, "spins are -1 and +1, which uint8 cannot hold"),
+    "unsigned spins": (
+        {"kind": "spin", "species": REMOVED},
+        "spins are -1 and +1, which uint8 cannot hold",
+    ),
 }
 
 
@@ -158,6 +196,15 @@ def test_all_wrong_attributes_are_named_at_once(monkeypatch):
     for name in ("kind is 'spins'", "observables is missing", "the method observe is missing"):
         assert name in text
     assert len(text.splitlines()) == 2
+
+
+def test_patches_narrower_than_the_halo_are_refused(monkeypatch):
+    sizes = {"small": [12], "large": [24], "patch": [2]}
+    text = problems(monkeypatch, {"halo": 3}, {"sizes": sizes})
+    assert "  sizes.patch: the halo of 3 sites is wider than a relaxed patch of 2 along" in text
+    assert len(text.splitlines()) == 2
+    frozen = {"snapshots": 2, "relaxation": {"duration": 0}}
+    assert "relaxed" not in problems(monkeypatch, {"halo": 3}, {"sizes": sizes, "upsample": frozen})
 
 
 def transposed(self, states):
@@ -191,6 +238,16 @@ def without_channel(self, macrostate, shape, seeds):
 
 def real_states(self, macrostate, shape, seeds):
     return Own.initial_states(self, macrostate, shape, seeds).astype(float)
+
+
+def third_species(self, macrostate, shape, seeds):
+    states = Own.initial_states(self, macrostate, shape, seeds)
+    states[:, 0, 0] = 2
+    return states
+
+
+def evolved_third(self, states, duration, seeds):
+    return np.full_like(states, 2)
 
 
 def in_place(self, states, duration, seeds):
@@ -258,8 +315,16 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
         {"initial_states": real_states},
         "initial_states returns float64: it should be uint8, the dtype it says",
     ),
+    "a species too many": (
+        {"initial_states": third_species},
+        "initial_states gives species from 0 to 2, but there are 2: number them 0 to 1",
+    ),
+    "evolve: a species too many": (
+        {"evolve": evolved_third},
+        "evolve gives species from 2 to 2, but there are 2: number them 0 to 1",
+    ),
     "states that are no spins": (
-        {"kind": "spin", "dtype": np.int8},
+        {"kind": "spin", "species": REMOVED, "dtype": np.int8},
         "initial_states gives spins that are neither -1 nor +1",
     ),
     "observe: one observable": ({"observe": one_value}, "observe returns shape (3, 1): it should"),
@@ -371,11 +436,13 @@ def test_ends_of_a_lattice_may_be_written_to(monkeypatch):
 
     def ends_filled(self, windows, patch, duration, seeds, events=None, around=ALONE):
         after, elapsed = Own.evolve_patch(self, windows, patch, duration, seeds)
-        for window, ((low, _),) in zip(after, around.outside, strict=True):
+        for window, ((low, high),) in zip(after, around.outside, strict=True):
             window[..., :low] = 7
+            window[..., window.shape[-1] - high :] = 7
         return after, elapsed
 
-    assert problems(monkeypatch, {"periodic": False, "evolve_patch": ends_filled}) == ""
+    members = {"periodic": False, "evolve_patch": ends_filled, **DENSITY}
+    assert problems(monkeypatch, members) == ""
 
 
 @pytest.mark.parametrize("name", registry.BUILT_IN)

@@ -32,6 +32,7 @@ class ContactProcess(System):
     dimension: ClassVar[int] = 1
     dtype = np.uint8
     kind = "species"
+    species = 2
     observables = ("density", "boundaries")
     bounds = ((0.0, 1.0), (0.0, 1.0))
     macrostates: ClassVar = {"density": (0.0, 1.0)}

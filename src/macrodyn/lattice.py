@@ -101,15 +101,33 @@ class PatchGeometry:
         first[core], last[core] = after[core], before[core]
         return 0.5 * (measure(first) - measure(before) + measure(after) - measure(last))
 
-    def check(self, lattice: Shape) -> None:
-        """Raise ValueError unless windows of this geometry fit into the lattice."""
+    def check(self, lattice: Shape, periodic: bool = True) -> None:
+        """Check that windows of this geometry fit into the lattice.
+
+        On a periodic lattice a wider window would overlap itself: sites that move would stand in
+        its halo as well, frozen. Beyond the ends of a lattice that has some nothing stands twice.
+
+        Args:
+            lattice: Sites along each axis.
+            periodic: Whether the lattice closes on itself.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
         if len(lattice) != len(self.shape):
             raise ValueError(f"patch {self.shape} and lattice {lattice} differ in dimension")
-        for axis, (side, length) in enumerate(zip(self.active, lattice, strict=True)):
-            if side > length:
+        sides = zip(self.active, self.window, lattice, strict=True)
+        for axis, (active, window, length) in enumerate(sides):
+            if active > length:
                 raise ValueError(
-                    f"the patch with its buffer is wider ({side}) than the lattice ({length}) "
+                    f"the patch with its buffer is wider ({active}) than the lattice ({length}) "
                     f"along axis {axis}: choose a smaller patch or buffer"
+                )
+            if periodic and window > length:
+                raise ValueError(
+                    f"the patch with its buffer and a halo of {self.halo} on either side is wider "
+                    f"({window}) than the lattice ({length}) along axis {axis}, and would overlap "
+                    "itself: choose a smaller patch or buffer"
                 )
 
 

@@ -12,7 +12,9 @@ import numpy as np
 
 from macrodyn.config import RunConfig
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
+from macrodyn.sampling.evolve import EVENTS_IN_BUFFER
 from macrodyn.sampling.groups import initial_ranges, initial_values
+from macrodyn.sampling.relax import relaxed_patch
 from macrodyn.streams import seeds
 from macrodyn.system_check import describe_failure
 from macrodyn.systems import System
@@ -83,18 +85,36 @@ def check_sizes(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
     if run.evolve.boundary == "periodic" and run.evolve.buffer:
         yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
         return
-    try:
-        PatchGeometry(sizes["patch"], system.halo, run.evolve.buffer, run.evolve.boundary).check(
-            sizes["large"]
-        )
-    except ValueError as error:
-        yield "evolve.buffer", str(error)
+    yield from _check_windows(run, system)
     number = Tiling(sizes["large"], sizes["patch"]).number
     if run.evolve.patches > number:
         yield (
             "evolve.patches",
             f"{run.evolve.patches} is more than the K = {number} patches there are",
         )
+
+
+def _check_windows(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    """Check that what surrounds a patch is not the patch itself, nor another one that moves."""
+    large, evolve, relaxation = run.sizes.large, run.evolve, run.upsample.relaxation
+    size = "sizes.patch" if run.sizes.patch else "sizes.small"
+    if Tiling(large, run.patch).number > 1:
+        try:
+            patch = PatchGeometry(run.patch, system.halo, evolve.buffer, evolve.boundary)
+            patch.check(large, system.periodic)
+        except ValueError as error:
+            yield "evolve.buffer" if evolve.buffer else size, str(error)
+            return
+        if evolve.buffer and evolve.stop == "events":
+            yield "evolve.buffer", EVENTS_IN_BUFFER
+    if relaxation.duration > 0:
+        patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
+        for level in upsampling_levels(run.sizes.small, large):
+            try:
+                relaxed_patch(system, patch, level)
+            except ValueError as error:
+                yield size, str(error)
+                return
 
 
 def check_sampling(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:

@@ -154,6 +154,7 @@ _ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "channels": (_is_whole(1), "a whole number of 1 or more"),
     "dtype": (_is_dtype, "a NumPy type of whole or real numbers, such as np.uint8"),
     "kind": (lambda value: value in STATE_KINDS, " or ".join(map(repr, STATE_KINDS))),
+    "species": (_is_whole(0), "the number of species, a whole number"),
     "periodic": (_is_bool, "True or False"),
     "halo": (_is_whole(0), "a whole number of sites, 0 or more"),
     "long_range": (_is_bool, "True or False"),
@@ -189,6 +190,17 @@ def _disagreements(cls: type[System]) -> Iterator[str]:
         yield f"labels names {unknown}, which are not among its observables {cls.observables}"
     if cls.kind == "species" and np.dtype(cls.dtype).kind == "f":
         yield f"species are whole numbers, but dtype is {np.dtype(cls.dtype)}"
+    if cls.kind == "species" and cls.species < 2:
+        yield (
+            f"species is {cls.species}: say how many there are, such as species = 2 for sites that "
+            "hold 0 or 1 (some may be missing from the training data)"
+        )
+    if cls.kind != "species" and cls.species:
+        yield f"species is {cls.species}, but a {cls.kind!r} has none: leave it out"
+    if cls.kind == "species" and np.dtype(cls.dtype).kind in "iu":
+        highest = np.iinfo(cls.dtype).max
+        if cls.species - 1 > highest:
+            yield f"species is {cls.species}, but {np.dtype(cls.dtype)} counts to {highest}"
     if cls.kind == "species" and cls.channels != 1:
         yield f"species are one number a site, but channels is {cls.channels}"
     if cls.kind == "spin" and np.dtype(cls.dtype).kind == "u":

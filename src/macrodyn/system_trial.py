@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from macrodyn.config import RunConfig
-from macrodyn.lattice import PatchGeometry, Shape, gather
+from macrodyn.lattice import PatchGeometry, Shape, Surroundings, Tiling, gather
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import seeds
+from macrodyn.system_identities import Moved, broken_identity, tiled, trial_lattice
 from macrodyn.systems import System
 from macrodyn.systems.registry import describe_error
+
+
+class _FailedError(Exception):
+    """A method did not give what it should; it is noted."""
 
 
 class Trial:
@@ -48,7 +55,9 @@ class Trial:
             return
         keys, duration = seeds(0, "check", index=number), run.evolve.dt
         after = self.call("evolve", states, duration, keys)
-        self.check("evolve", after, states.shape, system.dtype)
+        if self.check("evolve", after, states.shape, system.dtype):
+            self._check_species("evolve", after)
+            self._check_alone("evolve", after, states[-1:], duration, keys[-1:])
         values = self.call("observe", states)
         if self.check("observe", values, (number, observables)):
             self._check_bounds(values)
@@ -64,15 +73,28 @@ class Trial:
         ).T
         parts = np.linspace(0, 1, number + 2)[1:-1, None]
         keys = seeds(0, "check", index=number)
-        states = self.call("initial_states", low + parts * (high - low), small, keys)
+        macrostates = low + parts * (high - low)
+        states = self.call("initial_states", macrostates, small, keys)
         shape = (number, system.channels, *small)
         if not self.check("initial_states", states, shape, system.dtype):
             return None
+        self._check_alone("initial_states", states, macrostates[-1:], small, keys[-1:])
         if system.kind == "spin" and not np.isin(states, (-1, 1)).all():
             self.wrong.append("initial_states gives spins that are neither -1 nor +1")
-        if system.kind == "species" and states.min() < 0:
-            self.wrong.append("initial_states gives species below 0: number them 0, 1, 2 ...")
+        if not self._check_species("initial_states", states):
+            return None
         return np.ascontiguousarray(states)
+
+    def _check_species(self, method: str, states: NDArray) -> bool:
+        """Check that sites hold the species that there are."""
+        number = self.system.species
+        right = self.system.kind != "species" or (states.min() >= 0 and states.max() < number)
+        if not right:
+            self.wrong.append(
+                f"{method} gives species from {states.min()} to {states.max()}, but there are "
+                f"{number}: number them 0 to {number - 1}"
+            )
+        return bool(right)
 
     def _check_bounds(self, values: NDArray[np.float64]) -> None:
         columns = zip(self.system.observables, self.system.bounds, values.T, strict=True)
@@ -98,8 +120,13 @@ class Trial:
     def _check_patches(self, run: RunConfig, states: NDArray) -> None:
         """Evolve and measure patches, two of each state, cut out as for the study's pairs."""
         system, settings, sides = self.system, run.evolve, run.patch
+        if Tiling(run.sizes.large, sides).number == 1:
+            return  # the study evolves no patches
         patch = PatchGeometry(sides, system.halo, settings.buffer, settings.boundary)
-        origins = np.zeros((2, system.dimension), dtype=np.int64)
+        lattice = trial_lattice(patch, run.sizes.large)
+        states = tiled(states, lattice)
+        # The first and the last patch; where the lattice has ends, they are at both.
+        origins = Tiling(lattice, sides).origins()[[0, -1]]
         if patch.boundary == "frozen":
             cut = gather(states, origins - patch.margin, patch.window, system.periodic)
             moving: tuple[Any, ...] = (..., *patch.moving)
@@ -125,16 +152,45 @@ class Trial:
             self.wrong.append("evolve_patch does not return a pair (windows, elapsed times)")
             return
         after, elapsed = result
-        self.check("evolve_patch (elapsed times)", elapsed, (len(windows),))
-        if self.check("evolve_patch", after, windows.shape, system.dtype):
-            frozen = _frozen_sites(patch, around.outside)
-            if (after != windows)[..., frozen].any():
-                self.wrong.append(
-                    "evolve_patch changes the frozen halo: only the part of a window that "
-                    "patch.moving cuts out evolves"
-                )
-            increment = self.call("observable_increment", windows, after, patch, around)
-            self.check("observable_increment", increment, size)
+        timed = self.check("evolve_patch (elapsed times)", elapsed, (len(windows),))
+        if not self.check("evolve_patch", after, windows.shape, system.dtype):
+            return
+        frozen = _frozen_sites(patch, around.outside)
+        if (np.moveaxis(after != windows, 1, -1) & frozen[..., None]).any():
+            self.wrong.append(
+                "evolve_patch changes the frozen halo: only the part of a window that "
+                "patch.moving cuts out evolves"
+            )
+        if timed:
+            alone = Surroundings(*(None if part is None else part[-1:] for part in astuple(around)))
+            arguments = windows[-1:], patch, settings.dt, keys[-1:], events, alone
+            self._check_alone("evolve_patch", result, *arguments)
+        increment = self.call("observable_increment", windows, after, patch, around)
+        if self.check("observable_increment", increment, size) and not self.wrong:
+            moved = Moved(states, origins, patch, windows, after, around)
+            with suppress(_FailedError):
+                broken = broken_identity(system, moved, self._measure)
+                self.wrong += [broken] if broken else []
+
+    def _measure(self, method: str, *arguments: Any) -> NDArray[np.float64]:
+        """Call a method that measures; note what is wrong with the result, and give up."""
+        values = self.call(method, *arguments)
+        size = (len(arguments[0]), len(self.system.observables))
+        if not self.check(method, values, size):
+            raise _FailedError
+        return values
+
+    def _check_alone(self, method: str, together: Any, *arguments: Any) -> None:
+        """Compare the last state of a batch with what it becomes without the others."""
+        alone = self.call(method, *arguments)
+        if self.failed(method):
+            return
+        pairs = zip(_arrays(alone), _arrays(together), strict=False)
+        if not all(np.array_equal(one, several[-1:]) for one, several in pairs):
+            self.wrong.append(
+                f"{method} makes something else of the same state and seed when it is alone than "
+                "in a batch: derive every random number from the state's own seed"
+            )
 
     def _check_labels(self) -> None:
         """Read the labels as figures do, at the very end of a study."""
@@ -162,15 +218,20 @@ class Trial:
         except Exception as error:  # own code may raise anything
             module = type(self.system).__module__
             self._raised.add(method)
-            self.wrong.append(f"{method} raises {describe_error(error, module)}")
+            self._note(f"{method} raises {describe_error(error, module)}")
             return None
         pairs = zip(arguments, given, strict=True)
         if any(isinstance(a, np.ndarray) and not np.array_equal(a, b) for a, b in pairs):
-            self.wrong.append(
+            self._note(
                 f"{method} changes an array that it is given: work on a copy, or differences "
                 "between before and after are lost"
             )
         return result
+
+    def _note(self, message: str) -> None:
+        """Note something that may show in several calls of a method, once."""
+        if message not in self.wrong:
+            self.wrong.append(message)
 
     def check(
         self,
@@ -208,24 +269,25 @@ class Trial:
         return False
 
 
+def _arrays(result: Any) -> tuple[NDArray, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
 def _frozen_sites(patch: PatchGeometry, outside: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    """Sites of a window that must not change; what lies beyond the ends of a lattice may.
+    """Sites of windows that must not change; what lies beyond the ends of a lattice may.
 
     Args:
-        patch: Geometry of the window.
-        outside: Sites beyond the ends, the same for all windows, [batch, dimension, 2].
+        patch: Geometry of the windows.
+        outside: Sites beyond the ends, [batch, dimension, 2].
 
     Returns:
-        Shape [*patch.window].
+        Shape [batch, *patch.window], or [1, *patch.window] where nothing lies beyond an end.
     """
-    frozen = np.ones(patch.window, dtype=bool)
-    frozen[patch.moving] = False
-    if outside is not None:
-        inside = [
-            slice(low, side - high)
-            for side, (low, high) in zip(patch.window, outside[0], strict=True)
-        ]
-        beyond = np.ones(patch.window, dtype=bool)
-        beyond[tuple(inside)] = False
-        frozen &= ~beyond
+    frozen = np.ones((1 if outside is None else len(outside), *patch.window), dtype=bool)
+    frozen[(..., *patch.moving)] = False
+    for window, ends in zip(frozen, () if outside is None else outside, strict=False):
+        for axis, (low, high) in enumerate(ends):
+            along = np.moveaxis(window, axis, 0)
+            along[:low] = False
+            along[len(along) - high :] = False
     return frozen

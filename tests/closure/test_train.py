@@ -19,6 +19,15 @@ from macrodyn.closure import (
 )
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted, read_checkpoint
 
+
+def train(patches, observables, settings, **given):
+    """Train on patches each of which is a snapshot and a group of its own, unless it is said."""
+    alone = np.arange(len(patches))
+    return train_closure(
+        patches, observables, settings, **{"groups": alone, "snapshots": alone} | given
+    )
+
+
 SMALL = ClosureSettings(
     dimension=2,
     channels=(4, 6),
@@ -72,7 +81,7 @@ def test_loss_approaches_the_entropy_and_does_not_beat_it() -> None:
     settings = dataclasses.replace(
         SMALL, dimension=0, train_baseline=True, steps=400, batch=256, validation_every=100
     )
-    model, _ = train_closure(patches, p, settings, kind="spin")
+    model, _ = train(patches, p, settings, kind="spin")
     fresh, p = independent_spins(6000, 8, seed=1)
     loss = reconstruction_error(model, fresh, p)
     # Sampling error of the mean of -log p(s) over the fresh spins, at the exact probabilities.
@@ -89,7 +98,7 @@ def test_closure_finds_the_density_of_independent_spins(encoder) -> None:
     settings = dataclasses.replace(
         SMALL, dimension=1, encoder=encoder, steps=400, batch=256, validation_every=100
     )
-    model, _ = train_closure(patches, np.zeros((6000, 0)), settings, kind="spin")
+    model, _ = train(patches, np.zeros((6000, 0)), settings, kind="spin")
     fresh, p = independent_spins(3000, 8, seed=1)
     loss = reconstruction_error(model, fresh, np.zeros((3000, 0)))
     assert entropy(p).mean() - 0.02 < loss < entropy(p).mean() + 0.01
@@ -103,8 +112,8 @@ def test_closure_tells_textures_apart(encoder) -> None:
     patches, _ = textures(3000, seed=0)
     settings = dataclasses.replace(SMALL, dimension=1, encoder=encoder, steps=250, batch=128)
     baseline = dataclasses.replace(settings, dimension=0, train_baseline=True)
-    model, _ = train_closure(patches, mean_spin(patches), settings, kind="spin")
-    without, _ = train_closure(patches, mean_spin(patches), baseline, kind="spin")
+    model, _ = train(patches, mean_spin(patches), settings, kind="spin")
+    without, _ = train(patches, mean_spin(patches), baseline, kind="spin")
     fresh, label = textures(2000, seed=1)
     closure = model.encode_patches(fresh)[:, 0]
     low, high = sorted((closure[label == 0], closure[label == 1]), key=np.mean)
@@ -121,7 +130,9 @@ def test_closure_tells_textures_apart(encoder) -> None:
 def test_closure_is_scaled_over_the_training_snapshots() -> None:
     patches, _ = independent_spins(600, 6, seed=0)
     snapshots = np.repeat(np.arange(150), 4)
-    model, _ = train_closure(patches, mean_spin(patches), SMALL, kind="spin", snapshots=snapshots)
+    model, _ = train(
+        patches, mean_spin(patches), SMALL, kind="spin", groups=snapshots, snapshots=snapshots
+    )
     training, _ = split_groups(snapshots, SMALL.validation_fraction, SMALL.seed)
     closure = model.encode_snapshot(patches[training].reshape(-1, 4, 1, 6, 6))
     np.testing.assert_allclose(closure.mean(axis=0), 0, atol=1e-5)
@@ -131,7 +142,7 @@ def test_closure_is_scaled_over_the_training_snapshots() -> None:
 def test_without_closure_variables_it_returns_at_once() -> None:
     patches, p = independent_spins(50, 6, seed=0)
     settings = dataclasses.replace(SMALL, dimension=0)
-    model, history = train_closure(patches, p, settings, kind="spin")
+    model, history = train(patches, p, settings, kind="spin")
     assert history.steps == []
     assert model.encode_patches(patches).shape == (50, 0)
     np.testing.assert_allclose(model.observable_shift.item(), p.mean(), atol=0.1)
@@ -153,7 +164,7 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     settings = dataclasses.replace(
         SMALL, dimension=8, steps=2000, patience=4, validation_fraction=0.3
     )
-    model, history = train_closure(patches, np.full_like(p, 0.5), settings, kind="spin")
+    model, history = train(patches, np.full_like(p, 0.5), settings, kind="spin")
     assert history.stopped_early
     assert history.steps[-1] == history.best_step + 4 * settings.validation_every
     assert history.best_loss == min(history.validation_loss)
@@ -173,20 +184,20 @@ def test_interrupted_training_ends_with_the_same_bits(
 ) -> None:
     patches, p = independent_spins(300, 6, seed=0)
     settings = dataclasses.replace(SMALL, encoder=encoder)
-    straight, expected = train_closure(patches, p, settings, kind="spin")
+    straight, expected = train(patches, p, settings, kind="spin")
     first = dataclasses.replace(settings, seed=9) if damage == "settings" else settings
     for steps in (23, 14):
         calls = itertools.count(1)
         stop = Checkpoints(tmp_path, stop=lambda c=calls, n=steps: next(c) >= n)
         with pytest.raises(Interrupted):
-            train_closure(patches, p, first, kind="spin", checkpoints=stop)
+            train(patches, p, first, kind="spin", checkpoints=stop)
     files = sorted(tmp_path.iterdir(), key=lambda path: read_checkpoint(path)[1]["step"])
     assert [read_checkpoint(path)[1]["step"] for path in files] == [23, 37]
     for path in {"newest": files[1:], "both": files}.get(damage, []):
         path.write_bytes(path.read_bytes()[:-1])
 
     done: list[int] = []
-    resumed, history = train_closure(
+    resumed, history = train(
         patches,
         p,
         settings,
@@ -211,15 +222,38 @@ def test_other_kinds_of_state_beat_their_baseline(kind) -> None:
         states = (100 + 10 * level + rng.normal(size=(2000, 1, 5, 7))).astype(np.float32)
     nothing = np.zeros((2000, 1))
     settings = dataclasses.replace(SMALL, dimension=1, steps=150, batch=128)
-    _, history = train_closure(states, nothing, settings, kind=kind)
-    _, baseline = train_closure(
+    species = 3 if kind == "species" else 0
+    _, history = train(states, nothing, settings, kind=kind, species=species)
+    _, baseline = train(
         states,
         nothing,
         dataclasses.replace(settings, dimension=0, train_baseline=True),
         kind=kind,
+        species=species,
     )
     assert history.best_loss is not None and baseline.best_loss is not None
     assert history.best_loss < 0.4 * baseline.best_loss
+
+
+def test_species_that_the_data_lack_are_still_there() -> None:
+    states = np.tile([[[0, 1]], [[1, 0]]], (10, 1, 4)).astype(np.uint8)
+    settings = dataclasses.replace(SMALL, dimension=1, steps=1, batch=4)
+    model, _ = train(states, np.zeros((20, 1)), settings, kind="species", species=3)
+    assert model.architecture.species == 3
+    assert model.encode_patches(np.full((1, 1, 8), 2, dtype=np.uint8)).shape == (1, 1)
+    for species, message in ((0, "Say how many species there are"), (1, "Say how many")):
+        with pytest.raises(ValueError, match=message):
+            train(states, np.zeros((20, 1)), settings, kind="species", species=species)
+    with pytest.raises(ValueError, match="There are 2 species, numbered from 0, but the states"):
+        train(2 * states, np.zeros((20, 1)), settings, kind="species", species=2)
+
+
+@pytest.mark.parametrize("missing", ["groups", "snapshots"])
+def test_what_belongs_together_must_be_said(missing: str) -> None:
+    given = {"groups": np.arange(10), "snapshots": np.arange(10)}
+    del given[missing]
+    with pytest.raises(TypeError, match=missing):
+        train_closure(np.ones((10, 1, 4)), np.zeros((10, 1)), SMALL, kind="spin", **given)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +270,7 @@ def test_wrong_inputs_are_refused(change, message: str) -> None:
     given = {"patches": np.ones((10, 1, 4, 4), dtype=np.int8), "observables": np.zeros((10, 1))}
     given |= change
     with pytest.raises(ValueError, match=message):
-        train_closure(settings=SMALL, kind="spin", **given)
+        train(settings=SMALL, kind="spin", **given)
 
 
 @pytest.mark.parametrize(

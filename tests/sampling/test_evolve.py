@@ -116,8 +116,10 @@ def test_later_lags_continue_from_earlier_ones(make_ising, snapshots):
     assert between < 1.5 * moved[0]
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
-@pytest.mark.parametrize("events", [None, 30], ids=["time", "events"])
+@pytest.mark.parametrize(
+    ("name", "events"),
+    [*((name, None) for name in GEOMETRIES), ("frozen", 30), ("periodic", 30)],
+)
 def test_result_does_not_depend_on_the_batch(make_ising, snapshots, name, events):
     keys = seeds(3, "evolve", index=9)
     whole = run(make_ising(), snapshots, GEOMETRIES[name], keys, events=events)
@@ -144,6 +146,24 @@ def test_pairs_after_events_have_random_times(make_ising, snapshots):
     assert cost.site_updates == pytest.approx(240 * pairs.elapsed[..., 2].sum())
     changed = (pairs.after != pairs.before[:, :, None]).sum(axis=(3, 4, 5))
     assert (changed % 2 == 0).all() and (changed > 0).all()
+
+
+def test_events_of_a_buffer_are_not_taken_for_the_patchs(make_ising, snapshots):
+    with pytest.raises(ValueError, match=r"set evolve\.buffer to 0, or evolve\.stop to time"):
+        run(make_ising(), snapshots, GEOMETRIES["buffer"], events=30)
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        pytest.param(PatchGeometry((60, 12)), id="a patch that fills an axis"),
+        pytest.param(PatchGeometry((30, 24), buffer=15), id="a buffer up to the other edge"),
+        pytest.param(PatchGeometry((30, 24), halo=13), id="a halo up to the other halo"),
+    ],
+)
+def test_windows_that_would_overlap_themselves_are_refused(make_ising, snapshots, geometry):
+    with pytest.raises(ValueError, match=r"than the lattice \((60|48)\) .* overlap itself"):
+        run(make_ising(), snapshots, geometry, number=2)
 
 
 def test_whole_systems_have_exact_increments(make_ising, snapshots):

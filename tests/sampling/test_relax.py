@@ -12,6 +12,7 @@ from macrodyn.sampling import relax as relax_module
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.relax import Relaxation, relax
 from macrodyn.streams import seeds
+from macrodyn.systems import Parameters, System
 from macrodyn.systems.curie_weiss import CurieWeiss
 
 
@@ -225,3 +226,121 @@ def test_relaxation_of_a_mean_field_keeps_its_distribution(sweep):
     assert (relaxed != states).mean() > 0.1
     found = np.bincount((relaxed > 0).sum(axis=(1, 2, 3)), minlength=n + 1)
     assert stats.chisquare(found, samples * probability).pvalue > 1e-3
+
+
+RANGE = 3
+
+
+class Ring(System):
+    """Spins of a ring, each coupled to three neighbours on either side, under Glauber dynamics."""
+
+    dimension = 1
+    dtype = np.int8
+    kind = "spin"
+    halo = RANGE
+    observables = ("magnetisation",)
+    bounds = ((-1.0, 1.0),)
+    Parameters = Parameters
+    coupling, field = -0.5, 0.1
+
+    def initial_states(self, macrostate, shape, seeds):
+        raise NotImplementedError
+
+    def evolve(self, states, duration, seeds):
+        raise NotImplementedError
+
+    def evolve_patch(self, windows, patch, duration, seeds, events=None, around=ALONE):
+        """Uniformisation: attempts at rate 1 for each site, by heat bath."""
+        x = windows[:, 0].copy()
+        rows, (side,) = np.arange(len(x)), patch.active
+        rng = np.random.default_rng(seeds)
+        attempts = rng.poisson(duration * side, len(x))
+        for step in range(attempts.max(initial=0)):
+            site = patch.margin - patch.buffer + rng.integers(0, side, len(x))
+            near = sum(x[rows, site + d] + x[rows, site - d] for d in range(1, RANGE + 1))
+            up = 1 / (1 + np.exp(-2 * (self.coupling * near + self.field)))
+            new = np.where(rng.random(len(x)) < up, 1, -1)
+            x[rows, site] = np.where(step < attempts, new, x[rows, site])
+        return x[:, None], np.full(len(x), duration)
+
+    def observe(self, states):
+        return states.mean(axis=2)
+
+    observe_patch = observe
+
+    def observable_increment(self, before, after, patch, around=ALONE):
+        return self.observe(patch.cut(after)) - self.observe(patch.cut(before))
+
+    def gibbs(self, length):
+        """All states [2**length, 1, length] and their probabilities."""
+        x = (np.arange(2**length)[:, None] >> np.arange(length) & 1) * 2 - 1
+        pairs = sum((x * np.roll(x, d, 1)).sum(1) for d in range(1, RANGE + 1))
+        weight = np.exp(self.coupling * pairs + self.field * x.sum(1))
+        return x[:, None].astype(np.int8), weight / weight.sum()
+
+
+def relaxed_ring_chi_square(side):
+    """Chi-square per degree of freedom of a relaxed Gibbs distribution of 8 spins."""
+    system, n = Ring(Parameters()), 20_000
+    states, probability = system.gibbs(8)
+    drawn = np.random.default_rng(3).choice(len(states), n, p=probability)
+    keys = seeds(1, "ring", index=n)
+    geometry = PatchGeometry((side,), RANGE)
+    relaxed = relax(system, states[drawn], geometry, Relaxation(4.0, 1.0), keys, Cost())
+    numbers = (relaxed[:, 0] > 0) @ (1 << np.arange(8))
+    assert np.mean(numbers != drawn) > 0.3
+    expected = n * probability
+    return np.sum((np.bincount(numbers, minlength=256) - expected) ** 2 / expected) / 255
+
+
+def test_patches_as_wide_as_the_halo_keep_the_gibbs_distribution():
+    assert relaxed_ring_chi_square(4) < 1.4
+
+
+def test_patches_narrower_than_the_halo_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="halo of 3 sites is wider than a relaxed patch of 2"):
+        relaxed_ring_chi_square(2)
+    # What is refused: patches of one colour see each other.
+    monkeypatch.setattr(relax_module, "relaxed_patch", lambda system, patch, lattice: patch)
+    assert relaxed_ring_chi_square(2) > 3
+
+
+def relaxed_geometry(patch, lattice, *, halo, periodic=True, long_range=False, **changes):
+    system = Ring(Parameters())
+    system.periodic, system.long_range = periodic, long_range
+    return relax_module.relaxed_patch(system, PatchGeometry(patch, halo, **changes), lattice)
+
+
+@pytest.mark.parametrize(
+    ("patch", "lattice", "halo", "kind"),
+    [
+        pytest.param((4, 6), (4, 12), 3, {}, id="cut because it fills an axis"),
+        pytest.param((3,), (9,), 4, {}, id="three patches"),
+        pytest.param((1, 4), (1, 8), 1, {}, id="an axis of one site"),
+        pytest.param((2,), (8,), 3, {"periodic": False}, id="with ends"),
+        pytest.param((4,), (8,), 5, {"long_range": True}, id="in turn, but onto itself"),
+    ],
+)
+def test_relaxation_refuses_halos_in_which_something_moves(patch, lattice, halo, kind):
+    with pytest.raises(ValueError, match="patches that move at the same time would see each other"):
+        relaxed_geometry(patch, lattice, halo=halo, **kind)
+
+
+@pytest.mark.parametrize(
+    ("patch", "lattice", "halo", "kind", "sides"),
+    [
+        pytest.param((4, 6), (4, 12), 2, {}, (2, 6), id="cut because it fills an axis"),
+        pytest.param((4,), (8,), 4, {}, (4,), id="as wide as the patch"),
+        pytest.param((8,), (8,), 9, {}, (8,), id="one patch: the whole"),
+        pytest.param((2,), (8,), 3, {"boundary": "periodic"}, (2,), id="wrapped onto itself"),
+        pytest.param((6, 4), (6, 8), 4, {"periodic": False}, (6, 4), id="nothing beyond the ends"),
+        pytest.param((2,), (8,), 6, {"long_range": True}, (2,), id="one after the other"),
+    ],
+)
+def test_relaxation_takes_halos_in_which_nothing_moves(patch, lattice, halo, kind, sides):
+    assert relaxed_geometry(patch, lattice, halo=halo, **kind).shape == sides
+
+
+def test_relaxation_refuses_a_buffer():
+    with pytest.raises(ValueError, match="without a buffer: set it to 0, not 1"):
+        relaxed_geometry((4,), (8,), halo=1, buffer=1)

@@ -93,16 +93,17 @@ def as_states(patches: np.ndarray | Tensor) -> Tensor:
     return torch.from_numpy(np.require(patches, requirements=["C", "W"]))
 
 
-def check_states(patches: Tensor, kind: StateKind) -> None:
+def check_states(patches: Tensor, kind: StateKind, species: int = 0) -> None:
     """Refuse states whose values are not those of their kind.
 
     Args:
         patches: States, shape [batch, channel, *patch].
         kind: Kind of the state.
+        species: Number of species; 0 for other kinds.
 
     Raises:
         ValueError: If a spin is not -1 or +1, a field is not finite, or species have more than
-            one channel, a negative index, or are not integers.
+            one channel, are not integers from 0 to species - 1, or are not said to be how many.
     """
     if kind not in STATE_KINDS:
         raise ValueError(f"Unknown kind of state {kind!r}; choose one of {', '.join(STATE_KINDS)}")
@@ -115,6 +116,13 @@ def check_states(patches: Tensor, kind: StateKind) -> None:
             raise ValueError(f"Species are one index channel, got {patches.shape[1]} channels")
         if patches.is_floating_point() or int(patches.min()) < 0:
             raise ValueError("States of kind 'species' must be integers from 0")
+        if species < 2:
+            raise ValueError(f"Say how many species there are, 2 or more, not {species}")
+        if int(patches.max()) >= species:
+            raise ValueError(
+                f"There are {species} species, numbered from 0, but the states hold "
+                f"{int(patches.max())}"
+            )
 
 
 def _standardise(patches: Tensor, mean: Tensor, scale: Tensor) -> Tensor:

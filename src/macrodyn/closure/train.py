@@ -27,9 +27,9 @@ def train_closure(
     settings: ClosureSettings,
     *,
     kind: StateKind,
-    groups: np.ndarray | None = None,
-    snapshots: np.ndarray | None = None,
-    species: int | None = None,
+    groups: np.ndarray,
+    snapshots: np.ndarray,
+    species: int = 0,
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
 ) -> tuple[PatchAutoencoder, History]:
@@ -43,11 +43,10 @@ def train_closure(
         observables: z*_I of each patch, shape [N, observable].
         settings: How to train.
         kind: Kind of the states.
-        groups: What is held out together, shape [N], int; by default each snapshot.
+        groups: What is held out together, shape [N], int.
         snapshots: Which snapshot each patch belongs to, shape [N], int: the closure variables
-            are scaled to mean 0 and variance 1 of their means over these. By default each patch
-            is its own.
-        species: Number of species, for `kind="species"`; by default one more than the largest.
+            are scaled to mean 0 and variance 1 of their means over these.
+        species: Number of species, for `kind="species"`, whose sites hold 0 to species - 1.
         checkpoints: Where to keep checkpoints while training; none by default. They stay, for
             whoever saves the model to remove.
         progress: Called after each validation with steps done, steps in all, validation loss.
@@ -65,13 +64,13 @@ def train_closure(
     device = torch.device(settings.device)
     states = as_states(patches)
     given = torch.as_tensor(np.asarray(observables, dtype=np.float32))
-    check_states(states, kind)
+    check_states(states, kind, species)
     if given.ndim != 2 or len(given) != len(states):
         raise ValueError(
             f"observables must have shape [{len(states)}, observable], got {tuple(given.shape)}"
         )
-    snapshots = _labels(snapshots, len(states), "snapshots", np.arange(len(states)))
-    groups = _labels(groups, len(states), "groups", snapshots)
+    snapshots = _labels(snapshots, len(states), "snapshots")
+    groups = _labels(groups, len(states), "groups")
     architecture = _architecture(states, given, settings, kind, species)
     model = PatchAutoencoder(architecture, seed=settings.seed)
     training, validation = split_groups(groups, settings.validation_fraction, settings.seed)
@@ -256,12 +255,8 @@ def _architecture(
     observables: Tensor,
     settings: ClosureSettings,
     kind: StateKind,
-    species: int | None,
+    species: int,
 ) -> Architecture:
-    if kind != "species":
-        species = 0
-    elif not species:
-        species = max(2, int(states.max()) + 1)
     return Architecture(
         kind=kind,
         patch=tuple(states.shape[2:]),
@@ -288,8 +283,8 @@ def _copy(model: PatchAutoencoder) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def _labels(labels: np.ndarray | None, size: int, name: str, default: np.ndarray) -> np.ndarray:
-    labels = default if labels is None else np.asarray(labels)
+def _labels(labels: np.ndarray, size: int, name: str) -> np.ndarray:
+    labels = np.asarray(labels)
     if labels.shape != (size,):
         raise ValueError(f"{name} must have shape [{size}], got {list(labels.shape)}")
     return labels

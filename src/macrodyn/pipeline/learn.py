@@ -73,6 +73,7 @@ def closure_stage(job: Job) -> None:
         system.observe_patch(patches),
         settings,
         kind=system.kind,
+        species=system.species,
         groups=np.repeat(source.group.values, each),
         snapshots=np.repeat(np.arange(len(states)), each),
         checkpoints=job.checkpoints,

@@ -14,6 +14,11 @@ from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems import System
 
+EVENTS_IN_BUFFER = (
+    "events in the buffer would be counted as the patch's, which would move less by an unknown "
+    "part: set evolve.buffer to 0, or evolve.stop to time"
+)
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -61,7 +66,14 @@ def evolve_patches(
 
     Returns:
         Pairs with a patch axis of length m.
+
+    Raises:
+        ValueError: If windows do not fit into the lattice, or if events would be those of a buffer
+            as well.
     """
+    patch.check(states.shape[2:], system.periodic)
+    if events is not None and patch.buffer:
+        raise ValueError(EVENTS_IN_BUFFER)
     tiling = Tiling(states.shape[2:], patch.shape)
     origins = tiling.origins()
     chosen = np.stack(

@@ -60,18 +60,20 @@ def relax(
 
     Returns:
         The relaxed states.
+
+    Raises:
+        ValueError: If the patches would see each other move, see `relaxed_patch`.
     """
     if relaxation.sweeps == 0:
         return states.copy()
     lattice = states.shape[2:]
     tiling = Tiling(lattice, patch.shape, system.periodic)
+    patch = relaxed_patch(system, patch, lattice)
     states = np.ascontiguousarray(states).copy()
     step = relaxation.duration / relaxation.sweeps
     cost.add(len(states) * math.prod(lattice), relaxation.duration)
     if tiling.number == 1:
         return system.evolve(states, relaxation.duration, keys)
-    if system.periodic:
-        patch = _bounded(patch, lattice)
     passes = _passes(system, patch, lattice)
     most = max(len(origins) for origins in passes)
     largest = max(len(o) for origins in passes for o in origins)
@@ -105,16 +107,53 @@ def _passes(system: System, patch: PatchGeometry, lattice: Shape) -> list[list[N
     return passes
 
 
-def _bounded(patch: PatchGeometry, lattice: Shape) -> PatchGeometry:
-    """Cut a frozen patch into smaller ones along the axes that it fills.
+def relaxed_patch(system: System, patch: PatchGeometry, lattice: Shape) -> PatchGeometry:
+    """Return the patches that a lattice is relaxed by, once it is sure that they may move.
 
-    There its surroundings would be its own other edge, frozen while the edge moves: not the
-    dynamics of a part of the system, and the equilibrium would not stay as it is.
+    A frozen patch that fills an axis of a periodic lattice is cut into smaller ones along it: its
+    surroundings would be its own other edge, frozen while the edge moves. That is not the dynamics
+    of a part of the system, and the equilibrium would not stay as it is.
+
+    Args:
+        system: The system.
+        patch: Geometry of the patches as wanted.
+        lattice: Sites along each axis.
+
+    Raises:
+        ValueError: If a halo is wider than the patch beside it, beyond which the next one moves at
+            the same time; or if there is a buffer, which would move and be put back.
     """
-    if patch.boundary == "periodic":
+    if patch.boundary == "periodic" or Tiling(lattice, patch.shape).number == 1:
         return patch
-    sides = zip(patch.shape, lattice, strict=True)
-    return replace(patch, shape=tuple(p // smallest_prime(p) if p == n else p for p, n in sides))
+    if patch.buffer:
+        raise ValueError(
+            f"patches are relaxed without a buffer: set it to 0, not {patch.buffer}. Sites that "
+            "move and are put back do not leave the equilibrium as it is"
+        )
+    sides = patch.shape
+    if system.periodic:
+        pairs = zip(patch.shape, lattice, strict=True)
+        sides = tuple(p // smallest_prime(p) if p == n else p for p, n in pairs)
+    for axis, (side, length) in enumerate(zip(sides, lattice, strict=True)):
+        if patch.halo > _room(system, side, length):
+            filled = (
+                f" (part of one of {length}, which fills it)" if side < patch.shape[axis] else ""
+            )
+            raise ValueError(
+                f"the halo of {patch.halo} sites is wider than a relaxed patch of {side}{filled} "
+                f"along axis {axis} of the lattice {list(lattice)}: patches that move at the same "
+                "time would see each other. Choose a patch that is wider there"
+                + (" but does not fill the axis" if filled else "")
+            )
+    return replace(patch, shape=sides)
+
+
+def _room(system: System, side: int, length: int) -> float:
+    """How far the surroundings of a relaxed patch reach along an axis before something moves."""
+    if not system.periodic:
+        return math.inf if system.long_range or side == length else side
+    # Either the patch after next, or the patch itself from its other side.
+    return length - side if system.long_range else min(side, length - side)
 
 
 def _evolve_patches(

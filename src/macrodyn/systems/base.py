@@ -46,6 +46,8 @@ class System(ABC):
         channels: Fields per site.
         dtype: Type of a state's entries.
         kind: What a site holds: it chooses the closure's reconstruction loss.
+        species: Number of species, for the kind ``species``, whose sites hold 0 to species - 1; 0
+            for the others.
         periodic: Whether the lattice closes on itself; otherwise it has ends, and windows may reach
             beyond them.
         halo: Range of the interaction, in sites; 0 where sites see each other through `rest` alone.
@@ -70,6 +72,7 @@ class System(ABC):
     channels: ClassVar[int] = 1
     dtype: ClassVar[type[np.generic]]
     kind: ClassVar[StateKind]
+    species: ClassVar[int] = 0
     periodic: ClassVar[bool] = True
     halo: ClassVar[int] = 1
     long_range: ClassVar[bool] = False
