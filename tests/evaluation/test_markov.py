@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from macrodyn.dynamics import latents_dataset
 from macrodyn.evaluation.markov import bin_average, bin_edges, bin_index, markov_diagnostic
 
 RATE, NOISE, K, DT = 0.5, 0.3, 16, 0.2
@@ -14,15 +15,20 @@ LAGS = np.array([1, 2, 4])
 
 def _latents(z: np.ndarray, increment: np.ndarray, elapsed: np.ndarray) -> xr.Dataset:
     names = ["magnetisation", "domain_wall_density", "closure_0"][: z.shape[1]]
-    return xr.Dataset(
-        {
-            "z": (("sample", "variable"), z),
-            "increment": (("sample", "patch", "lag", "variable"), increment),
-            "elapsed": (("sample", "patch", "lag"), elapsed),
-            "condition_values": (("sample", "condition"), np.empty((len(z), 0))),
-        },
-        coords={"variable": names, "lag": LAGS[: increment.shape[2]]},
-        attrs={"patches_total": K, "dt": DT, "n_observables": 1},
+    return latents_dataset(
+        z=z,
+        increment=increment,
+        elapsed=elapsed,
+        condition_values=np.empty((len(z), 0)),
+        group=np.arange(len(z)),
+        time=np.zeros(len(z)),
+        variables=names,
+        lags=LAGS[: increment.shape[2]].tolist(),
+        conditions=[],
+        n_observables=1,
+        patches_total=K,
+        dt=DT,
+        time_unit="1",
     )
 
 

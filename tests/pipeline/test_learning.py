@@ -17,10 +17,10 @@ import xarray as xr
 
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
+from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.learn import (
-    closure_bounds,
     closure_stage,
     dynamics_stage,
     encode_stage,
@@ -132,19 +132,23 @@ def test_closure_variables_do_not_run_away(learn):
     learned = learn({})
     ensemble = EnsembleSDE.load(learned.folder / "dynamics" / "model.safetensors")
     closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
-    seen = learned.latents.z.values
-    np.testing.assert_array_equal(ensemble.metadata["range"], [seen.min(axis=0), seen.max(axis=0)])
+    seen = learned.latents.z.values.astype(np.float32)
+    domain = ensemble.domain
+    np.testing.assert_array_equal([domain.low, domain.high], [seen.min(axis=0), seen.max(axis=0)])
     with torch.no_grad():
         ensemble.drift_bias += 1e4
     job = job_of(learned.plan.predictions["ours"]["transient"], learned.folder, {})
-    z = predict_stage(job, ensemble, closure).z.values
+    prediction = predict_stage(job, ensemble, closure)
+    z = prediction.z.values
     assert np.isfinite(z).all()
-    low, high = closure_bounds(ensemble, 2)[0]
-    assert low < seen[:, 2].min() and high > seen[:, 2].max()
+    margin = 0.5 * np.ptp(seen[:, 2])
+    low, high = seen[:, 2].min() - margin, seen[:, 2].max() + margin
     later = z[..., 1:, 2]
     assert later.min() >= low - 1e-5 and later.max() <= high + 1e-5
     # The push was felt: everything stands at an end, beyond the data.
     assert ((later > seen[:, 2].max()) | (later < seen[:, 2].min())).all()
+    assert prediction.attrs["outside"] >= 0.75 and prediction.attrs["initial_outside"] < 0.5
+    assert prediction.outside.values[2] >= 0.75
 
 
 def test_learning_twice_gives_the_same_bits(learn, sample, make_plan):
@@ -184,7 +188,7 @@ def test_prediction_takes_the_steps_of_its_configuration(make_plan, tmp_path, st
         linear_drift=torch.cat([torch.zeros(1, 2), -torch.eye(2)]),
     )
     ensemble = EnsembleSDE(architecture, scalers)
-    ensemble.metadata = {"range": [[-1, 0], [1, 1]]}
+    ensemble.domain = Domain(low=(-1, 0), high=(1, 1))
     with torch.no_grad():
         ensemble.drift_out.zero_()
     without = ClosureArchitecture(
