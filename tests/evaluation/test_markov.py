@@ -102,6 +102,12 @@ def test_lag_dependence_of_ou_is_that_of_its_relaxation() -> None:
     assert result["drift_excess"].values[0, 1] == 0.0
 
 
+@pytest.mark.parametrize("name", ["condition_values", "z"])
+def test_what_is_missing_is_not_made_up(name: str) -> None:
+    with pytest.raises((ValueError, KeyError), match=name):
+        markov_diagnostic(_ou(1000, 1, seed=0).drop_vars(name), bins=2)
+
+
 def test_memory_shows() -> None:
     closed = markov_diagnostic(_ou(40_000, 2, seed=5), bins=10)
     hidden = markov_diagnostic(_ou(40_000, 2, seed=5, memory=2.0), bins=10)
