@@ -99,7 +99,7 @@ class Trial:
     def _check_bounds(self, values: NDArray[np.float64]) -> None:
         columns = zip(self.system.observables, self.system.bounds, values.T, strict=True)
         for name, (low, high), column in columns:
-            slack = 1e-6 * max(1.0, *np.abs(column))
+            slack = 1e-6 * float(np.abs(column).max())
             if column.min() < low - slack or column.max() > high + slack:
                 self.wrong.append(
                     f"observe gives {name} from {column.min():.4g} to {column.max():.4g}, outside "

@@ -9,6 +9,8 @@ import pytest
 import torch
 import xarray as xr
 
+from macrodyn.dynamics import latents_dataset
+
 SITES, PATCHES, RATE, NOISE = 64, 16, 0.5, 1.0
 """Sites n, patches K, and dx = -RATE x dt + NOISE dW of each site."""
 
@@ -54,19 +56,20 @@ def make_latents(
     before = sites[:, :evolved]
     increment = ((decay - 1) * before + spread * kick).mean(axis=2)
     values = np.zeros((samples, 0)) if conditions is None else conditions
-    return xr.Dataset(
-        {
-            "z": (("sample", "variable"), sites.mean(axis=(1, 2))[:, None]),
-            "increment": (("sample", "patch", "lag", "variable"), increment[:, :, None, None]),
-            "elapsed": (("sample", "patch", "lag"), np.ascontiguousarray(times)[:, :, None]),
-            "condition_values": (("sample", "condition"), values),
-        },
-        coords={
-            "variable": ["mean"],
-            "lag": [1],
-            "group": ("sample", np.arange(samples) % groups),
-        },
-        attrs={"patches_total": PATCHES, "dt": 0.02, "n_observables": 1},
+    return latents_dataset(
+        z=sites.mean(axis=(1, 2))[:, None],
+        increment=increment[:, :, None, None],
+        elapsed=np.ascontiguousarray(times)[:, :, None],
+        condition_values=values,
+        group=np.arange(samples) % groups,
+        time=np.zeros(samples),
+        variables=["mean"],
+        lags=[1],
+        conditions=[f"condition_{i}" for i in range(values.shape[1])],
+        n_observables=1,
+        patches_total=PATCHES,
+        dt=0.02,
+        time_unit="1",
     )
 
 

@@ -63,6 +63,24 @@ def test_useless_values_are_named(change: dict, message: str) -> None:
         TransitionData(**{**values, **change})
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["z", "increment", "elapsed", "condition_values", "group", "variable", "lag", "condition"],
+)
+def test_what_is_missing_is_named(ornstein_uhlenbeck: OrnsteinUhlenbeck, name: str) -> None:
+    latents = ornstein_uhlenbeck(samples=10).drop_vars(name)
+    with pytest.raises(ValueError, match=f"lacks .*{name}"):
+        TransitionData.from_latents(latents)
+
+
+@pytest.mark.parametrize("name", ["patches_total", "n_observables"])
+def test_a_missing_attribute_is_named(ornstein_uhlenbeck: OrnsteinUhlenbeck, name: str) -> None:
+    latents = ornstein_uhlenbeck(samples=10)
+    del latents.attrs[name]
+    with pytest.raises(ValueError, match=f"lacks attribute {name}"):
+        TransitionData.from_latents(latents)
+
+
 @pytest.mark.parametrize("groups", [2, 7, 100])
 def test_no_group_is_on_both_sides(groups: int) -> None:
     group = torch.from_numpy(np.random.default_rng(0).integers(groups, size=2000))

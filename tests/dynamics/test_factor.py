@@ -62,6 +62,29 @@ def test_the_standard_error_is_the_scatter_over_data_sets(
     assert 0.6 < np.mean([e.standard_error for e in estimates]) / scatter < 1.6
 
 
+def test_the_standard_error_counts_groups_not_snapshots(
+    ornstein_uhlenbeck: OrnsteinUhlenbeck,
+) -> None:
+    """Each snapshot nine times over in its group: no more is known than without the copies."""
+    once = LatentArrays.from_dataset(ornstein_uhlenbeck(samples=4000, evolved=4))
+    copied = replace(
+        once,
+        **{
+            name: np.repeat(getattr(once, name), 9, axis=0)
+            for name in ("z", "increment", "elapsed", "conditions", "group")
+        },
+    )
+    error, same = (estimate_covariance_factor(a, seed=1).standard_error for a in (once, copied))
+    assert same == pytest.approx(error, rel=0.05)
+
+
+def test_one_group_shows_no_standard_error(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> None:
+    arrays = LatentArrays.from_dataset(ornstein_uhlenbeck(samples=500, groups=1))
+    estimate = estimate_covariance_factor(arrays)
+    assert np.isfinite(estimate.estimated)
+    assert np.isnan(estimate.standard_error)
+
+
 def test_patches_of_different_times(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> None:
     times = np.random.default_rng(0).uniform(0.01, 0.03, (20_000, 4))
     latents = ornstein_uhlenbeck(evolved=4, elapsed=times)

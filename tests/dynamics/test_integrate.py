@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from macrodyn.dynamics import Architecture, EnsembleSDE, Scalers, simulate
+from macrodyn.dynamics.integrate import substep_count
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 
 
@@ -65,6 +66,22 @@ def test_recording_times_may_be_uneven() -> None:
     exact = torch.tensor([0.996, 0.996 * 0.99**49.6, 0.996 * 0.99**199.6])
     assert path[0] == 1.0
     torch.testing.assert_close(path[1:], exact, rtol=2e-4, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "steps"),
+    [(0.25, 1), (0.3333, 2), (0.5, 2), (0.26, 2), (0.1, 1), (0.25 + 1e-10, 1), (300.0, 1200)],
+)
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_no_step_is_longer_than_asked(interval: float, steps: int, unit: float) -> None:
+    assert substep_count(interval * unit, 0.25 * unit) == steps
+
+
+def test_a_step_that_does_not_divide_the_interval_is_shortened() -> None:
+    """Of dz/dt = -z, recorded every third: two steps of a sixth, not one of a third."""
+    model = _linear(torch.ones(1), torch.full((1, 1), 1e-7), members=1)
+    path = simulate(model, torch.ones(1, 1), [0.0, 1 / 3], step=0.25)[0, 0, :, 0]
+    assert float(path[1]) == pytest.approx((1 - 1 / 6) ** 2, rel=1e-4)
 
 
 def test_one_recording_time_gives_the_initial_states() -> None:

@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
+from macrodyn.dynamics import latents_dataset
 from macrodyn.evaluation import style
 from macrodyn.evaluation.equilibrium import equilibrium
 from macrodyn.evaluation.exact import QUANTILES, compare_with_exact
@@ -70,14 +71,20 @@ def latents() -> xr.Dataset:
     z = rng.uniform(-1, 1, (3000, 2))
     steps = 0.1 * rng.standard_normal((3000, 2, 4, 2)).cumsum(axis=2) - 0.05 * z[:, None, None]
     lags = np.array([1, 2, 4])
-    return xr.Dataset(
-        {
-            "z": (("sample", "variable"), z),
-            "increment": (("sample", "patch", "lag", "variable"), steps[:, :, lags - 1]),
-            "elapsed": (("sample", "patch", "lag"), np.broadcast_to(0.5 * lags, (3000, 2, 3))),
-        },
-        coords={"variable": NAMES, "lag": lags},
-        attrs={"patches_total": 16},
+    return latents_dataset(
+        z=z,
+        increment=steps[:, :, lags - 1],
+        elapsed=np.broadcast_to(0.5 * lags, (3000, 2, 3)),
+        condition_values=np.empty((3000, 0)),
+        group=np.arange(3000),
+        time=np.zeros(3000),
+        variables=NAMES,
+        lags=lags.tolist(),
+        conditions=[],
+        n_observables=2,
+        patches_total=16,
+        dt=0.5,
+        time_unit="1",
     )
 
 

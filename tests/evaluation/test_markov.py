@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from macrodyn.dynamics import latents_dataset
 from macrodyn.evaluation.markov import bin_average, bin_edges, bin_index, markov_diagnostic
 
 RATE, NOISE, K, DT = 0.5, 0.3, 16, 0.2
@@ -14,15 +15,20 @@ LAGS = np.array([1, 2, 4])
 
 def _latents(z: np.ndarray, increment: np.ndarray, elapsed: np.ndarray) -> xr.Dataset:
     names = ["magnetisation", "domain_wall_density", "closure_0"][: z.shape[1]]
-    return xr.Dataset(
-        {
-            "z": (("sample", "variable"), z),
-            "increment": (("sample", "patch", "lag", "variable"), increment),
-            "elapsed": (("sample", "patch", "lag"), elapsed),
-            "condition_values": (("sample", "condition"), np.empty((len(z), 0))),
-        },
-        coords={"variable": names, "lag": LAGS[: increment.shape[2]]},
-        attrs={"patches_total": K, "dt": DT, "n_observables": 1},
+    return latents_dataset(
+        z=z,
+        increment=increment,
+        elapsed=elapsed,
+        condition_values=np.empty((len(z), 0)),
+        group=np.arange(len(z)),
+        time=np.zeros(len(z)),
+        variables=names,
+        lags=LAGS[: increment.shape[2]].tolist(),
+        conditions=[],
+        n_observables=1,
+        patches_total=K,
+        dt=DT,
+        time_unit="1",
     )
 
 
@@ -94,6 +100,12 @@ def test_lag_dependence_of_ou_is_that_of_its_relaxation() -> None:
     # Variable 1 has mean drift far from noise; its relative change is the exact one.
     np.testing.assert_allclose(result["drift_excess"].values[1:, 1], expected[1:], atol=0.02)
     assert result["drift_excess"].values[0, 1] == 0.0
+
+
+@pytest.mark.parametrize("name", ["condition_values", "z"])
+def test_what_is_missing_is_not_made_up(name: str) -> None:
+    with pytest.raises((ValueError, KeyError), match=name):
+        markov_diagnostic(_ou(1000, 1, seed=0).drop_vars(name), bins=2)
 
 
 def test_memory_shows() -> None:

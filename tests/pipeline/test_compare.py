@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from macrodyn.config import HorizonConfig
-from macrodyn.evaluation import sampling_error, trajectory_errors
+from macrodyn.evaluation import align, sampling_error, trajectory_errors
 from macrodyn.pipeline.compare import compare_horizon, costs_by_stage, plain
 from macrodyn.pipeline.sample import horizon_times, record_times
 from macrodyn.pipeline.summary import (
@@ -22,7 +22,7 @@ from macrodyn.pipeline.summary import (
     summary_row,
 )
 from macrodyn.storage.errors import StoreError
-from macrodyn.storage.netcdf import write_dataset
+from macrodyn.storage.netcdf import read_dataset, write_dataset
 from macrodyn.storage.sealed import write_sealed_json
 
 
@@ -49,6 +49,36 @@ def test_record_times_are_the_union_of_all_horizons():
         assert set(horizon_times(HorizonConfig(**horizon))) <= set(record_times(horizons))
 
 
+def test_a_prediction_that_does_not_say_what_lies_outside_is_refused(tmp_path):
+    reference, path = stores(tmp_path)
+    silent = read_dataset(path)
+    del silent.attrs["outside"]
+    write_dataset(silent, path, {})
+    with pytest.raises(StoreError, match="does not say what share"):
+        compare_horizon(reference, {"ours": path}, HORIZON, 0.5, seed=1)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_record_times_are_those_of_any_unit(scale):
+    """Multiples of the spacing to the last bit or two, and equal ones of two horizons are equal."""
+    horizon = HorizonConfig(spacing=0.1 * scale, points=2001)
+    times = np.array(horizon_times(horizon))
+    np.testing.assert_allclose(times, 0.1 * scale * np.arange(2001), rtol=1e-15, atol=0)
+    threefold = HorizonConfig(spacing=float(f"{0.3 * scale:.15g}"), points=600)
+    assert set(horizon_times(threefold)) <= set(times)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_times_that_differ_are_told_in_any_unit(tmp_path, scale):
+    reference, path = stores(tmp_path)
+    prediction = read_dataset(path)
+    time = prediction.time.values * scale
+    reference = reference.sel(time=prediction.time).assign_coords(time=time)
+    align(prediction.assign_coords(time=time), reference)
+    with pytest.raises(ValueError, match="differ in 'time'"):
+        align(prediction.assign_coords(time=1.01 * time), reference)
+
+
 def test_costs_of_a_stage_are_added_up(tmp_path):
     data, training = tmp_path / "data.nc", tmp_path / "training.json"
     write_dataset(xr.Dataset(), data, {"site_updates": 10.0, "core_seconds": 2.0})
@@ -58,6 +88,15 @@ def test_costs_of_a_stage_are_added_up(tmp_path):
         "evolve": {"site_updates": 20.0, "core_seconds": 4.0},
         "dynamics": {"site_updates": 0.0, "core_seconds": 0.5},
     }
+
+
+@pytest.mark.parametrize("kind", ["site_updates", "core_seconds"])
+def test_a_cost_that_is_missing_is_not_taken_for_zero(tmp_path, kind):
+    data = tmp_path / "data.nc"
+    costs = {"site_updates": 10.0, "core_seconds": 2.0}
+    write_dataset(xr.Dataset(), data, {k: v for k, v in costs.items() if k != kind})
+    with pytest.raises(StoreError, match=kind):
+        costs_by_stage({"evolve": [data]})
 
 
 HORIZON = HorizonConfig(spacing=0.5, points=6)
@@ -84,6 +123,7 @@ def stores(folder, shift=0.0, replicas=20, states=STATES):
             "time": horizon_times(HORIZON),
             "variable": ["prey", "predator", "closure_0"],
         },
+        attrs={"outside": 0.25, "initial_outside": 0.125},
     )
     path = folder / f"{shift}-{replicas}.nc"
     write_dataset(prediction, path, {})
@@ -102,6 +142,7 @@ def test_predictions_are_compared_from_vectors_of_initial_values(tmp_path):
     ours, naive = metrics["ours"]["mmd"], metrics["naive"]["mmd"]
     assert set(ours) == {"mean", "members", "null_mean", "null_q95", "bandwidth_factors"}
     assert len(ours["members"]) == 2
+    assert metrics["naive"]["range"] == {"outside": 0.25, "initial_outside": 0.125}
     assert ours["mean"] < ours["null_q95"] < 0.1 * naive["mean"]
     # The same reference, and so the same null.
     assert (ours["null_mean"], ours["null_q95"]) == (naive["null_mean"], naive["null_q95"])

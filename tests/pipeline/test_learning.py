@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,10 +18,12 @@ import xarray as xr
 
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
+from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
+from macrodyn.dynamics.train import train_ensemble
+from macrodyn.pipeline.compare import conditions_outside
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.learn import (
-    closure_bounds,
     closure_stage,
     dynamics_stage,
     encode_stage,
@@ -30,6 +33,7 @@ from macrodyn.pipeline.learn import (
 from macrodyn.pipeline.plan import RunPlan, Stage
 from macrodyn.pipeline.samples import stage_system
 from macrodyn.storage.netcdf import read_dataset, write_dataset
+from macrodyn.systems.ising import Ising
 
 LITTLE = {
     "closure": {"channels": [4], "hidden": 8, "steps": 12, "batch": 32, "validation_every": 6},
@@ -132,19 +136,108 @@ def test_closure_variables_do_not_run_away(learn):
     learned = learn({})
     ensemble = EnsembleSDE.load(learned.folder / "dynamics" / "model.safetensors")
     closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
-    seen = learned.latents.z.values
-    np.testing.assert_array_equal(ensemble.metadata["range"], [seen.min(axis=0), seen.max(axis=0)])
+    seen = learned.latents.z.values.astype(np.float32)
+    domain = ensemble.domain
+    np.testing.assert_array_equal([domain.low, domain.high], [seen.min(axis=0), seen.max(axis=0)])
     with torch.no_grad():
         ensemble.drift_bias += 1e4
     job = job_of(learned.plan.predictions["ours"]["transient"], learned.folder, {})
-    z = predict_stage(job, ensemble, closure).z.values
+    prediction = predict_stage(job, ensemble, closure)
+    z = prediction.z.values
     assert np.isfinite(z).all()
-    low, high = closure_bounds(ensemble, 2)[0]
-    assert low < seen[:, 2].min() and high > seen[:, 2].max()
+    margin = 0.5 * np.ptp(seen[:, 2])
+    low, high = seen[:, 2].min() - margin, seen[:, 2].max() + margin
     later = z[..., 1:, 2]
     assert later.min() >= low - 1e-5 and later.max() <= high + 1e-5
     # The push was felt: everything stands at an end, beyond the data.
     assert ((later > seen[:, 2].max()) | (later < seen[:, 2].min())).all()
+    assert prediction.attrs["outside"] >= 0.75 and prediction.attrs["initial_outside"] < 0.5
+    assert prediction.outside.values[2] >= 0.75
+
+
+def little_ensemble(conditions: int = 0) -> EnsembleSDE:
+    """Magnetisation and domain-wall density without a drift, and hardly any noise."""
+    architecture = Architecture(
+        variables=2, conditions=conditions, members=2, hidden=(4,), covariance="constant"
+    )
+    identity = Scalers.identity(architecture)
+    ensemble = EnsembleSDE(architecture, replace(identity, diffusion_scale=1e-6 * torch.eye(2)))
+    with torch.no_grad():
+        ensemble.drift_out.zero_()
+    return ensemble
+
+
+WITHOUT = PatchAutoencoder(
+    ClosureArchitecture(
+        kind="spin", patch=(10, 6), state_channels=1, observables=2, closure_dim=0
+    )
+)
+
+
+def test_unbounded_observables_do_not_run_away(make_plan, tmp_path, monkeypatch, caplog):
+    """Pushed out at unit speed for 60 units of time from [-0.6, 0.6], two initial states of it."""
+    monkeypatch.setattr(Ising, "bounds", ((-math.inf, math.inf), (0.0, math.inf)))
+    changes = {"evaluate": {"horizons": {"transient": {"spacing": 20}}}}
+    stage = make_plan(changes).predictions["ours"]["transient"]
+    ensemble = little_ensemble()
+    ensemble.domain = Domain(low=(-0.6, 0.0), high=(0.6, 0.6))
+    with torch.no_grad():
+        ensemble.drift_bias[..., 0] = -1.0
+    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    # It is reflected at the limit, by a step at most.
+    later = made.z.values[..., 1:, 0]
+    assert ((later >= -1.2001) & (later <= -0.9499)).all()
+    # Of four record times all but the initial one.
+    assert made.attrs == {"outside": 0.75, "initial_outside": 0.0}
+    np.testing.assert_array_equal(made.outside, [0.75, 0.0])
+    np.testing.assert_allclose([made.range_low, made.range_high], [[-0.6, 0.0], [0.6, 0.6]])
+    assert "75.00% of the predicted points and 0.00% of the initial states" in caplog.text
+    assert "magnetisation 75.00%" in caplog.text
+
+
+def test_initial_states_outside_are_counted(make_plan, tmp_path, caplog):
+    stage = make_plan().predictions["ours"]["transient"]
+    ensemble = little_ensemble()
+    # Half of the initial states have a magnetisation near 0.5.
+    ensemble.domain = Domain(low=(-1.0, 0.0), high=(0.0, 1.0))
+    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    assert made.attrs == {"outside": 0.5, "initial_outside": 0.5}
+    assert "50.00% of the initial states" in caplog.text
+    caplog.clear()
+    ensemble.domain = Domain(low=(-1.0, 0.0), high=(1.0, 1.0))
+    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    assert made.attrs == {"outside": 0.0, "initial_outside": 0.0}
+    assert not caplog.text
+
+
+def test_a_condition_outside_of_the_sampled_values_is_told(make_plan, tmp_path, caplog):
+    plan = make_plan({**CONDITIONS, "system": {"parameters": {"temperature": 3.5}}})
+    stage = plan.predictions["ours"]["transient"]
+    ensemble = little_ensemble(conditions=1)
+    ensemble.domain = Domain(
+        low=(-1.0, 0.0), high=(1.0, 1.0), condition_low=(2.3,), condition_high=(2.8,)
+    )
+    predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    message = "temperature = 3.5 lies outside of the sampled values, 2.3 to 2.8 (conditions.temp"
+    assert message in caplog.text
+    found = conditions_outside(ensemble, stage_system(stage.config), ["temperature"])
+    assert found == {"temperature": {"value": 3.5, "low": 2.3, "high": 2.8}}
+    inside = Ising(Ising.Parameters(temperature=2.8))
+    assert conditions_outside(ensemble, inside, ["temperature"]) == {}
+
+
+def test_validation_is_on_groups_that_training_has_not_seen(learn, monkeypatch):
+    """As many groups as initial macrostates, in the data set that encoding wrote."""
+    seen = []
+
+    def recorded(train, validation, *args, **kwargs):
+        seen.extend(set(part.group.tolist()) for part in (train, validation))
+        return train_ensemble(train, validation, *args, **kwargs)
+
+    monkeypatch.setattr("macrodyn.pipeline.learn.train_ensemble", recorded)
+    learned = learn({})
+    assert seen[0] and seen[1] and not seen[0] & seen[1]
+    assert seen[0] | seen[1] == set(range(learned.plan.config.groups))
 
 
 def test_learning_twice_gives_the_same_bits(learn, sample, make_plan):
@@ -184,13 +277,10 @@ def test_prediction_takes_the_steps_of_its_configuration(make_plan, tmp_path, st
         linear_drift=torch.cat([torch.zeros(1, 2), -torch.eye(2)]),
     )
     ensemble = EnsembleSDE(architecture, scalers)
-    ensemble.metadata = {"range": [[-1, 0], [1, 1]]}
+    ensemble.domain = Domain(low=(-1, 0), high=(1, 1))
     with torch.no_grad():
         ensemble.drift_out.zero_()
-    without = ClosureArchitecture(
-        kind="spin", patch=(10, 6), state_channels=1, observables=2, closure_dim=0
-    )
-    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, PatchAutoencoder(without))
+    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
     z = made.z.values
     left = (1 - step) ** (made.time.values / step)
     np.testing.assert_allclose(z, z[..., :1, :] * left[:, None], atol=2e-5)

@@ -108,6 +108,7 @@ def test_metrics_are_complete_and_finite(study, run, methods):
         "covariance_factor",
         "markov",
         "closure",
+        "conditions_outside",
         "costs",
         "samples",
         "config",
@@ -124,7 +125,11 @@ def test_metrics_are_complete_and_finite(study, run, methods):
             "mmd",
             "mmd_equilibrium",
             "mmd_at_times",
+            "range",
         }
+        shares = horizon[method]["range"]
+        assert set(shares) == {"outside", "initial_outside"}
+        assert all(0 <= share <= 1 for share in shares.values())
         for kind in ("test_error", "spread_error"):
             error = horizon[method][kind]
             values = [error["mean"], error["std"], error["ensemble"]]
@@ -136,6 +141,7 @@ def test_metrics_are_complete_and_finite(study, run, methods):
     assert horizon["sampling_error"]["mean"] > 0
     assert set(metrics["covariance_factor"]) == methods
     assert set(metrics["markov"]) == {"magnetisation", "domain_wall_density", "closure_0"}
+    assert metrics["conditions_outside"] == {}
     assert "execution" not in metrics["config"]
 
 

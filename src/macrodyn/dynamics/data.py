@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.dynamics.scatter import scatter_factor
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class TransitionData:
         scatter, nor has a snapshot of one patch.
 
         Args:
-            latents: Data set with `z`, `increment`, `elapsed` and `condition_values`.
+            latents: Data set in the form of `latents_dataset`.
             factor: Covariance factor; K/m (or K, see above) if None.
             likelihood: `patches` keeps the scatter of a snapshot's patches, `mean` does not.
             within: Factor of the scatter; K if None.
@@ -163,7 +164,7 @@ class TransitionData:
             The transitions.
 
         Raises:
-            ValueError: If the likelihood is unknown.
+            ValueError: If the likelihood is unknown, or the data set lacks something.
 
         Source: eq. (3) of arXiv:2511.12842.
         """
@@ -195,86 +196,7 @@ class TransitionData:
             factor=arrays.theoretical_factor if factor is None else float(factor),
             scatter=scatter,
             patches=1 if scatter is None else arrays.patches,
-            within=1.0 if scatter is None else float(within or arrays.patches_total),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatentArrays:
-    """One lag of a latents data set as arrays, patches apart.
-
-    Attributes:
-        z: Shape [N, d].
-        increment: Shape [N, m, d].
-        elapsed: Shape [N, m].
-        conditions: Shape [N, c].
-        group: Shape [N].
-        patches_total: Number of patches K of the large system.
-        n_observables: How many of the d variables, the first ones, are observables.
-    """
-
-    z: np.ndarray
-    increment: np.ndarray
-    elapsed: np.ndarray
-    conditions: np.ndarray
-    group: np.ndarray
-    patches_total: int
-    n_observables: int
-
-    @property
-    def patches(self) -> int:
-        """Number of evolved patches m."""
-        return int(self.increment.shape[1])
-
-    @property
-    def synchronous(self) -> bool:
-        """Whether the patches of each snapshot were evolved for the same time."""
-        return bool(np.allclose(self.elapsed, self.elapsed[:, :1], rtol=1e-9, atol=0.0))
-
-    @property
-    def averaged_patches(self) -> int:
-        """Patches that one transition averages over: m, or 1 if the times differ."""
-        return self.patches if self.synchronous else 1
-
-    @property
-    def theoretical_factor(self) -> float:
-        """K/m, for m patches that fluctuate independently."""
-        return self.patches_total / self.averaged_patches
-
-    @classmethod
-    def from_dataset(cls, latents: xr.Dataset, *, lag: int = 0) -> LatentArrays:
-        """Read the arrays at one index along `lag`.
-
-        Raises:
-            ValueError: If a variable or an attribute is missing, or there is no such lag.
-        """
-        missing = [name for name in ("z", "increment", "elapsed") if name not in latents]
-        if "patches_total" not in latents.attrs:
-            missing.append("attribute patches_total")
-        if missing:
-            raise ValueError(f"The latents data set lacks {missing}: make it again")
-        lags = latents.sizes["lag"]
-        if not 0 <= lag < lags:
-            raise ValueError(f"lag index {lag} is not among the {lags} of the latents data set")
-        z = latents["z"].transpose("sample", "variable").values.astype(np.float64)
-        increment = latents["increment"].isel(lag=lag)
-        elapsed = latents["elapsed"].isel(lag=lag).transpose("sample", "patch")
-        if "condition_values" in latents and latents.sizes.get("condition", 0) > 0:
-            values = latents["condition_values"].transpose("sample", "condition").values
-            conditions = values.astype(np.float64)
-        else:
-            conditions = np.zeros((len(z), 0))
-        group = latents["group"].values if "group" in latents.coords else np.arange(len(z))
-        return cls(
-            z=z,
-            increment=increment.transpose("sample", "patch", "variable").values.astype(np.float64),
-            elapsed=elapsed.values.astype(np.float64),
-            conditions=conditions,
-            group=np.asarray(group, dtype=np.int64),
-            patches_total=int(latents.attrs["patches_total"]),
-            n_observables=int(
-                latents.attrs["n_observables"] if "n_observables" in latents.attrs else z.shape[1]
-            ),
+            within=1.0 if scatter is None else float(arrays.patches_total if within is None else within),
         )
 
 

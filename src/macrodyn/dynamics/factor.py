@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.data import LatentArrays
+from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.dynamics.regression import DriftFit, fit_drift, polynomial_features, standardise
 
 Array = NDArray[np.float64]
@@ -71,7 +71,8 @@ def estimate_covariance_factor(
 
     Args:
         arrays: One lag of a latents data set.
-        bootstrap: Number of resamplings of the snapshots for the standard errors.
+        bootstrap: Number of resamplings of whole groups for the standard errors: snapshots of
+            one group share small simulations and are not independent.
         seed: Seed of the bootstrap.
 
     Returns:
@@ -94,7 +95,15 @@ def estimate_covariance_factor(
     with np.errstate(divide="ignore", invalid="ignore"):
         whole = _variance_of_mean(s2, c, total)
         factors = _variance_of_mean(s2, c, averaged) / whole
-        draws = _resampled(squares, products, averaged, total, bootstrap, seed)
+        draws = _resampled(
+            squares,
+            products,
+            arrays.group,
+            averaged=averaged,
+            total=total,
+            bootstrap=bootstrap,
+            seed=seed,
+        )
     observed = slice(0, arrays.n_observables)
     if not bool((whole[observed] > 0).all()):
         return _without_estimate(
@@ -227,15 +236,26 @@ def _variance_of_mean(s2: Array | float, c: Array, m: int) -> Array:
 
 
 def _resampled(
-    squares: Array, products: Array, averaged: int, total: int, bootstrap: int, seed: int
+    squares: Array,
+    products: Array,
+    group: NDArray[np.int64],
+    *,
+    averaged: int,
+    total: int,
+    bootstrap: int,
+    seed: int,
 ) -> Array:
-    """Factors [bootstrap, d] of snapshots that are drawn anew."""
+    """Factors [bootstrap, d] of groups that are drawn anew, each with all of its snapshots."""
     rng = np.random.default_rng(seed)
-    n, d = squares.shape
-    draws = np.empty((bootstrap, d))
-    for b in range(bootstrap):
-        weight = np.bincount(rng.integers(n, size=n), minlength=n) / n
-        s2, c = weight @ squares, weight @ products
+    labels, member, size = np.unique(group, return_inverse=True, return_counts=True)
+    groups, d = len(labels), squares.shape[1]
+    sums = np.zeros((2, groups, d))
+    np.add.at(sums[0], member, squares)
+    np.add.at(sums[1], member, products)
+    draws = np.full((bootstrap, d), np.nan)
+    for b in range(bootstrap if groups > 1 else 0):
+        weight = np.bincount(rng.integers(groups, size=groups), minlength=groups)
+        s2, c = weight @ sums / (weight @ size)
         draws[b] = _variance_of_mean(s2, c, averaged) / _variance_of_mean(s2, c, total)
     return draws
 

@@ -20,6 +20,8 @@ Bounds = Sequence[tuple[float, float]]
 Limits = tuple[Tensor, Tensor]
 # Replicas advanced together on a CPU: the activations of a chunk stay in its cache.
 _CHUNK = 256
+# How much longer than wanted a step may be, relatively: differences of times are rounded.
+_STEP_TOLERANCE = 1e-6
 
 
 def simulate(
@@ -38,15 +40,15 @@ def simulate(
 ) -> Tensor:
     """Simulate R trajectories of each of the E members, with independent noise.
 
-    z += mu(z) h + L(z) sqrt(h) xi. Each recording interval is divided into
-    max(1, round(interval / step)) equal substeps. A component that leaves its bounds is reflected
-    at them, then clamped.
+    z += mu(z) h + L(z) sqrt(h) xi. Each recording interval is divided into equal substeps, as few
+    as make none longer than `step` (to within 1e-6 of it, for times that are rounded). A component
+    that leaves its bounds is reflected at them, then clamped.
 
     Args:
         model: The ensemble.
         z0: Initial states, shape [R, d] (the same for every member) or [E, R, d].
         times: Recording times, increasing, shape [T]; z0 holds at times[0].
-        step: Wanted length of a substep, in units of physical time.
+        step: Longest substep, in units of physical time.
         bounds: (low, high) of each component; infinite values leave a side open.
         seed: Seed of the Brownian increments.
         conditions: Shape [R, c] or [1, c]; None if the model has none.
@@ -245,8 +247,13 @@ def _given_conditions(
     return given.to(model.z_mean.device)
 
 
+def substep_count(interval: float, step: float) -> int:
+    """Fewest equal steps of which none is longer than `step`, to within 1e-6 of it."""
+    return max(1, math.ceil(interval / step * (1.0 - _STEP_TOLERANCE)))
+
+
 def _substeps(times: Tensor, step: float) -> list[tuple[int, float]]:
-    """Number and length of the substeps of each recording interval."""
+    """Number and length of the substeps of each recording interval, none longer than `step`."""
     if not step > 0:
         raise ValueError(f"step must be positive, got {step}")
     if times.dim() != 1 or len(times) < 1:
@@ -254,7 +261,7 @@ def _substeps(times: Tensor, step: float) -> list[tuple[int, float]]:
     intervals = times.diff()
     if not bool((intervals > 0).all()):
         raise ValueError("times must increase")
-    counts = [max(1, round(float(interval) / step)) for interval in intervals]
+    counts = [substep_count(float(interval), step) for interval in intervals]
     return [(n, float(interval) / n) for n, interval in zip(counts, intervals, strict=True)]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from macrodyn.dynamics.domain import Domain
 from macrodyn.storage.models import load_model, save_model
 
 Activation = Literal["silu", "tanh"]
@@ -107,6 +108,9 @@ class EnsembleSDE(nn.Module):
     `diffusion_scale` and M is lower triangular with a softplus diagonal, so Sigma is positive
     definite without an epsilon.
 
+    Attributes:
+        metadata: What was saved with it (see `save`).
+
     Args:
         architecture: Sizes and forms.
         scalers: Standardisation; identity if None.
@@ -130,6 +134,7 @@ class EnsembleSDE(nn.Module):
         """Build the networks with seeded initial parameters."""
         super().__init__()
         self.architecture = architecture
+        self._domain: Domain | None = None
         self.metadata: dict[str, Any] = {}
         scalers = scalers or Scalers.identity(architecture)
         _check_scalers(architecture, scalers)
@@ -165,6 +170,21 @@ class EnsembleSDE(nn.Module):
         if groups == 2:
             self.diffusion_out = _normal(generators, 1, widths[-1], len(rows), gain=0.1)
         self.diffusion_bias = nn.Parameter(torch.zeros(members, 1, len(rows)))
+
+    @property
+    def domain(self) -> Domain:
+        """Range of the data it was trained on; training sets it.
+
+        Raises:
+            ValueError: If it was not trained.
+        """
+        if self._domain is None:
+            raise ValueError("The ensemble does not say what range of data it was trained on")
+        return self._domain
+
+    @domain.setter
+    def domain(self, domain: Domain) -> None:
+        self._domain = domain
 
     def triangle_indices(self) -> tuple[Tensor, Tensor]:
         """Row and column of each raw output of the diffusion networks."""
@@ -270,7 +290,7 @@ class EnsembleSDE(nn.Module):
         Args:
             path: File of the weights and scalers.
             metadata: What the user of the model must know, as plain JSON values (names of the
-                variables, bounds, dt, provenance); `load` gives it back as `model.metadata`.
+                variables, dt, provenance); `load` gives it back as `model.metadata`.
         """
         description = {
             "kind": "EnsembleSDE",
@@ -286,6 +306,7 @@ class EnsembleSDE(nn.Module):
                     "diffusion_scale",
                 )
             },
+            "domain": None if self._domain is None else self._domain.as_dict(),
             "metadata": self.metadata if metadata is None else metadata,
         }
         save_model(path, dict(self.state_dict()), description)
@@ -299,14 +320,21 @@ class EnsembleSDE(nn.Module):
             device: Where to put the model.
 
         Raises:
-            ValueError: If the file holds another kind of model.
+            ValueError: If the file holds another kind of model, or one of an earlier version.
         """
         tensors, description = load_model(path)
         if description.get("kind") != "EnsembleSDE":
             raise ValueError(f"{path} holds a {description.get('kind')!r}, not an EnsembleSDE")
+        if "domain" not in description:
+            raise ValueError(
+                f"{path} holds an EnsembleSDE of an earlier version, which does not say what range "
+                "of data it was trained on: train it again"
+            )
         architecture = description["architecture"]
         model = cls(Architecture(**{**architecture, "hidden": tuple(architecture["hidden"])}))
         model.load_state_dict(tensors)
+        domain = description["domain"]
+        model._domain = None if domain is None else Domain.from_dict(domain)
         model.metadata = description["metadata"]
         return model.to(device)
 

@@ -14,10 +14,12 @@ Array = NDArray[np.float64]
 def standardise(values: Array) -> tuple[Array, Array, Array]:
     """Values [N, k] with mean 0 and standard deviation 1, the mean [k] and the scale [k].
 
-    A column that does not vary keeps the scale 1.
+    A column that does not vary, but for rounding, is scaled by its size, or by 1 if it is zero: no
+    number here may depend on the units of the values.
     """
     mean, scale = values.mean(axis=0), values.std(axis=0)
-    scale = np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
+    size = np.abs(values).max(axis=0)
+    scale = np.where(scale > 1e-12 * size, scale, np.where(size > 0, size, 1.0))
     return (values - mean) / scale, mean, scale
 
 

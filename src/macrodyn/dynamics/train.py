@@ -15,6 +15,7 @@ from torch import Tensor
 
 from macrodyn.dynamics._optimiser import EnsembleAdamW, flatten
 from macrodyn.dynamics.data import TransitionData
+from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.gradient import LikelihoodGradient
 from macrodyn.dynamics.model import Activation, Architecture, CovarianceForm, EnsembleSDE
 from macrodyn.dynamics.scaling import fit_scalers
@@ -182,6 +183,7 @@ class Trainer:
         )
         self.train, self.validation = train, validation
         self.model = EnsembleSDE(architecture, fit_scalers(train), seed=settings.seed)
+        self.model.domain = Domain.of(train, validation)
         self.model.to(self.device)
         self.model.requires_grad_(False)
         self.averaged, self.best = copy.deepcopy(self.model), copy.deepcopy(self.model)

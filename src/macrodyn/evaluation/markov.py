@@ -114,7 +114,7 @@ def markov_diagnostic(
     index = bin_index(z[:, 0], edges)
     counts = np.bincount(index, minlength=bins)
     used = _filled_bins(counts, min_count)
-    regressors = np.concatenate([z, _conditions(latents, len(z))], axis=1)
+    regressors = np.concatenate([z, _conditions(latents)], axis=1)
     curves = _Curves.blank(len(dz), bins, z.shape[1])
     for b in used:
         rows = index == b
@@ -196,7 +196,7 @@ def _estimate(dz: Floats, tau: Floats, regressors: Floats, factor: float) -> _Fi
     parameters = 1
     if samples > 3 * (1 + centred.shape[1]):
         scale = centred.std(axis=0)
-        centred = centred[:, scale > 1e-12 * (1 + np.abs(regressors).max(axis=0))]
+        centred = centred[:, scale > 1e-12 * np.abs(regressors).max(axis=0)]
         centred = centred / np.maximum(centred.std(axis=0), np.finfo(float).tiny)
         root = np.sqrt(waited)[:, None]
         slope = np.linalg.lstsq(root * centred, moved / root - root * drift, rcond=1e-10)[0]
@@ -320,8 +320,8 @@ def _blank(*shape: int) -> Floats:
     return np.full(shape, np.nan)
 
 
-def _conditions(latents: xr.Dataset, samples: int) -> Floats:
+def _conditions(latents: xr.Dataset) -> Floats:
     if "condition_values" not in latents:
-        return np.empty((samples, 0))
+        raise ValueError("latents: 'condition_values' is missing: make the data set again")
     values = latents["condition_values"].transpose("sample", "condition").values
     return np.asarray(values, np.float64)

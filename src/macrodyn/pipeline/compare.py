@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.config import HorizonConfig
+from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.evaluation import (
     EquilibriumComparison,
     align,
@@ -25,10 +27,14 @@ from macrodyn.evaluation import (
     trajectory_errors,
 )
 from macrodyn.pipeline.sample import horizon_times
+from macrodyn.storage.errors import refusal
 from macrodyn.storage.netcdf import read_attributes, read_dataset
 from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.systems import System
 
 MMD_TIMES = 4
+# Stages whose cost is counted in site updates, too.
+SAMPLING = ("simulate", "upsample", "evolve", "reference")
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ def compare_horizon(
     truth = direct.observables.values
     late = sorted({round(f * (horizon.points - 1)) for f in np.linspace(0, 1, MMD_TIMES + 1)[1:]})
     for method, path in predictions.items():
-        prediction, truth = align(read_dataset(path), direct)
+        predicted = read_dataset(path)
+        prediction, truth = align(predicted, direct)
         mean, spread = trajectory_errors(prediction, truth)
         settled = equilibrium(prediction, truth, fraction=fraction)
         arrays[method], equilibria[method] = prediction, settled
@@ -98,6 +105,7 @@ def compare_horizon(
                 str(horizon_times(horizon)[t]): [d.summary() for d in row]
                 for t, row in zip(late, at_times, strict=True)
             },
+            "range": range_shares(predicted, path),
         }
     # What an exact model would score that is predicted by as many trajectories as a member.
     scored = arrays.get("ours", next(iter(arrays.values()), None))
@@ -111,6 +119,42 @@ def compare_horizon(
         time, np.asarray(initial, np.float64), components, truth, arrays, equilibria
     )
     return comparison, metrics
+
+
+def range_shares(prediction: xr.Dataset, path: Path) -> dict[str, float]:
+    """Read which shares of a prediction lie outside of its training data's range.
+
+    Args:
+        prediction: The prediction.
+        path: Its file.
+
+    Returns:
+        ``outside``: of all predicted points; ``initial_outside``: of the initial states.
+
+    Raises:
+        StoreError: If the prediction does not say.
+    """
+    names = ("outside", "initial_outside")
+    if not all(name in prediction.attrs for name in names):
+        raise refusal(path, "does not say what share lies outside of the training data's range")
+    return {name: float(prediction.attrs[name]) for name in names}
+
+
+def conditions_outside(
+    ensemble: EnsembleSDE, system: System, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Find the conditions that a run is evaluated at outside of those that it sampled.
+
+    Args:
+        ensemble: The trained ensemble.
+        system: The system, with the parameters of the evaluation.
+        names: Names of the conditions.
+
+    Returns:
+        By name the ``value``, and the ``low``est and ``high``est value sampled.
+    """
+    values = [float(getattr(system.parameters, name)) for name in sorted(names)]
+    return ensemble.domain.conditions_outside(sorted(names), values)
 
 
 def markov_metrics(latents: xr.Dataset) -> tuple[xr.Dataset, dict[str, Any]]:
@@ -162,7 +206,10 @@ def costs_by_stage(files: dict[str, list[Path]]) -> dict[str, dict[str, float]]:
         files: Files by name of their stage.
 
     Returns:
-        Site updates and core seconds of each stage.
+        Site updates and core seconds of each stage. Only sampling stages have site updates.
+
+    Raises:
+        StoreError: If a file does not say its cost.
     """
     costs: dict[str, dict[str, float]] = {}
     for stage, paths in files.items():
@@ -170,6 +217,8 @@ def costs_by_stage(files: dict[str, list[Path]]) -> dict[str, dict[str, float]]:
         for path in paths:
             attributes = _attributes(path)
             for kind in total:
+                if kind not in attributes and (kind == "core_seconds" or stage in SAMPLING):
+                    raise refusal(path, f"does not say its cost ({kind})")
                 total[kind] += float(attributes.get(kind, 0.0))
         costs[stage] = total
     return costs
@@ -177,5 +226,6 @@ def costs_by_stage(files: dict[str, list[Path]]) -> dict[str, dict[str, float]]:
 
 def _attributes(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
-        return read_sealed_json(path).get("cost", {})
+        cost: dict[str, Any] = read_sealed_json(path)["cost"]
+        return cost
     return read_attributes(path)

@@ -124,6 +124,10 @@ class Job:
         """Write a line to the job's log."""
         _LOGGER.info(message)
 
+    def warning(self, message: str) -> None:
+        """Write a warning to the job's log."""
+        _LOGGER.warning(message)
+
 
 def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
     """Write a stage's data set to the output ``data``, with its provenance and its cost.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,19 +16,21 @@ from macrodyn.closure.model import PatchAutoencoder, save_autoencoder
 from macrodyn.closure.settings import ClosureSettings
 from macrodyn.closure.train import train_closure
 from macrodyn.config import DynamicsConfig, HorizonConfig
-from macrodyn.dynamics.data import LatentArrays, TransitionData
+from macrodyn.dynamics.data import TransitionData
+from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.factor import (
     covariance_factor,
     estimate_covariance_factor,
     within_factor,
 )
-from macrodyn.dynamics.integrate import simulate
+from macrodyn.dynamics.integrate import simulate, substep_count
+from macrodyn.dynamics.latents import LatentArrays, latents_dataset
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.dynamics.train import TrainingSettings, train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each, split
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.sample import horizon_times
-from macrodyn.pipeline.samples import snapshots, stage_system
+from macrodyn.pipeline.samples import condition_names, snapshots, stage_system
 from macrodyn.sampling.groups import initial_values
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance
@@ -38,8 +41,8 @@ from macrodyn.systems import System
 # Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
 CLOSURE_PATCHES = 65536
 _CHUNK = 1024
-# How far closure variables may go beyond the training data, as a part of its range.
-CLOSURE_MARGIN = 0.5
+# Share of a prediction outside of the training data's range from which on it is warned of.
+WARN_OUTSIDE = 0.01
 
 
 def _torch_seed(seed: int, *path: int | str) -> int:
@@ -144,31 +147,20 @@ def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
         model, after, patch, lambda done, total: job.step("encode", done, total)
     ).reshape(*lead, -1)
     names = [str(n) for n in source.observable.values]
-    variables = variable_names(names, z_closure.shape[1])
-    increments = np.concatenate([source.increments.values, phi_after - phi_before], axis=-1)
-    return xr.Dataset(
-        {
-            "z": (
-                ("sample", "variable"),
-                np.concatenate([source.z_observables.values, z_closure], axis=1),
-                {"long_name": "macroscopic state of the whole snapshot", "units": "1"},
-            ),
-            "increment": (
-                ("sample", "patch", "lag", "variable"),
-                increments,
-                {"long_name": "increment of the macroscopic state by a patch", "units": "1"},
-            ),
-            "elapsed": source.elapsed,
-            "condition_values": source.condition_values,
-            "group": source.group,
-            "time": source.time,
-        },
-        coords={"variable": variables, "lag": source.lag, "condition": source.condition},
-        attrs={
-            "patches_total": source.attrs["patches_total"],
-            "dt": source.attrs["dt"],
-            "n_observables": len(names),
-        },
+    return latents_dataset(
+        z=np.concatenate([source.z_observables.values, z_closure], axis=1),
+        increment=np.concatenate([source.increments.values, phi_after - phi_before], axis=-1),
+        elapsed=source.elapsed.values,
+        condition_values=source.condition_values.values,
+        group=source.group.values,
+        time=source.time.values,
+        variables=variable_names(names, z_closure.shape[1]),
+        lags=source.lag.values.tolist(),
+        conditions=condition_names(source),
+        n_observables=len(names),
+        patches_total=source.attrs["patches_total"],
+        dt=source.attrs["dt"],
+        time_unit=source.elapsed.attrs["units"],
     )
 
 
@@ -209,13 +201,7 @@ def dynamics_stage(job: Job) -> None:
     origin = provenance("dynamics", job.config)
     names = [str(n) for n in source.variable.values]
     conditions = [str(n) for n in source.condition.values]
-    seen = source.z.values
-    description = {
-        "variables": names,
-        "conditions": conditions,
-        "dt": source.attrs["dt"],
-        "range": [seen.min(axis=0).tolist(), seen.max(axis=0).tolist()],
-    }
+    description = {"variables": names, "conditions": conditions, "dt": source.attrs["dt"]}
     ensemble.save(job.outputs["model"], {**description, **origin})
     report = {
         "history": history.as_dict(),
@@ -239,10 +225,22 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
     initial = initial_values(system, config["initial"])
     replicas = config["replicas"]
     z0 = initial_latents(system, closure, config)
+    domain = ensemble.domain
     names = config["conditions"]
     values = [float(getattr(system.parameters, name)) for name in names]
-    times = horizon_times(HorizonConfig(**config["horizon"]))
-    bounds = [*system.bounds, *closure_bounds(ensemble, len(system.bounds))]
+    for name, found in domain.conditions_outside(names, values).items():
+        job.warning(
+            f"{name} = {found['value']:g} lies outside of the sampled values, {found['low']:g} to "
+            f"{found['high']:g} (conditions.{name}): the model guesses there"
+        )
+    horizon = HorizonConfig(**config["horizon"])
+    times = horizon_times(horizon)
+    step = horizon.spacing / substep_count(horizon.spacing, config["step"])
+    if not math.isclose(step, config["step"], rel_tol=1e-3):
+        job.info(f"steps of {step:.6g}, as {config['step']:g} does not divide the spacing")
+    variables = variable_names(system.observables, closure.architecture.closure_dim)
+    open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
+    bounds = domain.limits([*system.bounds, *open_sides], z0)
     z = simulate(
         ensemble,
         torch.as_tensor(z0, dtype=torch.float32),
@@ -256,7 +254,7 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
         progress=lambda done, total: job.step("predict", done, total),
         checkpoints=job.checkpoints,
     ).numpy()
-    variables = variable_names(system.observables, closure.architecture.closure_dim)
+    described, shares = _range_shares(domain, z, z0, variables, job)
     return xr.Dataset(
         {
             "z": (
@@ -265,31 +263,54 @@ def predict_stage(job: Job, ensemble: EnsembleSDE, closure: PatchAutoencoder) ->
                 {"long_name": "predicted macroscopic state", "units": "1"},
             ),
             "initial_values": (("initial", "component"), initial),
+            **described,
         },
         coords={
             "component": list(system.macrostates),
             "time": ("time", np.array(times), {"units": system.time_unit}),
             "variable": variables,
         },
+        attrs=shares,
     )
 
 
-def closure_bounds(ensemble: EnsembleSDE, observables: int) -> list[tuple[float, float]]:
-    """Bounds of the closure variables, which have none of their own.
-
-    They are the range of the training data, wider by half of it on either side: far outside of it
-    drift and diffusion are guesses, and a trajectory that wanders off must not run away.
+def _range_shares(
+    domain: Domain, z: NDArray, z0: NDArray, variables: Sequence[str], job: Job
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """What share of a prediction lies outside of the training data's range.
 
     Args:
-        ensemble: The trained ensemble, with the range of its data in its metadata.
-        observables: Number of observables, which come first and have bounds of their own.
+        domain: The range.
+        z: Predicted states, [..., variable].
+        z0: Initial states, [replica, variable].
+        variables: Names of the variables.
+        job: Where it is said.
 
     Returns:
-        Lowest and highest value of each closure variable.
+        Variables and attributes of the prediction's data set.
     """
-    low, high = (np.array(end)[observables:] for end in ensemble.metadata["range"])
-    margin = CLOSURE_MARGIN * (high - low)
-    return list(zip((low - margin).tolist(), (high + margin).tolist(), strict=True))
+    outside, initially = domain.outside(z), domain.outside(z0)
+    shares = {
+        "outside": float(outside.any(axis=-1).mean()),
+        "initial_outside": float(initially.any(axis=-1).mean()),
+    }
+    by_variable = outside.reshape(-1, len(variables)).mean(axis=0)
+    if max(shares.values()) > WARN_OUTSIDE:
+        each = ", ".join(
+            f"{name} {share:.2%}" for name, share in zip(variables, by_variable, strict=True)
+        )
+        job.warning(
+            f"{shares['outside']:.2%} of the predicted points and {shares['initial_outside']:.2%} "
+            f"of the initial states lie outside of the range of the training data ({each}): the "
+            "model guesses there. Widen simulate.initial_range, sample more times, or lower "
+            "closure.dimension"
+        )
+    long_name = "share of the predicted points outside of the training data's range"
+    return {
+        "outside": ("variable", by_variable, {"long_name": long_name, "units": "1"}),
+        "range_low": ("variable", np.array(domain.low)),
+        "range_high": ("variable", np.array(domain.high)),
+    }, shares
 
 
 def initial_latents(

@@ -25,12 +25,12 @@ VERSIONS = {
     "evolve": 1,
     "closure": 1,
     "encode": 1,
-    "dynamics": 1,
-    "predict": 2,
-    "reference": 2,
+    "dynamics": 2,
+    "predict": 3,
+    "reference": 3,
 }
 # The same for the estimated covariance factor, on which only those runs depend that ask for it.
-ESTIMATOR_VERSION = 2
+ESTIMATOR_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,13 @@ import xarray as xr
 from macrodyn.config import EvaluateConfig
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.evaluation import style
-from macrodyn.pipeline.compare import compare_horizon, costs_by_stage, markov_metrics, plain
+from macrodyn.pipeline.compare import (
+    compare_horizon,
+    conditions_outside,
+    costs_by_stage,
+    markov_metrics,
+    plain,
+)
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.run_figures import (
     comparison_figures,
@@ -55,6 +61,7 @@ def evaluate_run(job: Job) -> None:
     latents = read_dataset(inputs["latents"])
     diagnostic, metrics["markov"] = markov_metrics(latents)
     ensemble = EnsembleSDE.load(inputs["model"])
+    metrics["conditions_outside"] = conditions_outside(ensemble, system, config["conditions"])
     large = tuple(config["sizes"]["large"])
     learned = learned_moments(latents, ensemble, system, large, config["seed"])
     if learned.comparison is not None:

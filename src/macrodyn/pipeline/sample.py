@@ -152,8 +152,12 @@ def record_times(horizons: dict[str, dict[str, Any]]) -> list[float]:
 
 
 def horizon_times(horizon: HorizonConfig) -> list[float]:
-    """Return a horizon's record times, rounded so that equal times of two horizons are equal."""
-    return [round(i * horizon.spacing, 9) for i in range(horizon.points)]
+    """Return a horizon's record times.
+
+    They are rounded to 15 digits, whatever their unit, so that equal times of two horizons are
+    equal: in binary, 3 * 0.1 is not 0.3.
+    """
+    return [float(f"{i * horizon.spacing:.15g}") for i in range(horizon.points)]
 
 
 def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:

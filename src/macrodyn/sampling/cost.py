@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-# Durations are added up as whole numbers of this part of the unit of time: the sum then does not
-# depend on the order, nor on how the work is cut.
-_TICKS = 2**30
+# Durations are added up exactly, as whole numbers of a tick of which every float is a multiple: the
+# sum then depends neither on the order, nor on how the work is cut, nor on the unit of time.
+_MANTISSA = 53
+_TICKS_EXPONENT = 1074 + _MANTISSA
 
 
 class Cost:
@@ -23,7 +24,7 @@ class Cost:
     @property
     def site_updates(self) -> float:
         """Site updates so far."""
-        return self._ticks / _TICKS
+        return self._ticks / 2**_TICKS_EXPONENT
 
     def add(self, sites: int, duration: ArrayLike) -> None:
         """Count ``sites`` sites carried through a duration, or through each of several.
@@ -31,8 +32,7 @@ class Cost:
         What took for ever (events that can never happen) has cost nothing.
         """
         durations = np.asarray(duration, dtype=np.float64)
-        ticks = np.rint(np.where(np.isfinite(durations), durations, 0.0) * _TICKS)
-        self._ticks += int(sites) * int(ticks.astype(np.int64).sum())
+        self._ticks += int(sites) * _exact_sum(durations[np.isfinite(durations)])
 
     def state(self) -> int:
         """Return what a checkpoint must keep."""
@@ -41,3 +41,16 @@ class Cost:
     def restore(self, state: int) -> None:
         """Continue from what `state` gave."""
         self._ticks = state
+
+
+def _exact_sum(values: NDArray[np.float64]) -> int:
+    """Sum in ticks, without any rounding."""
+    fraction, exponent = np.frexp(values)
+    mantissa = np.ldexp(fraction, _MANTISSA).astype(np.int64)
+    total = 0
+    for power in np.unique(exponent):
+        part = mantissa[exponent == power]
+        # In halves, whose sums fit into 64 bits.
+        high, low = int((part >> 32).sum()), int((part & 0xFFFFFFFF).sum())
+        total += ((high << 32) + low) << (int(power) - _MANTISSA + _TICKS_EXPONENT)
+    return total

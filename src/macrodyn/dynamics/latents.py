@@ -1,0 +1,156 @@
+"""The data set of latent pairs: what encoding writes, and what learning reads of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+_VARIABLES = ("z", "increment", "elapsed", "condition_values", "group")
+_COORDINATES = ("variable", "lag", "condition")
+_ATTRIBUTES = ("patches_total", "n_observables")
+
+
+def latents_dataset(
+    *,
+    z: ArrayLike,
+    increment: ArrayLike,
+    elapsed: ArrayLike,
+    condition_values: ArrayLike,
+    group: ArrayLike,
+    time: ArrayLike,
+    variables: Sequence[str],
+    lags: Sequence[int],
+    conditions: Sequence[str],
+    n_observables: int,
+    patches_total: int,
+    dt: float,
+    time_unit: str,
+) -> xr.Dataset:
+    """Lay out latent pairs as encoding writes them.
+
+    Args:
+        z: Macroscopic state of the whole snapshot, shape [sample, variable].
+        increment: Increment of z by the evolution of a patch, as if every patch changed so, shape
+            [sample, patch, lag, variable].
+        elapsed: Physical time of each pair, shape [sample, patch, lag].
+        condition_values: External conditions, shape [sample, condition].
+        group: Group of the snapshot, shape [sample]: all that began from one initial macrostate
+            and shares small simulations.
+        time: Age of the snapshot, shape [sample].
+        variables: Names of the variables, the observables first.
+        lags: Multiples of dt.
+        conditions: Names of the conditions.
+        n_observables: How many of the variables are observables.
+        patches_total: Number of patches K of the large system.
+        dt: Physical time of the first lag.
+        time_unit: Name of the unit of `elapsed`, `time` and `dt`.
+
+    Source: eq. (3) of arXiv:2511.12842.
+    """
+    return xr.Dataset(
+        {
+            "z": (
+                ("sample", "variable"),
+                np.asarray(z),
+                {"long_name": "macroscopic state of the whole snapshot", "units": "1"},
+            ),
+            "increment": (
+                ("sample", "patch", "lag", "variable"),
+                np.asarray(increment),
+                {"long_name": "increment of the macroscopic state by a patch", "units": "1"},
+            ),
+            "elapsed": (
+                ("sample", "patch", "lag"),
+                np.asarray(elapsed),
+                {"long_name": "time of the pair", "units": time_unit},
+            ),
+            "condition_values": (("sample", "condition"), np.asarray(condition_values)),
+            "group": ("sample", np.asarray(group)),
+            "time": ("sample", np.asarray(time), {"units": time_unit}),
+        },
+        coords={
+            "variable": list(variables),
+            "lag": list(lags),
+            "condition": np.asarray(conditions, dtype=np.str_),
+        },
+        attrs={"patches_total": patches_total, "dt": dt, "n_observables": n_observables},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentArrays:
+    """One lag of a latents data set as arrays, patches apart.
+
+    Attributes:
+        z: Shape [N, d].
+        increment: Shape [N, m, d].
+        elapsed: Shape [N, m].
+        conditions: Shape [N, c].
+        group: Shape [N].
+        patches_total: Number of patches K of the large system.
+        n_observables: How many of the d variables, the first ones, are observables.
+    """
+
+    z: Floats
+    increment: Floats
+    elapsed: Floats
+    conditions: Floats
+    group: NDArray[np.int64]
+    patches_total: int
+    n_observables: int
+
+    @property
+    def patches(self) -> int:
+        """Number of evolved patches m."""
+        return int(self.increment.shape[1])
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether the patches of each snapshot were evolved for the same time."""
+        return bool(np.allclose(self.elapsed, self.elapsed[:, :1], rtol=1e-9, atol=0.0))
+
+    @property
+    def averaged_patches(self) -> int:
+        """Patches that one transition averages over: m, or 1 if the times differ."""
+        return self.patches if self.synchronous else 1
+
+    @property
+    def theoretical_factor(self) -> float:
+        """K/m, for m patches that fluctuate independently."""
+        return self.patches_total / self.averaged_patches
+
+    @classmethod
+    def from_dataset(cls, latents: xr.Dataset, *, lag: int = 0) -> LatentArrays:
+        """Read the arrays at one index along `lag`.
+
+        Raises:
+            ValueError: If a variable, coordinate or attribute is missing, or there is no such lag.
+        """
+        missing = [name for name in _VARIABLES if name not in latents]
+        missing += [f"coordinate {name}" for name in _COORDINATES if name not in latents.coords]
+        missing += [f"attribute {name}" for name in _ATTRIBUTES if name not in latents.attrs]
+        if missing:
+            raise ValueError(f"The latents data set lacks {', '.join(missing)}: make it again")
+        lags = latents.sizes["lag"]
+        if not 0 <= lag < lags:
+            raise ValueError(f"lag index {lag} is not among the {lags} of the latents data set")
+
+        def values(name: str, *order: str) -> Floats:
+            array = latents[name] if "lag" not in latents[name].dims else latents[name].isel(lag=lag)
+            return array.transpose(*order).values.astype(np.float64)
+
+        return cls(
+            z=values("z", "sample", "variable"),
+            increment=values("increment", "sample", "patch", "variable"),
+            elapsed=values("elapsed", "sample", "patch"),
+            conditions=values("condition_values", "sample", "condition"),
+            group=np.asarray(latents["group"].values, dtype=np.int64),
+            patches_total=int(latents.attrs["patches_total"]),
+            n_observables=int(latents.attrs["n_observables"]),
+        )
