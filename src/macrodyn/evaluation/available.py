@@ -42,7 +42,7 @@ class Findings:
         """Make a measure, or note why there is none.
 
         Args:
-            key: Its key, dotted where it stands deeper.
+            key: Its key, dotted where it stands deeper; empty for all of this part.
             make: Makes it; only `Unavailable` is caught.
 
         Returns:
@@ -56,11 +56,22 @@ class Findings:
 
     def lack(self, key: str, reason: str) -> None:
         """Note why a measure is missing."""
-        self.reasons[".".join((*self._path, key) if key else self._path)] = reason
+        self.reasons[self._at(key)] = reason
 
-    def reason(self, key: str) -> str:
-        """Return why a measure is missing."""
-        return self.reasons[".".join((*self._path, key))]
+    def lack_all(self, reasons: Mapping[str, str]) -> None:
+        """Note why several measures are missing, by their keys."""
+        for key, reason in reasons.items():
+            self.lack(key, reason)
+
+    def demand(self, key: str, value: T | None) -> T:
+        """Return a measure that `attempt` made.
+
+        Raises:
+            Unavailable: If there is none, with the reason.
+        """
+        if value is None:
+            raise Unavailable(self.reasons[self._at(key)])
+        return value
 
     def explain(self, metrics: Any) -> None:
         """Give every number of the metrics that is undefined a reason, where none was noted.
@@ -72,6 +83,9 @@ class Findings:
             known = (".".join(path[:end]) in self.reasons for end in range(1, len(path) + 1))
             if not any(known):
                 self.reasons[".".join(path)] = "0/0: there is nothing that it could be relative to"
+
+    def _at(self, key: str) -> str:
+        return ".".join((*self._path, key) if key else self._path)
 
 
 def _undefined(value: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:

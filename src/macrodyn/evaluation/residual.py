@@ -16,7 +16,7 @@ __all__ = ["FEWEST_GROUPS", "AgeResidual", "residual_by_age"]
 Floats = NDArray[np.float64]
 
 FEWEST_GROUPS = 4
-"""Groups below which the square of a residual in standard errors has no expectation."""
+"""Fewer, and the square of a residual in standard errors has no expectation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,10 @@ class AgeResidual:
     def chi2_per_degree(self) -> Floats:
         """Squared residual in standard errors, per degree of freedom, shape [variable].
 
-        NaN where an age has no standard error. 1 is expected if the drift is right at every age.
+        NaN where `undefined` says why. 1 is expected if the drift is right at every age.
         """
+        if self.groups.min() < FEWEST_GROUPS or self.degrees_of_freedom < 1:
+            return np.full(self.residual.shape[1], np.nan)
         groups = self.groups[:, None]
         with np.errstate(invalid="ignore", divide="ignore"):
             square = np.square(self.residual / self.standard_error)
@@ -56,6 +58,25 @@ class AgeResidual:
         # The error is estimated: a squared Student t of G - 1 degrees has the mean (G-1)/(G-3).
         square *= (groups - 3) / (groups - 1)
         return np.asarray(square.sum(axis=0) / self.degrees_of_freedom)
+
+    def undefined(self, names: Sequence[str]) -> dict[str, str]:
+        """Return why values of the summary are NaN, by dotted path.
+
+        Args:
+            names: Names of the variables.
+        """
+        if self.degrees_of_freedom < 1:
+            reason = "snapshots of one age leave no degree of freedom: give more simulate.times"
+        elif self.groups.min() < FEWEST_GROUPS:
+            reason = (
+                f"errors by group need {FEWEST_GROUPS} groups, there are {self.groups.min()}: "
+                "raise simulate.groups"
+            )
+        else:
+            reason = "at some age its increments do not differ between groups"
+        unknown = [n for n, v in zip(names, self.chi2_per_degree, strict=True) if np.isnan(v)]
+        reasons = {f"chi2_per_degree.{name}": reason for name in unknown}
+        return reasons | ({"chi2_per_degree_all": reason} if len(unknown) == len(names) else {})
 
     def summary(self, names: Sequence[str]) -> dict[str, Any]:
         """Return what is reported, as plain Python values.
@@ -121,7 +142,7 @@ def residual_by_age(
         Residuals, errors and chi^2.
 
     Raises:
-        Unavailable: If no age, or for a fitted drift only one, has snapshots of four groups.
+        Unavailable: If no age has snapshots of two groups.
 
     Source: Friedrich et al., Phys. Rep. 506, 87 (2011), for conditional moments; Liang and Zeger,
         Biometrika 73, 13 (1986), for errors by group.
@@ -145,12 +166,10 @@ def residual_by_age(
 
     time = summed(waited)
     groups = (time > 0).sum(axis=1)
-    kept = groups >= FEWEST_GROUPS
-    if kept.sum() - int(fitted) < 1:
+    kept = groups >= 2
+    if not kept.any():
         raise Unavailable(
-            f"it needs snapshots of at least {FEWEST_GROUPS} groups at "
-            f"{'two ages' if fitted else 'one age'} or more, and there are {len(labels)} groups at "
-            f"{len(ages)} ages: raise simulate.groups or give more simulate.times"
+            "errors by group need snapshots of two groups or more at one age: raise simulate.groups"
         )
     total = np.stack([summed(column) for column in left.T], axis=-1)[kept]
     time, count = time[kept][..., None], groups[kept]
