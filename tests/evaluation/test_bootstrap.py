@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.bootstrap import sampling_error
 from macrodyn.evaluation.metrics import mean_error, spread_error, trajectory_errors
 
@@ -123,12 +124,26 @@ def test_full_size_takes_seconds() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.ones((1, 1, 4, 1)), "replica"),
-        (np.ones((1, 5, 4, 1)), "no spread"),
+        (np.ones((1, 1, 4, 1)), "two reference trajectories"),
         (np.full((1, 5, 4, 1), np.nan), "not finite"),
     ],
-    ids=["one-replica", "constant", "nan"],
+    ids=["one-replica", "nan"],
 )
 def test_unusable_reference_is_refused(values: np.ndarray, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(Unavailable, match=message):
         sampling_error(values)
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1, 0.0])
+def test_replicas_that_agree_have_a_sampling_error_of_the_mean_alone(value: float) -> None:
+    values = np.concatenate(
+        [np.full((1, 5, 4, 1), value), np.random.default_rng(0).normal(size=(1, 5, 4, 1))]
+    )
+    error = sampling_error(values)
+    assert np.isnan(error.spread).all()
+    assert np.isnan(error.mean).all() == (value == 0)
+    assert value == 0 or abs(error.mean_by_initial[0]) < 1e-20
+    kinds = ["mean", "spread"] if value == 0 else ["spread"]
+    assert set(error.undefined()) == {f"{k}{q}" for k in kinds for q in ("", "_q05", "_q95")}
+    assert {k for k, v in error.summary().items() if np.isnan(v)} == set(error.undefined())
+    assert sampling_error(values[1:]).undefined() == {}

@@ -209,7 +209,7 @@ def metrics():
         "run": "base",
         "horizons": {"short": {"ours": ours, "sampling_error": sampling}},
         "covariance_factor": {"ours": factor},
-        "samples": {"snapshots": 36, "patches_evolved": 2, "patches_total": 12},
+        "samples": {"observables": 2, "snapshots": 36, "patches_evolved": 2, "patches_total": 12},
         "costs": {"ours": {"simulate": stage, "evolve": stage}, "direct": {"reference": stage}},
         "config": {
             "sizes": {"small": [20, 12], "large": [60, 48], "patch": None},

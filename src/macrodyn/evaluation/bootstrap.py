@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from macrodyn.evaluation.available import Unavailable
+
 __all__ = ["SamplingError", "sampling_error"]
 
 Floats = NDArray[np.float64]
@@ -15,6 +17,9 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True, kw_only=True)
 class SamplingError:
     """Distribution over bootstrap resamples of the errors that an exact model would show.
+
+    Where the reference's mean or spread vanishes there is no relative error, and all values of that
+    kind are NaN.
 
     Attributes:
         mean: `mean_error` of each resample, shape [resample].
@@ -36,6 +41,22 @@ class SamplingError:
             figures[f"{name}_q05"] = float(np.quantile(values, 0.05))
             figures[f"{name}_q95"] = float(np.quantile(values, 0.95))
         return figures
+
+    def undefined(self) -> dict[str, str]:
+        """Return why parts of the summary are NaN, by their names."""
+        reasons = {
+            "mean": (self.mean, "a mean reference trajectory is zero throughout"),
+            "spread": (
+                self.spread,
+                "the reference trajectories of an initial macrostate do not differ from each other",
+            ),
+        }
+        return {
+            f"{name}{quantile}": reason
+            for name, (values, reason) in reasons.items()
+            if np.isnan(values).any()
+            for quantile in ("", "_q05", "_q95")
+        }
 
 
 def sampling_error(
@@ -64,17 +85,18 @@ def sampling_error(
         The distribution of both errors.
 
     Raises:
-        ValueError: If there are fewer than two replicas, the shape is not as described, a value
-            is not finite, or mean or spread vanish throughout.
+        ValueError: If the shape is not as described.
+        Unavailable: If there are fewer than two replicas or a value is not finite.
     """
     values = np.asarray(reference, np.float64)
-    if values.ndim != 4 or values.shape[1] < 2:
+    if values.ndim != 4:
         raise ValueError(
-            "expected a reference [initial, replica >= 2, time, observable], got shape "
-            f"{values.shape}"
+            f"expected a reference [initial, replica, time, observable], got shape {values.shape}"
         )
+    if values.shape[1] < 2:
+        raise Unavailable("resampling needs at least two reference trajectories")
     if not np.isfinite(values).all():
-        raise ValueError("the reference holds values that are not finite")
+        raise Unavailable("the reference holds values that are not finite")
     initials, replicas = values.shape[:2]
     rng = np.random.default_rng(seed)
     errors = np.empty((2, initials, resamples))
@@ -82,9 +104,9 @@ def sampling_error(
         sample = values[i].reshape(replicas, -1)
         mean = sample.mean(axis=0)
         std = sample.std(axis=0)
-        norms = np.square(mean).sum(), np.square(std).sum()
-        if min(norms) == 0:
-            raise ValueError("a reference trajectory has no mean or no spread: nothing to resample")
+        std[(sample == sample[0]).all(axis=0)] = 0.0
+        # Relative to nothing: NaN.
+        norms = [np.square(v).sum() or np.nan for v in (mean, std)]
         # Centred first: w x^2 - (w x)^2 of raw values would cancel.
         deviation = sample - mean
         square = np.square(deviation)

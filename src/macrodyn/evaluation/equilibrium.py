@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wasserstein_distance
 
+from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.markov import bin_edges
 
 __all__ = ["EquilibriumComparison", "equilibrium", "late_values"]
@@ -79,6 +80,26 @@ class EquilibriumComparison:
             for k, name in enumerate(names)
         }
 
+    def undefined(self, names: list[str]) -> dict[str, str]:
+        """Return why figures of the summary are NaN, by dotted path.
+
+        Args:
+            names: Names of the observables, in order.
+        """
+        reasons = {}
+        for k, name in enumerate(names):
+            if not np.isfinite(self.prediction_mean[:, k]).all():
+                for part in ("prediction_mean", "prediction_std"):
+                    reasons[f"{name}.{part}"] = "a member diverged"
+                reasons[f"{name}.mean_relative_error"] = "a member diverged"
+                reasons[f"{name}.std_relative_error"] = "a member diverged"
+            if self.reference_mean[k] == 0:
+                reasons[f"{name}.mean_relative_error"] = "the reference's mean is zero"
+            if self.reference_std[k] == 0:
+                for part in ("std_relative_error", "wasserstein_relative"):
+                    reasons[f"{name}.{part}"] = "the reference does not vary at late times"
+        return reasons
+
 
 def equilibrium(
     prediction: ArrayLike,
@@ -99,13 +120,16 @@ def equilibrium(
         Moments, densities and Wasserstein distances.
 
     Raises:
-        ValueError: If the fraction is not in (0, 1], or the reference is not finite.
+        ValueError: If the fraction is not in (0, 1].
+        Unavailable: If the reference is not finite.
     """
     direct = late_values(reference, fraction)
     d = direct.shape[-1]
     ours = np.stack([late_values(m, fraction) for m in np.asarray(prediction)[..., :d]])
     if not np.isfinite(direct).all():
-        raise ValueError("late reference trajectories hold values that are not finite")
+        raise Unavailable("late reference trajectories hold values that are not finite")
+    # Equal values have a standard deviation of 0, whatever rounding makes of it.
+    reference_std = np.where((direct == direct[0]).all(axis=0), 0.0, direct.std(axis=0))
     finite = np.flatnonzero(np.isfinite(ours).all(axis=(1, 2)))
     ours[np.setdiff1d(np.arange(len(ours)), finite)] = np.nan
     edges = np.empty((d, bins + 1))
@@ -124,7 +148,7 @@ def equilibrium(
         reference_density=reference_density,
         prediction_density=prediction_density,
         reference_mean=direct.mean(axis=0),
-        reference_std=direct.std(axis=0),
+        reference_std=reference_std,
         prediction_mean=ours.mean(axis=1),
         prediction_std=ours.std(axis=1),
         wasserstein=distance,

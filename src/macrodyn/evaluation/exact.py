@@ -62,7 +62,8 @@ class ExactComparison:
 
         Drift: `max` is max |mu - b| / max |b| and `rms` is rms(mu - b) / rms(b), over the points.
         Diffusion: `max` and `rms` of |Sigma_ii / D_ii - 1|. Each of every member, their mean, and
-        of the ensemble's mean function. Observables without an exact value are left out.
+        of the ensemble's mean function. Observables without an exact value are left out; None for
+        those whose exact value vanishes, so that nothing is relative to it (see `undefined`).
         """
         size = np.sqrt(np.square(self.drift).mean(axis=0))
         by_kind = {
@@ -83,7 +84,29 @@ class ExactComparison:
                 for k, name in enumerate(self.names)
                 if np.isfinite(relative_to_max[..., k]).all()
             }
+            result[kind] |= dict.fromkeys(self._vanishing(kind))
         return result
+
+    def undefined(self) -> dict[str, str]:
+        """Return why figures of the summary are None, by dotted path."""
+        reasons = {
+            "drift": "the exact drift vanishes wherever there is data",
+            "diffusion": "the exact diffusion vanishes at some of the points",
+        }
+        return {
+            f"{kind}.{name}": reason
+            for kind, reason in reasons.items()
+            for name in self._vanishing(kind)
+        }
+
+    def _vanishing(self, kind: str) -> list[str]:
+        """Observables whose exact value is known, but too small to divide by."""
+        exact = {"drift": np.abs(self.drift).max(axis=0), "diffusion": self.diffusion.min(axis=0)}
+        return [
+            name
+            for name, least in zip(self.names, exact[kind], strict=True)
+            if not least > 0 and np.isfinite(least)
+        ]
 
 
 def exact_moments(

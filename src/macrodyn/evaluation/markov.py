@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from macrodyn.evaluation.available import Unavailable
+
 __all__ = ["bin_average", "bin_edges", "bin_index", "markov_diagnostic"]
 
 Floats = NDArray[np.float64]
@@ -104,7 +106,8 @@ def markov_diagnostic(
         weighted by count: the relative difference to the first lag that noise does not explain.
 
     Raises:
-        ValueError: If values are not finite, no bin has enough samples, or K is not positive.
+        ValueError: If values are not finite, or K is not positive.
+        Unavailable: If no bin has enough samples.
 
     Source: Friedrich et al., Phys. Rep. 506, 87 (2011), for conditional moments at finite lags.
     """
@@ -168,8 +171,9 @@ def _checked_pairs(latents: xr.Dataset) -> tuple[Floats, Floats, Floats]:
 def _filled_bins(counts: Integers, min_count: int) -> Integers:
     used = np.flatnonzero(counts >= max(min_count, 2))
     if used.size == 0:
-        raise ValueError(
-            f"no bin of the first observable has {min_count} samples: lower bins or min_count"
+        raise Unavailable(
+            f"no bin of the first observable has {max(min_count, 2)} of the {counts.sum()} samples:"
+            " lower bins or min_count, or make more snapshots"
         )
     return used
 

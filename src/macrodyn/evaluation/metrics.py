@@ -8,10 +8,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from macrodyn.evaluation.available import Unavailable
+
 __all__ = [
     "TrajectoryError",
     "align",
     "mean_error",
+    "replica_mean_error",
+    "replica_spread_error",
     "spread_error",
     "trajectory_errors",
 ]
@@ -129,11 +133,14 @@ def mean_error(prediction_mean: ArrayLike, reference_mean: ArrayLike) -> Traject
         The error of each member and of the ensemble's mean trajectory.
 
     Raises:
-        ValueError: If the shapes do not match, or the reference is not finite or vanishes.
+        ValueError: If the shapes do not match.
+        Unavailable: If the reference is not finite or vanishes.
 
     Source: test error of arXiv:2511.12842, restricted to the observables.
     """
-    prediction, reference = _checked(prediction_mean, reference_mean)
+    prediction, reference = _checked(
+        prediction_mean, reference_mean, "a mean reference trajectory is zero throughout"
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         ensemble = prediction.mean(axis=0)
     return _relative_error(prediction, reference, ensemble)
@@ -153,9 +160,14 @@ def spread_error(prediction_std: ArrayLike, reference_std: ArrayLike) -> Traject
         The error of each member and of the ensemble's pooled standard deviation.
 
     Raises:
-        ValueError: If the shapes do not match, or the reference is not finite or vanishes.
+        ValueError: If the shapes do not match.
+        Unavailable: If the reference is not finite or vanishes.
     """
-    prediction, reference = _checked(prediction_std, reference_std)
+    prediction, reference = _checked(
+        prediction_std,
+        reference_std,
+        "the reference trajectories of an initial macrostate do not differ from each other",
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         ensemble = np.sqrt(np.square(prediction).mean(axis=0))
     return _relative_error(prediction, reference, ensemble)
@@ -171,28 +183,55 @@ def trajectory_errors(
         reference: Trajectories, shape [initial, replica, time, observable].
 
     Returns:
-        `mean_error` and `spread_error`.
+        `replica_mean_error` and `replica_spread_error`.
 
     Raises:
-        ValueError: If the shapes do not match or a replica axis has fewer than two entries.
+        ValueError: If the shapes do not match.
+        Unavailable: If one of the two cannot be had.
     """
-    prediction, reference = np.asarray(prediction), np.asarray(reference, np.float64)
-    if prediction.ndim != 5 or reference.ndim != 4:
+    return replica_mean_error(prediction, reference), replica_spread_error(prediction, reference)
+
+
+def replica_mean_error(prediction: ArrayLike, reference: ArrayLike) -> TrajectoryError:
+    """Compute `mean_error` of trajectories, shaped as for `trajectory_errors`."""
+    ours, direct = _replicas(prediction, reference)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return mean_error(ours.mean(axis=2), direct.mean(axis=1))
+
+
+def replica_spread_error(prediction: ArrayLike, reference: ArrayLike) -> TrajectoryError:
+    """Compute `spread_error` of trajectories, shaped as for `trajectory_errors`.
+
+    Raises:
+        ValueError: If the shapes do not match.
+        Unavailable: If a replica axis has fewer than two entries, or the reference does not spread.
+    """
+    ours, direct = _replicas(prediction, reference)
+    if ours.shape[2] < 2 or direct.shape[1] < 2:
+        raise Unavailable("the spread over replicas needs at least two replicas on both sides")
+    with np.errstate(invalid="ignore", over="ignore"):
+        return spread_error(ours.std(axis=2, ddof=1), _std(direct))
+
+
+def _std(values: Floats) -> Floats:
+    """Standard deviation over replicas; exactly 0 where all are equal, whatever rounding says."""
+    spread: Floats = values.std(axis=1, ddof=1)
+    spread[(values == values[:, :1]).all(axis=1)] = 0.0
+    return spread
+
+
+def _replicas(prediction: ArrayLike, reference: ArrayLike) -> tuple[Floats, Floats]:
+    ours, direct = np.asarray(prediction), np.asarray(reference, np.float64)
+    if ours.ndim != 5 or direct.ndim != 4:
         raise ValueError(
             "expected prediction [member, initial, replica, time, variable] and reference "
-            f"[initial, replica, time, observable], got shapes {prediction.shape} and "
-            f"{reference.shape}"
+            f"[initial, replica, time, observable], got shapes {ours.shape} and {direct.shape}"
         )
-    if prediction.shape[2] < 2 or reference.shape[1] < 2:
-        raise ValueError("the spread over replicas needs at least two replicas on both sides")
-    prediction = prediction[..., : reference.shape[-1]].astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        mean = mean_error(prediction.mean(axis=2), reference.mean(axis=1))
-        spread = spread_error(prediction.std(axis=2, ddof=1), reference.std(axis=1, ddof=1))
-    return mean, spread
+    return ours[..., : direct.shape[-1]].astype(np.float64), direct
 
 
-def _checked(prediction: ArrayLike, reference: ArrayLike) -> tuple[Floats, Floats]:
+def _checked(prediction: ArrayLike, reference: ArrayLike, vanishing: str) -> tuple[Floats, Floats]:
+    """Check shapes and values; `vanishing` says what it means if the reference is zero."""
     predicted = np.asarray(prediction, np.float64)
     direct = np.asarray(reference, np.float64)
     matching = (
@@ -207,9 +246,9 @@ def _checked(prediction: ArrayLike, reference: ArrayLike) -> tuple[Floats, Float
             f"observable] on the same grid, got shapes {predicted.shape} and {direct.shape}"
         )
     if not np.isfinite(direct).all():
-        raise ValueError("the reference holds values that are not finite")
-    if (np.square(direct).sum(axis=(1, 2)) == 0).any():
-        raise ValueError("a reference trajectory is zero throughout: no relative error exists")
+        raise Unavailable("the reference holds values that are not finite")
+    if not direct.any(axis=(1, 2)).all():
+        raise Unavailable(f"{vanishing}: no relative error exists")
     return predicted[..., : direct.shape[2]], direct
 
 

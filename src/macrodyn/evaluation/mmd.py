@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.mmd_estimate import (
     mmd_squared,
     null_distribution,
@@ -121,8 +122,9 @@ def mmd_at_equilibrium(
         The discrepancy.
 
     Raises:
-        ValueError: If the fraction is not in (0, 1], or there are fewer than two predicted
-            trajectories or four of the reference.
+        ValueError: If the fraction is not in (0, 1].
+        Unavailable: If there are fewer than two predicted trajectories or four of the reference,
+            or the reference is not finite.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction of late times must be in (0, 1], got {fraction}")
@@ -152,8 +154,13 @@ def standardised(prediction: ArrayLike, reference: ArrayLike) -> tuple[Floats, F
 
     Returns:
         Both, [..., observable]; an observable that never varies is only centred.
+
+    Raises:
+        Unavailable: If the reference is not finite.
     """
     direct = np.asarray(reference, np.float64)
+    if not np.isfinite(direct).all():
+        raise Unavailable("the reference holds values that are not finite")
     d = direct.shape[-1]
     ours = np.asarray(prediction, np.float64)[..., :d]
     mean = direct.reshape(-1, d).mean(axis=0)

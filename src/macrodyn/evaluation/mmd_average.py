@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.mmd import standardised
 from macrodyn.evaluation.mmd_estimate import (
     BANDWIDTH_FACTORS,
@@ -86,16 +87,16 @@ def mmd_over_times(
         The averages.
 
     Raises:
-        ValueError: If there are no times, fewer than two predicted trajectories or fewer than four
+        Unavailable: If there are no times, fewer than two predicted trajectories or fewer than four
             of the reference.
 
     Source: Gretton et al., JMLR 13, 723 (2012), eq. (3), for the estimate at one time.
     """
     ours, direct = standardised(prediction, reference)
     if not len(indices):
-        raise ValueError("averaging the MMD over times needs at least one time")
+        raise Unavailable("averaging the MMD over times needs at least one time")
     if ours.shape[2] < 2 or direct.shape[1] < 4:
-        raise ValueError(
+        raise Unavailable(
             f"the MMD needs two predicted trajectories (got {ours.shape[2]}) and four of the "
             f"reference (got {direct.shape[1]}) for each initial state"
         )

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist, pdist
 
+from macrodyn.evaluation.available import Unavailable
+
 __all__ = [
     "BANDWIDTH_FACTORS",
     "mmd_squared",
@@ -69,7 +71,7 @@ def mmd_squared(
         The estimate; its expectation is 0 when both samples have one distribution.
 
     Raises:
-        ValueError: If a sample has fewer than two groups.
+        Unavailable: If a sample has fewer than two groups.
 
     Source: Gretton et al., JMLR 13, 723 (2012), eq. (3), for independent points.
     """
@@ -77,7 +79,7 @@ def mmd_squared(
     of_x, of_y = groups or (np.arange(len(first)), np.arange(len(second)))
     labels, more = _numbered(of_x), _numbered(of_y)
     if len(np.unique(labels)) < 2 or len(np.unique(more)) < 2:
-        raise ValueError(
+        raise Unavailable(
             "the unbiased MMD needs at least two points, of two trajectories, in each sample"
         )
     points = np.concatenate([first, second])
@@ -111,7 +113,7 @@ def null_distribution(
         The values, shape [split], and the typical sizes of the two halves.
 
     Raises:
-        ValueError: If there are fewer than four groups.
+        Unavailable: If there are fewer than four groups.
     """
     points = np.asarray(reference, np.float64)
     labels = np.arange(len(points)) if groups is None else np.asarray(groups)
@@ -120,7 +122,7 @@ def null_distribution(
     points, labels = points[keep], _numbered(labels[keep])
     count = len(np.unique(labels))
     if count < 4:
-        raise ValueError(
+        raise Unavailable(
             f"splitting the reference needs at least four independent points or trajectories, "
             f"got {count}"
         )

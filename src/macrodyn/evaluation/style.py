@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -30,6 +31,7 @@ __all__ = [
     "label",
     "legend",
     "new_figure",
+    "note",
     "quantity",
     "quantity_value",
     "rate",
@@ -111,6 +113,22 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+@styled
+def note(reason: str, *, title: str | None = None) -> Figure:
+    """Make a figure that says in words why there is none.
+
+    Args:
+        reason: Why it cannot be drawn.
+        title: Title of the figure.
+    """
+    figure = new_figure(1.6)
+    text = textwrap.fill(f"This figure cannot be drawn: {reason}.", 80)
+    figure.text(0.5, 0.42, text, ha="center", va="center", color="0.35")
+    if title:
+        figure.suptitle(title)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from macrodyn.evaluation import (
     mmd_at_equilibrium,
     mmd_at_times,
     mmd_over_times,
+    replica_mean_error,
+    replica_spread_error,
     sampling_error,
     spread_indices,
-    trajectory_errors,
 )
+from macrodyn.evaluation.available import Findings
 from macrodyn.pipeline.sample import horizon_times
 from macrodyn.storage.errors import refusal
 from macrodyn.storage.netcdf import read_attributes, read_dataset
@@ -47,7 +49,7 @@ class Comparison:
         components: Names of their components.
         reference: Observables by direct simulation, [initial, replica, time, observable].
         predictions: By method, [member, initial, replica, time, observable].
-        equilibria: Late-time comparison by method.
+        equilibria: Late-time comparison by method, of those that have one.
     """
 
     time: NDArray[np.float64]
@@ -64,6 +66,7 @@ def compare_horizon(
     horizon: HorizonConfig,
     fraction: float,
     seed: int,
+    findings: Findings | None = None,
 ) -> tuple[Comparison, dict[str, Any]]:
     """Compare the predictions of all methods on one horizon with direct simulation.
 
@@ -73,10 +76,12 @@ def compare_horizon(
         horizon: The horizon.
         fraction: Late part that is taken for equilibrium.
         seed: Seed of bootstrap and of subsampling.
+        findings: Of this horizon; notes which figures of merit cannot be had, and why.
 
     Returns:
-        The arrays, for figures, and the figures of merit.
+        The arrays, for figures, and the figures of merit; None for those that cannot be had.
     """
+    findings = Findings() if findings is None else findings
     direct = reference.sel(time=horizon_times(horizon))
     arrays: dict[str, NDArray[np.float64]] = {}
     equilibria: dict[str, EquilibriumComparison] = {}
@@ -87,31 +92,23 @@ def compare_horizon(
     for method, path in predictions.items():
         predicted = read_dataset(path)
         prediction, truth = align(predicted, direct)
-        mean, spread = trajectory_errors(prediction, truth)
-        settled = equilibrium(prediction, truth, fraction=fraction)
-        arrays[method], equilibria[method] = prediction, settled
-        at_times = mmd_at_times(prediction, truth, late, seed=seed)
-        metrics[method] = {
-            "test_error": mean.summary(),
-            "spread_error": spread.summary(),
-            "equilibrium": settled.summary(names),
-            "mmd": mmd_over_times(
-                prediction, truth, spread_indices(horizon.points), seed=seed
-            ).summary(),
-            "mmd_equilibrium": mmd_at_equilibrium(
-                prediction, truth, fraction=fraction, seed=seed
-            ).summary(),
-            "mmd_at_times": {
-                str(horizon_times(horizon)[t]): [d.summary() for d in row]
-                for t, row in zip(late, at_times, strict=True)
-            },
-            "range": range_shares(predicted, path),
-        }
+        arrays[method] = prediction
+        metrics[method], settled = _merits(
+            prediction, truth, names, horizon, late, fraction, seed, findings.below(method)
+        )
+        if settled is not None:
+            equilibria[method] = settled
+        metrics[method]["range"] = range_shares(predicted, path)
     # What an exact model would score that is predicted by as many trajectories as a member.
     scored = arrays.get("ours", next(iter(arrays.values()), None))
-    metrics["sampling_error"] = sampling_error(
-        truth, seed=seed, prediction_replicas=None if scored is None else scored.shape[2]
-    ).summary()
+    exact = findings.attempt(
+        "sampling_error",
+        lambda: sampling_error(
+            truth, seed=seed, prediction_replicas=None if scored is None else scored.shape[2]
+        ),
+    )
+    metrics["sampling_error"] = None if exact is None else exact.summary()
+    findings.below("sampling_error").lack_all({} if exact is None else exact.undefined())
     time = np.array(horizon_times(horizon))
     initial = reference.initial_values.transpose("initial", "component").values
     components = tuple(str(n) for n in reference.component.values)
@@ -119,6 +116,48 @@ def compare_horizon(
         time, np.asarray(initial, np.float64), components, truth, arrays, equilibria
     )
     return comparison, metrics
+
+
+def _merits(
+    prediction: NDArray[np.float64],
+    truth: NDArray[np.float64],
+    names: list[str],
+    horizon: HorizonConfig,
+    late: list[int],
+    fraction: float,
+    seed: int,
+    findings: Findings,
+) -> tuple[dict[str, Any], EquilibriumComparison | None]:
+    """Figures of merit of one method on one horizon, and its late-time comparison."""
+    settled = findings.attempt(
+        "equilibrium", lambda: equilibrium(prediction, truth, fraction=fraction)
+    )
+    if settled is not None:
+        findings.below("equilibrium").lack_all(settled.undefined(names))
+    times = [str(horizon_times(horizon)[t]) for t in late]
+    makers: dict[str, Callable[[], Any]] = {
+        "test_error": lambda: replica_mean_error(prediction, truth).summary(),
+        "spread_error": lambda: replica_spread_error(prediction, truth).summary(),
+        "mmd": lambda: mmd_over_times(
+            prediction, truth, spread_indices(horizon.points), seed=seed
+        ).summary(),
+        "mmd_equilibrium": lambda: mmd_at_equilibrium(
+            prediction, truth, fraction=fraction, seed=seed
+        ).summary(),
+        "mmd_at_times": lambda: {
+            time: [d.summary() for d in row]
+            for time, row in zip(
+                times, mmd_at_times(prediction, truth, late, seed=seed), strict=True
+            )
+        },
+    }
+    merits = {key: findings.attempt(key, make) for key, make in makers.items()}
+    for key in ("test_error", "spread_error"):
+        error = merits[key]
+        if error is not None and math.isnan(error["std"]):
+            findings.lack(f"{key}.std", "a member diverged")
+    merits["equilibrium"] = None if settled is None else settled.summary(names)
+    return merits, settled
 
 
 def range_shares(prediction: xr.Dataset, path: Path) -> dict[str, float]:
@@ -157,30 +196,36 @@ def conditions_outside(
     return ensemble.domain.conditions_outside(sorted(names), values)
 
 
-def markov_metrics(latents: xr.Dataset) -> tuple[xr.Dataset, dict[str, Any]]:
+def markov_metrics(
+    latents: xr.Dataset, findings: Findings | None = None
+) -> tuple[xr.Dataset, dict[str, Any]]:
     """Run the Markov diagnostic, with fewer bins where there are few samples.
+
+    Args:
+        latents: The latents.
+        findings: Of this diagnostic; notes what of it cannot be had, and why.
 
     Returns:
         The diagnostic, and by variable the excess of drift and diffusion at each lag over the
         first, relative.
+
+    Raises:
+        Unavailable: If there are too few samples for any bin.
     """
+    findings = Findings() if findings is None else findings
     samples = latents.sizes["sample"]
     bins = int(np.clip(samples // 100, 4, 20))
     diagnostic = markov_diagnostic(latents, bins=bins, min_count=min(50, max(4, samples // 50)))
-    lags = [int(lag) for lag in latents.lag.values]
-    summary = {
-        str(name): {
-            kind: dict(
-                zip(
-                    map(str, lags),
-                    map(float, diagnostic[f"{kind}_excess"].sel(variable=name).values),
-                    strict=True,
-                )
-            )
-            for kind in ("drift", "diffusion")
-        }
-        for name in latents.variable.values
-    }
+    lags = [str(int(lag)) for lag in latents.lag.values]
+    summary: dict[str, Any] = {}
+    for name in map(str, latents.variable.values):
+        summary[name] = {}
+        for kind in ("drift", "diffusion"):
+            values = diagnostic[f"{kind}_excess"].sel(variable=name).values
+            summary[name][kind] = dict(zip(lags, map(float, values), strict=True))
+            for lag, value in summary[name][kind].items():
+                if math.isnan(value):
+                    findings.lack(f"{name}.{kind}.{lag}", f"the {kind} at the first lag is zero")
     return diagnostic, summary
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.evaluation import style
+from macrodyn.evaluation.available import Findings, Unavailable
 from macrodyn.evaluation.exact import (
     ExactComparison,
     Moments,
@@ -23,10 +24,12 @@ from macrodyn.evaluation.exact import (
 from macrodyn.evaluation.figures_cost import TrainingCurve, training_curves
 from macrodyn.evaluation.figures_drift import learned_drift_diffusion
 from macrodyn.evaluation.figures_dynamics import equilibrium_histograms, markov_lags
+from macrodyn.evaluation.figures_residual import residuals_by_age
 from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
 from macrodyn.evaluation.figures_trajectories import trajectories
 from macrodyn.lattice import Shape
 from macrodyn.pipeline.compare import Comparison
+from macrodyn.pipeline.diagnose import RunResidual
 from macrodyn.systems import System
 
 # Samples at which the learned functions are evaluated.
@@ -85,9 +88,22 @@ def _nearest(states: NDArray, system: System, goal: NDArray[np.float64]) -> NDAr
 
 
 def comparison_figures(
-    comparison: Comparison, system: System, horizon: str, title: str
+    comparison: Comparison,
+    system: System,
+    horizon: str,
+    title: str,
+    findings: Findings | None = None,
 ) -> Iterator[tuple[str, str, Figure]]:
-    """Trajectories and equilibrium distributions of one horizon."""
+    """Trajectories and equilibrium distributions of one horizon.
+
+    Args:
+        comparison: Predictions beside the reference.
+        system: The system.
+        horizon: Name of the horizon.
+        title: Title of the run's figures.
+        findings: Of this horizon: why there is no late-time comparison, if there is none.
+    """
+    findings = Findings() if findings is None else findings
     names = _written(system, system.observables)
     for method, prediction in comparison.predictions.items():
         yield (
@@ -105,16 +121,21 @@ def comparison_figures(
             ),
         )
     others = {k: v for k, v in comparison.equilibria.items() if k != "ours"}
-    yield (
-        "equilibrium",
-        horizon,
-        equilibrium_histograms(
-            comparison.equilibria["ours"],
-            names,
-            baselines=others,
-            title=f"{title}, {horizon}",
-        ),
-    )
+    head = f"{title}, {horizon}"
+
+    def histograms() -> Figure:
+        ours = findings.demand("ours.equilibrium", comparison.equilibria.get("ours"))
+        return equilibrium_histograms(ours, names, baselines=others, title=head)
+
+    yield "equilibrium", horizon, drawn(histograms, head)
+
+
+def drawn(draw: Callable[[], Figure], title: str) -> Figure:
+    """Draw a figure, or write in its place why it cannot be drawn."""
+    try:
+        return draw()
+    except Unavailable as reason:
+        return style.note(str(reason), title=title)
 
 
 def _written(system: System, names: Sequence[str]) -> list[str]:
@@ -191,27 +212,55 @@ def learned_moments(
 
 
 def dynamics_figures(
-    diagnostic: xr.Dataset, learned: LearnedMoments, system: System, title: str
+    diagnostic: xr.Dataset | None,
+    learned: LearnedMoments,
+    residual: RunResidual | None,
+    system: System,
+    title: str,
+    findings: Findings,
 ) -> Iterator[tuple[str, Figure]]:
-    """Learned drift and diffusion, and the Markov diagnostic."""
-    common: dict[str, Any] = {
-        "names": _written(system, system.observables),
-        "time_unit": system.time_unit,
-        "title": title,
-    }
-    yield (
-        "drift_diffusion",
-        learned_drift_diffusion(
-            diagnostic,
+    """Learned drift and diffusion, the Markov diagnostic, and the residual by age.
+
+    Args:
+        diagnostic: Result of the Markov diagnostic, if there is one.
+        learned: Learned moments at samples of the latents.
+        residual: Residuals by age, if there are any.
+        system: The system.
+        title: Title of the run's figures.
+        findings: Of the run: why there is no diagnostic or no residual.
+    """
+    names = _written(system, system.observables)
+    common: dict[str, Any] = {"time_unit": system.time_unit, "title": title}
+
+    def moments() -> Figure:
+        return learned_drift_diffusion(
+            findings.demand("markov", diagnostic),
             learned.z,
             learned.drift,
             learned.covariance,
             exact=learned.exact,
             comparison=learned.comparison,
+            names=names,
             **common,
+        )
+
+    def residuals() -> Figure:
+        found = findings.demand("residual_by_age.ours", residual)
+        return residuals_by_age(
+            found.everything,
+            held_out=found.held_out,
+            names=_written(system, found.variables),
+            **common,
+        )
+
+    yield "drift_diffusion", drawn(moments, title)
+    yield (
+        "markov",
+        drawn(
+            lambda: markov_lags(findings.demand("markov", diagnostic), names=names, **common), title
         ),
     )
-    yield "markov", markov_lags(diagnostic, **common)
+    yield "residual_by_age", drawn(residuals, title)
 
 
 def training_figure(

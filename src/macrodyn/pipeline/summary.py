@@ -49,15 +49,15 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
     }
     for horizon, values in metrics["horizons"].items():
         for method in ("ours", "naive", "full"):
-            error = values.get(method, {}).get("test_error")
-            row[f"{horizon}_{method}"] = error["mean"] if error else None
-            if method == "ours" and error:
-                row[f"{horizon}_ours_std"] = error["std"]
-        row[f"{horizon}_spread"] = values["ours"]["spread_error"]["mean"]
+            row[f"{horizon}_{method}"] = _found(values, method, "test_error", "mean")
+            if method == "ours":
+                row[f"{horizon}_ours_std"] = _found(values, method, "test_error", "std")
+        row[f"{horizon}_spread"] = _found(values, "ours", "spread_error", "mean")
         if "mmd" in values["ours"]:
-            row[f"{horizon}_ours_mmd"] = float(np.mean(_numbers(values["ours"]["mmd"]["members"])))
-        row[f"{horizon}_sampling"] = values["sampling_error"]["mean"]
-    if "exact" in metrics:
+            members = _found(values, "ours", "mmd", "members")
+            row[f"{horizon}_ours_mmd"] = members and float(np.mean(_numbers(members)))
+        row[f"{horizon}_sampling"] = _found(values, "sampling_error", "mean")
+    if metrics.get("exact"):
         for kind in ("drift", "diffusion"):
             for size in ("rms", "max"):
                 row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
@@ -67,14 +67,23 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
     return row
 
 
+def _found(metrics: Metrics, *path: str) -> Any:
+    """Return a value of the metrics, or None where it or a part that holds it is missing."""
+    value: Any = metrics
+    for key in path:
+        value = None if value is None else value.get(key)
+    return value
+
+
 def _worst_percent(deviations: dict[str, Any], size: str) -> float | None:
     """Deviation of the worst observable, mean over members, in %; None if nothing is known."""
-    largest = [deviation[size]["mean"] for deviation in deviations.values()]
+    largest = [deviation[size]["mean"] for deviation in deviations.values() if deviation]
     return 100 * max(_numbers(largest)) if largest else None
 
 
 def _members(metrics: Metrics, horizon: str, method: str) -> list[float]:
-    return _numbers(metrics["horizons"][horizon][method]["test_error"]["members"])
+    """Test errors of the members; none where they cannot be had."""
+    return _numbers(_found(metrics, "horizons", horizon, method, "test_error", "members") or [])
 
 
 def _numbers(values: list[Any]) -> list[float]:
@@ -101,11 +110,15 @@ def study_figures(runs: list[Metrics]) -> dict[str, Figure]:
     if estimates:
         figures["covariance-factor"] = covariance_factors(list(estimates.values()))
     figures["costs"] = costs(_costs(runs))
-    if len(runs) > 2:
-        sampling = {h: r[0]["horizons"][h]["sampling_error"]["mean"] for h, r in on.items()}
+    if len(runs) > 2 and any(_members(r, h, "ours") for r in runs for h in r["horizons"]):
+        sampling = {h: _found(r[0], "horizons", h, "sampling_error", "mean") for h, r in on.items()}
+        sampling = {horizon: value for horizon, value in sampling.items() if value is not None}
         figures["all-runs"] = ablations(
             [
-                Ablation(name=r["run"], errors={h: _members(r, h, "ours") for h in r["horizons"]})
+                Ablation(
+                    name=r["run"],
+                    errors={h: e for h in r["horizons"] if (e := _members(r, h, "ours"))},
+                )
                 for r in runs
             ],
             baseline=runs[0]["run"],
@@ -125,7 +138,7 @@ def _differ_in_size_only(runs: list[Metrics]) -> list[Metrics]:
 def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
     series, published = [], []
     for method in ("ours", "naive", "full"):
-        having = [r for r in runs if method in r["horizons"][horizon]]
+        having = [r for r in runs if _members(r, horizon, method)]
         if having:
             series.append(
                 ErrorSeries(
@@ -144,12 +157,16 @@ def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
                 errors=[[r["config"]["published"][horizon][name]] for r in having],
             )
         )
-    sampling = runs[0]["horizons"][horizon]["sampling_error"]
+    title = f"test error, {horizon}"
+    if not series and not published:
+        return style.note("no run has a test error", title=title)
+    sampling = runs[0]["horizons"][horizon]["sampling_error"] or {}
+    band = sampling.get("mean_q05"), sampling.get("mean_q95")
     return error_against_patch_size(
         series,
-        sampling_error=(sampling["mean_q05"], sampling["mean_q95"]),
+        sampling_error=None if None in band else band,
         published=published,
-        title=f"test error, {horizon}",
+        title=title,
     )
 
 
@@ -171,11 +188,14 @@ def _factor(metrics: Metrics) -> list[CovarianceFactor]:
         # Unknown errors are null.
         error = (factor["standard_error"] or np.nan) * stretch
     else:
-        observables = len(next(iter(metrics["horizons"].values()))["ours"]["equilibrium"])
+        observables = metrics["samples"]["observables"]
         correlation = np.array(factor["correlation"][:observables], float)
         estimate, error = float(np.mean(total / (1 + (total - 1) * correlation))), np.nan
+    if not np.isfinite(estimate):
+        return []
     m = np.array(factor["curve_patches"])
-    variance = np.array([row[0] for row in factor["curve"]]) / m
+    # What is unknown is null.
+    variance = np.array([row[0] for row in factor["curve"]], float) / m
     # As of Gaussian increments, all blocks of m' patches independent.
     blocks = metrics["samples"]["snapshots"] * (metrics["samples"]["patches_evolved"] // m)
     return [
@@ -208,10 +228,10 @@ def _factor_trials(runs: list[Metrics], horizon: str) -> list[FactorTrial]:
         FactorTrial(
             factor=_single_patch_factor(run),
             patches=run["samples"]["patches_evolved"],
-            mmd=_numbers(run["horizons"][horizon]["ours"]["mmd"]["members"]),
+            mmd=_numbers(_found(run, "horizons", horizon, "ours", "mmd", "members")),
         )
         for run in runs
-        if "mmd" in run["horizons"][horizon]["ours"]
+        if _found(run, "horizons", horizon, "ours", "mmd")
         and _but_for_the_factor(run["config"]) == _but_for_the_factor(runs[0]["config"])
     ]
 
@@ -227,11 +247,11 @@ def _but_for_the_factor(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _factor_figure(first: Metrics, trials: list[FactorTrial], horizon: str) -> Figure:
-    mmd = first["horizons"][horizon]["ours"]["mmd"]
+    mmd = _found(first, "horizons", horizon, "ours", "mmd")
     return mmd_against_factor(
         trials,
         theory=first["samples"]["patches_total"],
-        null=(mmd["null_mean"], mmd["null_q95"]),
+        null=mmd and (mmd["null_mean"], mmd["null_q95"]),
         title=f"predictions against the covariance factor, {horizon}",
     )
 
