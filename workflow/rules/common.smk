@@ -7,8 +7,9 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.config_file import ConfigFileError, check_keys
+from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
-from macrodyn.pipeline.record import write_record
+from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
 from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
@@ -42,6 +43,9 @@ RUNS = plan_study(STUDY)
 STAGES = Stages(study_stages(RUNS))
 RESULTS = f"results/{STUDY.name}"
 AT = f"{RESULTS}/stages"
+# By them the results of runs, which stand at places of their own, are told from those of another
+# configuration.
+IDENTITIES = run_identities(RUNS)
 
 
 wildcard_constraints:
@@ -55,9 +59,36 @@ wildcard_constraints:
 def keep_record():
     """Write down what is run, for `macrodyn status`; dry runs and jobs on nodes do not come here."""
     try:
-        write_record(Path(RESULTS), config, sys.argv[1:])
+        write_record(Path(RESULTS), config, sys.argv[1:], IDENTITIES)
     except OSError as error:
         raise WorkflowError(str(error)) from None
+
+
+def summarise_finished():
+    """Where a run failed, summarise the others, and name the one that is missing."""
+    try:
+        # Takes a second to load.
+        from macrodyn.pipeline import partial
+
+        done = partial.summarise_finished(
+            RESULTS, IDENTITIES, dict(rules.summarise.output), dict(rules.summarise.params)
+        )
+    except Exception as error:  # the failure of the run is what has to be told
+        done = f"The finished runs could not be summarised ({error})"
+    if done:
+        print(done, file=sys.stderr)
+
+
+def check_report():
+    """Refuse to show the results of another configuration under the name of this one."""
+    words = {argument.split("=")[0] for argument in sys.argv[1:]}
+    if not FIRST_READING or not words & {"--report", "--reporter"}:
+        return
+    wrong = unsummarised(RESULTS, IDENTITIES, STUDY.title)
+    if wrong and "--report-after-run" not in words:
+        files = list(map(str, workflow.configfiles))
+        command = run_command(*files if workflow.overwrite_configfiles else ())
+        raise WorkflowError(not_run(RESULTS, ", ".join(files), wrong, command))
 
 
 def check_cluster():
@@ -144,3 +175,6 @@ def cost_files(wildcards):
         for name, stages in run.costs().items()
     }
     return {"ours": ours, "direct": {"reference": [result(run.reference)]}}
+
+
+check_report()

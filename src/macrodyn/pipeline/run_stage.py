@@ -36,7 +36,8 @@ def evaluate_run(job: Job) -> None:
     system = stage_system(config)
     evaluate = EvaluateConfig(**config["evaluate"])
     reference = read_dataset(inputs["reference"])
-    metrics: dict[str, Any] = {"run": job.wildcards["run"], "horizons": {}}
+    metrics: dict[str, Any] = {"run": job.wildcards["run"], "identity": params["identity"]}
+    metrics["horizons"] = {}
     title = job.wildcards["run"]
     for horizon, settings in evaluate.horizons.items():
         job.info(f"comparing on the horizon {horizon}")
