@@ -42,6 +42,10 @@ onstart:
     keep_record()
 
 
+onerror:
+    summarise_finished()
+
+
 localrules:
     all,
 

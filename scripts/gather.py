@@ -5,4 +5,5 @@ from macrodyn.pipeline.sample import gather_stage
 
 with job(snakemake) as this:
     stage = this.wildcards["stage"]
+    this.info(f"gathering {len(this.inputs['shards'])} shard(s)")
     save_stage(this, stage, gather_stage(stage, this.inputs["shards"], this.config))

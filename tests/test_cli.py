@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+import time
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -12,8 +14,17 @@ import pytest
 import yaml
 
 from macrodyn import __version__
-from macrodyn.cli import main
+from macrodyn.cli import main, make_parser
+from macrodyn.pipeline.identity import (
+    SUMMARY,
+    SummaryOrigin,
+    run_identities,
+    write_summary_origin,
+)
+from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.record import write_record
+from macrodyn.storage.sealed import write_sealed_json
+from macrodyn.study import load_study
 from macrodyn.systems import available_systems, system_class
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +146,21 @@ def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path,
 TABLE = "run,small,large,transient_ours,transient_naive\nbase,8x8,64x64,0.012345,\n"
 
 
+def write_results(folder: Path, study) -> None:
+    """Write what the commands read of a study that has run with a configuration."""
+    identities = run_identities(plan_study(study))
+    for run, identity in identities.items():
+        write_sealed_json(folder / run / "metrics.json", {"run": run, "identity": identity})
+        (folder / run / "figures").mkdir()
+    head, row = TABLE.splitlines()
+    lines = [head, *(row.replace("base", run) for run in identities)]
+    (folder / "summary.csv").write_text("\n".join(lines) + "\n")
+    for name in ("summary.html", "provenance.html"):
+        (folder / name).touch()
+    (folder / "figures").mkdir()
+    write_summary_origin(folder / SUMMARY, SummaryOrigin(identities, {}, study.title))
+
+
 def test_summary_prints_the_table_and_where_the_report_is(capsys, tmp_path):
     (tmp_path / "summary.csv").write_text(TABLE)
     assert main(["summary", str(tmp_path)]) == 0
@@ -167,9 +193,89 @@ def test_summary_finds_the_study_as_status_does(capsys, tmp_path, monkeypatch, g
     assert main(["summary", given]) == 1
     missing = "results/tiny/summary.csv is missing: run the study first"
     assert capsys.readouterr().err == f"macrodyn: {missing} ({GO_ON})\n"
-    Path("results/tiny/summary.csv").write_text(TABLE)
+    write_results(Path("results/tiny"), load_study(TINY))
     assert main(["summary", given]) == 0
-    assert capsys.readouterr().out.startswith("run ")
+    printed = capsys.readouterr().out
+    assert printed.startswith("run ")
+    report = f"snakemake --report results/tiny/report.html --configfile {TINY}"
+    assert printed.endswith(f"\nNo report yet: {report}\n")
+    made, now = Path("results/tiny/report.html"), time.time()
+    made.touch()
+    os.utime(made, (now + 5, now + 5))
+    assert main(["summary", given]) == 0
+    assert capsys.readouterr().out.endswith(f"\nReport: {made.resolve()}\n")
+    os.utime(made, (now - 60, now - 60))
+    assert main(["summary", given]) == 0
+    older = f"The report {made.resolve()} is older than these results. To renew it: {report}"
+    assert capsys.readouterr().out.endswith(f"\n{older}\n")
+
+
+@pytest.fixture
+def edited(tmp_path, monkeypatch) -> Path:
+    """A study that has run, and the file of its configuration, in which a key was changed since."""
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load(TINY.read_text())
+    config = Path("a study.yaml")
+    config.write_text(yaml.safe_dump(content))
+    write_results(Path("results/tiny"), load_study(config))
+    write_record("results/tiny", content, ["--cores", "2", "--configfile", str(config)])
+    content["system"]["parameters"]["temperature"] = 5.0
+    config.write_text(yaml.safe_dump(content))
+    return config
+
+
+DIFFER = """macrodyn: results/tiny has not been run with the configuration {}; these runs differ:
+  base: made with another configuration
+  estimated: made with another configuration
+  published-setting: made with another configuration
+run the study first: snakemake --cores 2 --configfile 'a study.yaml'
+"""
+
+
+def test_an_edited_configuration_has_no_summary(capsys, edited):
+    assert main(["summary", "tiny"]) == 0
+    assert "0.0123" in capsys.readouterr().out
+    assert main(["summary", str(edited)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err == DIFFER.format(edited)
+
+
+def test_the_summary_by_name_is_that_of_the_last_run_even_if_it_failed(capsys, edited):
+    """Its configuration is noted when it begins; the table is that of the run before."""
+    write_record("results/tiny", yaml.safe_load(edited.read_text()), ["--cores", "2"])
+    assert main(["summary", "tiny"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "with the configuration results/tiny/study.json; these runs differ" in printed.err
+
+
+def test_an_edited_configuration_is_not_done(capsys, edited):
+    assert main(["status", str(edited)]) == 0
+    printed = capsys.readouterr().out
+    assert "\n0 of 37 jobs done, 37 waiting\n" in printed and "All done" not in printed
+    assert (
+        "\na study.yaml has not been run as it is. The results of these runs were made" in printed
+    )
+    assert "another configuration: base, estimated, published-setting\n" in printed
+    assert "To run it: snakemake --cores 2 --configfile 'a study.yaml'" in printed
+
+
+def test_an_edited_configuration_is_not_published(capsys, edited):
+    arguments = ["publish", "tiny", "published", "--config", str(edited)]
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == DIFFER.format(edited)
+    assert not Path("published").exists()
+
+
+def test_the_summary_of_one_edited_run_shows_the_others_and_names_it(capsys, edited):
+    content = yaml.safe_load(TINY.read_text())
+    content["runs"] |= {"estimated": {"seed": 77}, "new": {"seed": 78}}
+    edited.write_text(yaml.safe_dump(content))
+    assert main(["summary", str(edited)]) == 1
+    printed = capsys.readouterr()
+    shown = [line.split()[0] for line in printed.out.splitlines()[2:]]
+    assert shown == ["base", "published-setting"]
+    assert "\n  estimated: made with another configuration\n  new: no results yet\n" in printed.err
 
 
 def test_summary_of_a_study_that_is_not_there(capsys, tmp_path, monkeypatch):
@@ -244,6 +350,27 @@ def test_module_returns_its_status_to_the_shell(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.startswith("macrodyn: ") and "Traceback" not in done.stderr
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "macrodyn", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"macrodyn {__version__}\n")
+
+
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser and those of its subcommands."""
+    inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return [parser, *(p for action in inner for p in action.choices.values())]
+
+
+def test_every_argument_has_a_help_text():
+    found = parsers(make_parser())
+    assert len(found) == 6
+    for parser in found:
+        assert parser.description
+        assert [action.dest for action in parser._actions if not action.help] == []
 
 
 def test_help_is_fast():

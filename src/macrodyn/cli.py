@@ -8,8 +8,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from macrodyn import __version__
 from macrodyn.storage.errors import StoreError
@@ -26,20 +27,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; ``sys.argv`` if left out.
 
     Returns:
-        The exit status: 0; 1 with a message on standard error; 141 without one if what reads
-        the output has ended, such as ``head``.
+        The exit status: 0; 1 with a message on standard error, also where a study has not been run
+        with the configuration that was asked about; 141 without one if what reads the output has
+        ended, such as ``head``.
     """
+    given = make_parser().parse_args(arguments)
+    try:
+        given.call(given)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left to print goes nowhere, or Python complains of it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except (ValueError, OSError, StoreError) as error:
+        # After what was printed before, also where both go to one file.
+        sys.stdout.flush()
+        print(f"macrodyn: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="macrodyn",
         description="Learn the macroscopic dynamics of large systems from small simulations.",
     )
-    parser.add_argument("--version", action="version", version=f"macrodyn {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="check a configuration and list its stages")
-    check.add_argument("config", type=Path)
-    commands.add_parser("systems", help="list the microscopic systems that are installed")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"macrodyn {__version__}",
+        help="show the version and exit",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, help="what to do")
+
+    def command(name: str, call: Callable[[argparse.Namespace], None], text: str) -> Any:
+        added = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        added.set_defaults(call=call)
+        return added
+
+    check = command("check", _check, "check a configuration and list its stages")
+    check.add_argument("config", type=Path, help="the configuration, a YAML file")
+    command("systems", _systems, "list the microscopic systems that are installed")
     study = "a configuration, a study's folder, or its name below results/"
-    status = commands.add_parser("status", help="show what of a study is done, running, missing")
+    status = command("status", _status, "show what of a study is done, running, missing")
     status.add_argument("study", type=Path, help=study)
     status.add_argument(
         "--lines", type=_count, default=8, help="last log lines of a failed job (default 8)"
@@ -50,32 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SECONDS",
         help="show it again and again, until all is done",
     )
-    summary = commands.add_parser("summary", help="print a study's table and its report's path")
+    summary = command("summary", _summary, "print a study's table and its report's path")
     summary.add_argument("study", type=Path, help=study)
-    publish = commands.add_parser("publish", help="copy a study's table and figures to keep")
+    publish = command("publish", _publish, "copy a study's table and figures to keep")
     publish.add_argument("study", type=Path, help="the study's folder, or its name below results/")
     publish.add_argument("target", type=Path, help="folder to copy to, such as docs/results/ising")
     publish.add_argument("--config", type=Path, required=True, help="the study's configuration")
     publish.add_argument("--runs", nargs="*", default=[], help="runs whose own figures to copy")
-    given = parser.parse_args(arguments)
-    call = {
-        "check": _check,
-        "systems": _systems,
-        "status": _status,
-        "summary": _summary,
-        "publish": _publish,
-    }
-    try:
-        call[given.command](given)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is left to print goes nowhere, or Python complains of it when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
-    except (ValueError, OSError, StoreError) as error:
-        print(f"macrodyn: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return parser
 
 
 def _check(given: argparse.Namespace) -> None:
@@ -154,25 +167,14 @@ def _status(given: argparse.Namespace) -> None:
 
 def _summary(given: argparse.Namespace) -> None:
     from macrodyn.evaluation.tables import summary_text
-    from macrodyn.pipeline.record import RecordError, read_record
-    from macrodyn.pipeline.status import study_folder
-    from macrodyn.pipeline.summary import read_summary
+    from macrodyn.pipeline.shown import shown_summary
 
-    folder = study_folder(given.study)
-    table = folder / "summary.csv"
-    config = given.study if given.study.is_file() else "CONFIG.yaml"
-    if not table.exists():
-        try:
-            command = read_record(folder).command
-        except RecordError:
-            command = f"snakemake --cores all --configfile {config}"
-        raise ValueError(f"{table} is missing: run the study first ({command})")
-    print(summary_text(read_summary(table)))
-    report = folder / "report.html"
-    if report.exists():
-        print(f"\nReport: {report.resolve()}")
-    else:
-        print(f"\nNo report yet: snakemake --report {report} --configfile {config}")
+    shown = shown_summary(given.study)
+    print(summary_text(shown.rows))
+    for note in shown.notes:
+        print(f"\n{note}")
+    if shown.missing:
+        raise ValueError(shown.missing)
 
 
 def _publish(given: argparse.Namespace) -> None:

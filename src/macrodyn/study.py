@@ -36,6 +36,7 @@ RESERVED_RUN_NAMES = {
     "logs",
     "summary.csv",
     "summary.html",
+    "summary.json",
     "report.html",
     "report.zip",
     "provenance.html",

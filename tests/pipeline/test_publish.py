@@ -11,6 +11,12 @@ import pytest
 import xarray as xr
 import yaml
 
+from macrodyn.pipeline.identity import (
+    SUMMARY,
+    SummaryOrigin,
+    run_identities,
+    write_summary_origin,
+)
 from macrodyn.pipeline.plan import Stage, plan_study
 from macrodyn.pipeline.publish import RUN_FIGURES, publish
 from macrodyn.pipeline.record import write_record
@@ -61,7 +67,7 @@ def stages(config) -> dict[str, Stage]:
 
 
 @pytest.fixture
-def results(tmp_path, stages) -> Path:
+def results(tmp_path, stages, config) -> Path:
     """A study's folder with all that is published of it."""
     study = tmp_path / "results" / "a"
     figures = [study / "figures" / "costs.png"]
@@ -71,7 +77,10 @@ def results(tmp_path, stages) -> Path:
         figure.parent.mkdir(parents=True, exist_ok=True)
         figure.write_bytes(b"a figure")
     write_table(study)
+    identities = run_identities(plan_study(load_study(config)))
+    write_summary_origin(study / SUMMARY, SummaryOrigin(identities, {}))
     metrics = {
+        "identity": identities["base"],
         "horizons": {"short": {}},
         "samples": {"patches_evolved": 2, "patches_total": 4},
         "config": {"published": {}, "seed": 5},
@@ -219,6 +228,37 @@ def test_study_whose_folder_was_renamed_is_known_by_its_record(results, target, 
         publish(renamed, target, config, [])
     write_record(renamed, STUDY, [])
     publish(renamed, target, config, [])
+
+
+EDITS = {
+    "a stage": {"system": {"name": "ising", "parameters": {"temperature": 5.0}}},
+    "the evaluation alone": {"evaluate": {"equilibrium_fraction": 0.5}},
+    "a further run": {"runs": {"base": {}, "more": {"seed": 3}}},
+    "the title": {"title": "another"},
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_results_are_not_published_as_those_of_an_edited_configuration(
+    results, target, config, edit
+):
+    config.write_text(yaml.safe_dump(STUDY | edit))
+    with pytest.raises(ValueError, match="has not been run with the configuration") as refusal:
+        publish(results, target, config, ["base"])
+    assert not target.exists()
+    told = str(refusal.value)
+    different = {"runs": "  more: no results yet", "title": "  summary: made with another"}
+    assert different.get(next(iter(edit)), "  base: made with another configuration") in told
+    assert told.endswith(f"\nrun the study first: snakemake --cores all --configfile {config}")
+
+
+def test_page_names_the_command_that_was_recorded(results, target, config):
+    spaced = config.rename(config.with_name("my study.yaml"))
+    write_record(results, STUDY, ["--profile", "slurm", "--configfile", str(spaced)])
+    publish(results, target, spaced, [])
+    assert line(target / "README.md", "Made by ").startswith(
+        f"Made by `snakemake --profile slurm --configfile '{spaced}'`, then "
+    )
 
 
 @pytest.mark.parametrize(

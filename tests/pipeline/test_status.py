@@ -12,6 +12,13 @@ from typing import Any
 
 import pytest
 
+from macrodyn.pipeline.identity import (
+    SUMMARY,
+    SummaryOrigin,
+    run_identities,
+    run_identity,
+    write_summary_origin,
+)
 from macrodyn.pipeline.plan import RunPlan, plan_study
 from macrodyn.pipeline.record import RecordError, write_record
 from macrodyn.pipeline.states import JobStatus, job_states
@@ -54,7 +61,8 @@ class Folder:
     def metrics(self, run: str, ago: float) -> Path:
         """Write a run's figures."""
         path = self.path / run / "metrics.json"
-        write_sealed_json(path, {"run": run})
+        identity = run_identity(self.plans[run])
+        write_sealed_json(path, {"run": run, "identity": identity})
         os.utime(path, (NOW - ago, NOW - ago))
         return path
 
@@ -65,6 +73,11 @@ class Folder:
             (self.path / run / "figures").mkdir()
         for name in ("summary.csv", "summary.html", "provenance.html", "figures/a.png"):
             self.output(self.path / name, ago=5)
+        self.summary(run_identities(self.plans))
+
+    def summary(self, runs: dict[str, str], missing: dict[str, str] | None = None) -> None:
+        """Write what the summary was made from."""
+        write_summary_origin(self.path / SUMMARY, SummaryOrigin(runs, missing or {}))
 
     def log(self, path: Path, *lines: tuple[float, str], touched: float | None = None) -> None:
         """Write a log of lines, each with its age; the last one's is the file's if not given."""
@@ -333,10 +346,11 @@ def test_the_text_of_a_study_in_trouble(folder):
     reference = folder.stages["reference"].key
     assert f"  reference {reference} shard 0 of 1, 20 s: reference: 3 of 9" in text
     failed = text[text.index("Failed:") : text.index("Lost:")].splitlines()
-    assert failed[1] == f"  simulate {key} shard 1 of 3, 30 s ago: {log}"
+    # A path that is too long for the line has one of its own.
+    assert failed[1:3] == [f"  simulate {key} shard 1 of 3, 30 s ago:", f"    {log}"]
     # The last lines only, not the whole traceback.
-    assert failed[2:5] == ["      frame 18", "      frame 19", "    ValueError: no"]
-    assert f"simulate {key} shard 2 of 3, 12 min ago, has a checkpoint: " in text
+    assert failed[3:6] == ["      frame 18", "      frame 19", "    ValueError: no"]
+    assert f"simulate {key} shard 2 of 3, 12 min ago, has a checkpoint:\n" in text
     assert f"To go on, once Snakemake has ended: {COMMAND}" in text
     assert "--unlock" not in text
 
@@ -394,12 +408,11 @@ def test_figures_that_cannot_be_read_are_not_done(folder, damage, reason, logged
     # The stages that the evaluation reads were deleted: they are made again, and the summary.
     assert {job.state for job in folder.status().jobs} == {"failed", "waiting"}
     text = status_text(folder.status())
-    failed = text[text.index("Failed:") :].splitlines()
-    assert (
-        failed[1].startswith(f"  evaluate only: {metrics} cannot be read (") and reason in failed[1]
-    )
-    assert failed[1].endswith("; remove it before you go on:")
-    assert failed[2] == f"    rm -r {metrics}"
+    failed, remove, *_ = text[text.index("Failed:") :].split("\n    rm -r ")
+    failed = " ".join(failed.split())
+    assert failed.startswith(f"Failed: evaluate only: {metrics} cannot be read (")
+    assert reason in failed and failed.endswith("; remove it before you go on:")
+    assert remove.splitlines()[0] == str(metrics)
     assert text.endswith(f"To go on, once Snakemake has ended: {COMMAND}")
 
 

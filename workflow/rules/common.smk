@@ -9,8 +9,9 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 from macrodyn.config_file import ConfigFileError, check_file
 from macrodyn.environment import EnvironmentFault
 from macrodyn.pipeline.canonical import completed
+from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
-from macrodyn.pipeline.record import write_record
+from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
 from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
@@ -44,6 +45,9 @@ RUNS = plan_study(STUDY)
 STAGES = Stages(study_stages(RUNS))
 RESULTS = f"results/{STUDY.name}"
 AT = f"{RESULTS}/stages"
+# By them the results of runs, which stand at places of their own, are told from those of another
+# configuration.
+IDENTITIES = run_identities(RUNS)
 
 
 wildcard_constraints:
@@ -59,9 +63,36 @@ def keep_record():
     # With all parameters: where the system is not installed, nobody else knows its defaults.
     configs = {name: run.config for name, run in RUNS.items()}
     try:
-        write_record(Path(RESULTS), completed(config, configs), sys.argv[1:])
+        write_record(Path(RESULTS), completed(config, configs), sys.argv[1:], IDENTITIES)
     except OSError as error:
         raise WorkflowError(str(error)) from None
+
+
+def summarise_finished():
+    """Where a run failed, summarise the others, and name the one that is missing."""
+    try:
+        # Takes a second to load.
+        from macrodyn.pipeline import partial
+
+        done = partial.summarise_finished(
+            RESULTS, IDENTITIES, dict(rules.summarise.output), dict(rules.summarise.params)
+        )
+    except Exception as error:  # the failure of the run is what has to be told
+        done = f"The finished runs could not be summarised ({error})"
+    if done:
+        print(done, file=sys.stderr)
+
+
+def check_report():
+    """Refuse to show the results of another configuration under the name of this one."""
+    words = {argument.split("=")[0] for argument in sys.argv[1:]}
+    if not FIRST_READING or not words & {"--report", "--reporter"}:
+        return
+    wrong = unsummarised(RESULTS, IDENTITIES, STUDY.title)
+    if wrong and "--report-after-run" not in words:
+        files = list(map(str, workflow.configfiles))
+        command = run_command(*files if workflow.overwrite_configfiles else ())
+        raise WorkflowError(not_run(RESULTS, ", ".join(files), wrong, command))
 
 
 def check_cluster():
@@ -148,3 +179,6 @@ def cost_files(wildcards):
         for name, stages in run.costs().items()
     }
     return {"ours": ours, "direct": {"reference": [result(run.reference)]}}
+
+
+check_report()

@@ -75,6 +75,7 @@ rule evaluate:
         config=lambda wildcards: RUNS[wildcards.run].config.model_dump(
             mode="json", exclude={"execution"}
         ),
+        identity=lambda wildcards: IDENTITIES[wildcards.run],
         predictions=every_prediction,
         trainings=lambda wildcards: {
             method: result(stage, "training.json")

@@ -25,6 +25,7 @@ rule summarise:
             category="Study",
             labels={"figure": "Provenance"},
         ),
+        origin=f"{RESULTS}/summary.json",
     log:
         f"{RESULTS}/logs/summarise.log",
     benchmark:

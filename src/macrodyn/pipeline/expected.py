@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ RULES = (
     "evaluate",
     "summarise",
 )
+_SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
 _SAMPLED = ("simulate", "upsample", "evolve", "reference")
 _MODEL = ("model.safetensors", "model.json", "training.json")
 _OUTPUTS = {
@@ -31,7 +33,7 @@ _OUTPUTS = {
     "dynamics": _MODEL,
     "predict": ("data.nc",),
     "evaluate": ("metrics.json", "figures"),
-    "summarise": ("summary.csv", "summary.html", "provenance.html", "figures"),
+    "summarise": ("summary.csv", "summary.html", "provenance.html", "figures", "summary.json"),
 }
 
 
@@ -54,6 +56,16 @@ class ExpectedJob:
     name: str
     stage: tuple[str, str] | None
     result: str
+
+    @property
+    def wildcards(self) -> tuple[str, ...]:
+        """Values of its rule's wildcards, in the order of the rule's."""
+        if self.stage is None:
+            return () if self.rule == "summarise" else (self.folder.name,)
+        if self.rule == "gather":
+            return self.stage
+        shard = _SHARD.fullmatch(self.name)
+        return (self.stage[1], *(shard.groups() if shard else ()))
 
     @property
     def log(self) -> Path:

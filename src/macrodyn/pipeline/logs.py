@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from macrodyn.paths import StrPath
+
 End = Literal["done", "failed", "stopped"]
 
 # A log up to this size is read whole; of a longer one the beginning and the end.
@@ -22,6 +24,7 @@ _ENDS: dict[End, re.Pattern[str]] = {
     "stopped": re.compile(r"stopped by SIG\w+(?: after ([\d.]+) s)?"),
 }
 _PLACE = re.compile(r"rule \S+ starts with \d+ thread\(s\) on (.+)$")
+_GATHERED = re.compile(r"^\S+ \S+ gathering (\d+) shard\(s\)$", re.MULTILINE)
 _PROGRESS = re.compile(r".+: \d+ of \d+, \S+/s, (\S+) s left")
 
 
@@ -40,6 +43,7 @@ class JobLog:
         told: When that line was written: a heartbeat touches the log without one.
         tail: Its end, without empty lines.
         where: Where the job ran, if the first line says so: a host, a cluster's job number.
+        shards: How many shards a gathering job put together, if it says so.
     """
 
     touched: float
@@ -52,9 +56,10 @@ class JobLog:
     told: float = 0.0
     tail: tuple[str, ...] = ()
     where: str = ""
+    shards: int | None = None
 
 
-def read_log(path: Path) -> JobLog | None:
+def read_log(path: StrPath) -> JobLog | None:
     """Read a job's log.
 
     Args:
@@ -64,7 +69,7 @@ def read_log(path: Path) -> JobLog | None:
         What it tells; None if there is no log.
     """
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_size <= _WHOLE:
                 head = tail = file.read().decode(errors="replace")
@@ -86,6 +91,7 @@ def read_log(path: Path) -> JobLog | None:
         progress=stamped[-1][1].strip() if stamped else "",
         tail=lines,
         where=place[1] if first and (place := _PLACE.match(first[2])) else "",
+        shards=int(gathered[1]) if (gathered := _GATHERED.search(head)) else None,
     )
     for time, message in reversed(stamped):
         for end, pattern in _ENDS.items():

@@ -14,8 +14,10 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from macrodyn.config import Name
+from macrodyn.paths import StrPath
+from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
-from macrodyn.pipeline.record import RecordError, read_record
+from macrodyn.pipeline.record import RecordError, read_record, run_command
 from macrodyn.pipeline.summary import read_summary
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.netcdf import read_attributes
@@ -26,7 +28,9 @@ _EXACT = ("drift", "diffusion")
 RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
 
 
-def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Path]:
+def publish(
+    study: StrPath, target: StrPath, config: StrPath, runs: Sequence[str] = ()
+) -> list[Path]:
     """Copy a study's table, its figures and those of some runs, and write a page about them.
 
     Args:
@@ -41,13 +45,16 @@ def publish(study: Path, target: Path, config: Path, runs: list[str]) -> list[Pa
     Raises:
         FileNotFoundError: If the study or a run has no results.
         ConfigError: If the configuration cannot be read, or is wrong.
-        ValueError: If it is the configuration of another study, a name could lead out of a folder,
-            or a file to copy lies outside of the study's.
+        ValueError: If it is the configuration of another study, or the results were made with
+            another one; if a name could lead out of a folder, or a file to copy lies outside of
+            the study's.
         StoreError: If a file of the study is damaged.
     """
+    study, target, config, runs = Path(study), Path(target), Path(config), list(runs)
     if not (study / "summary.csv").exists():
         raise FileNotFoundError(f"{study / 'summary.csv'} is missing: run the study first")
     loaded = _load(study, config)
+    _check_identity(study, config, loaded)
     sources = _sources(study, runs)
     text = _page(study, config, loaded, runs, [name for name in sources if name != "summary.csv"])
     for name, source in sources.items():
@@ -72,6 +79,31 @@ def _load(study: Path, config: Path) -> Study:
             f"{name!r}: give the configuration that made it"
         )
     return loaded
+
+
+def _check_identity(study: Path, config: Path, loaded: Study) -> None:
+    """Check that what is copied was made with the configuration whose name is put on it."""
+    rows = [_checked(row["run"]) for row in read_summary(study / "summary.csv")]
+    if unknown := [name for name in rows if name not in loaded.runs]:
+        raise ValueError(
+            f"{study / 'summary.csv'} has the runs {', '.join(unknown)}, which {config} does not "
+            "name: give the configuration that made it, or run the study again"
+        )
+    identities = run_identities(plan_study(loaded))
+    for name in identities:
+        if (study / name / "metrics.json").exists():
+            read_sealed_json(study / name / "metrics.json")  # says what to do if it is damaged
+    if wrong := unsummarised(study, identities, loaded.title):
+        raise ValueError(not_run(study, str(config), wrong, _made_by(study, config)))
+
+
+def _made_by(study: Path, config: Path) -> str:
+    """Return the command that runs the study: the recorded one, if it is of this configuration."""
+    try:
+        record = read_record(study)
+    except RecordError:
+        return run_command(config)
+    return record.command if record.names(config) else run_command(config)
 
 
 def _sources(study: Path, runs: list[str]) -> dict[str, Path]:
@@ -102,13 +134,7 @@ def _checked(run: str) -> str:
 
 def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Sequence[str]) -> str:
     rows = read_summary(study / "summary.csv")
-    names = [_checked(row["run"]) for row in rows]
-    unknown = [name for name in names if name not in loaded.runs]
-    if unknown:
-        raise ValueError(
-            f"{study / 'summary.csv'} has the runs {', '.join(unknown)}, which {config} does not "
-            "name: give the configuration that made it, or run the study again"
-        )
+    names = [row["run"] for row in rows]
     metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
     horizons = list(dict.fromkeys(h for found in metrics.values() for h in found["horizons"]))
     lines = [
@@ -135,8 +161,7 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
     direct = sum(s["core_seconds"] for s in metrics[rows[0]["run"]]["costs"]["direct"].values())
     lines += [
         "",
-        f"Made by `snakemake --cores all --configfile {shlex.quote(str(config))}`, then "
-        f"`{shlex.join(command)}`.",
+        f"Made by `{_made_by(study, config)}`, then `{shlex.join(command)}`.",
         "",
         f"- commits that made the data: {', '.join(commits) or 'unknown'}",
         f"- versions that made the data: {', '.join(versions) or 'unknown'}",

@@ -48,7 +48,8 @@ def evaluate_run(job: Job) -> None:
     system = stage_system(config)
     evaluate = EvaluateConfig(**config["evaluate"])
     reference = read_dataset(inputs["reference"])
-    metrics: dict[str, Any] = {"run": job.wildcards["run"], "horizons": {}}
+    metrics: dict[str, Any] = {"run": job.wildcards["run"], "identity": params["identity"]}
+    metrics["horizons"] = {}
     findings = Findings()
     title = job.wildcards["run"]
     for horizon, settings in evaluate.horizons.items():

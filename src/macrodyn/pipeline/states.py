@@ -1,21 +1,30 @@
 """The state of each job of a study, from its files alone.
 
 A job's log says how it ended; while the job lives, the log is touched every few seconds. A log that
-is silent and says no end belongs to a job that was killed. An evaluation whose figures cannot be
-read has failed, whatever its log says.
+is silent and says no end belongs to a job that was killed, and an empty one to a job that has not
+begun; why it did not may stand in what SLURM and Snakemake say. An evaluation whose figures cannot
+be read has failed, whatever its log says, and one of another configuration has yet to be made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from macrodyn.paths import StrPath
 from macrodyn.pipeline.expected import ExpectedJob, expected_jobs
+from macrodyn.pipeline.identity import (
+    RunResults,
+    run_identities,
+    run_results,
+    unsummarised,
+)
 from macrodyn.pipeline.logs import JobLog, read_log
-from macrodyn.pipeline.plan import RunPlan, study_stages
-from macrodyn.storage.errors import StoreError
-from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.pipeline.plan import RunPlan, Stage, study_stages
+from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log
+from macrodyn.pipeline.snakemake_log import SnakemakeLog
 
 State = Literal["done", "running", "waiting", "stopped", "failed", "lost"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed", "lost")
@@ -34,41 +43,131 @@ class JobStatus:
             ``failed``, or ``lost`` (killed).
         log: What its log tells, if it has one.
         damage: What is wrong with its output, where that cannot be read.
+        reasons: Why it failed, where not its own log says so but SLURM or Snakemake.
+        told_by: The file in which they say so.
     """
 
     job: ExpectedJob
     state: State
     log: JobLog | None
     damage: str = ""
+    reasons: tuple[str, ...] = ()
+    told_by: Path | None = None
 
 
-def job_states(folder: Path, plans: dict[str, RunPlan], now: float) -> list[JobStatus]:
+def job_states(
+    folder: StrPath,
+    plans: dict[str, RunPlan],
+    now: float,
+    *,
+    identities: Mapping[str, str] | None = None,
+    title: str | None = None,
+    snakemake: SnakemakeLog | None = None,
+) -> list[JobStatus]:
     """Find the state of each job of a study.
 
     Args:
         folder: The study's folder.
         plans: Its runs.
         now: The time, in seconds since the epoch.
+        identities: The identities of its runs; those of the plans if left out.
+        title: The study's title; any if left out.
+        snakemake: What Snakemake has said of the study's jobs.
     """
-    listings: dict[Path, set[str]] = {}
-    damages = {folder / run: _damage(folder / run / "metrics.json") for run in plans}
-    unevaluated = {run: plan for run, plan in plans.items() if damages[folder / run] is not None}
-    needed = study_stages(unevaluated)
+    folder = Path(folder)
+    identities = run_identities(plans) if identities is None else identities
+    results = {run: run_results(folder / run, identities[run]) for run in plans}
+    unevaluated = {run: plan for run, plan in plans.items() if results[run].problem}
+    needed, stages = study_stages(unevaluated), study_stages(plans)
+    explain = _Explanations(folder, snakemake)
+    listings: dict[Path, _Listing] = {}
     jobs = []
     for job in expected_jobs(folder, plans):
         if job.folder not in listings:
-            listings[job.folder] = _names(job.folder)
-        names = listings[job.folder]
-        log = read_log(job.log) if "logs" in names else None
-        state = _state(job, names, log, now)
-        if state == "waiting":
-            # Shards and stages that were deleted to free their space are not made again.
-            unneeded = job.stage is not None and job.stage not in needed
-            if unneeded or (job.result not in job.outputs and job.result in names):
-                state = "done"
-        damage = damages.get(job.folder) if job.rule == "evaluate" and state == "done" else None
-        jobs.append(JobStatus(job, "failed", log, damage) if damage else JobStatus(job, state, log))
+            stage = stages[job.stage] if job.stage else None
+            listings[job.folder] = _Listing.of(job.folder, stage)
+        found = listings[job.folder]
+        log = read_log(job.log) if "logs" in found.names else None
+        state = _state(job, found.names, log, now)
+        if state == "waiting" and found.is_gathered(job):
+            state = "done"
+        if state == "waiting" and job.stage is not None:
+            # Stages that were deleted to free their space are not made again.
+            state = "waiting" if job.stage in needed or found.recut else "done"
+        if state == "done" and job.rule == "gather" and found.recut:
+            state = "waiting"
+        status = JobStatus(job, state, log)
+        if job.rule == "evaluate" and state == "done":
+            status = _evaluated(status, results[job.folder.name])
+        elif job.rule == "summarise" and state == "done":
+            if unsummarised(folder, identities, title):
+                status = replace(status, state="waiting")
+        jobs.append(explain(status))
     return _with_followers(jobs, plans)
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The folder of a stage or a run.
+
+    Attributes:
+        names: What stands in it.
+        recut: Whether its data were gathered from another number of shards than is wanted now:
+            Snakemake then makes the shards and all that follows again.
+    """
+
+    names: set[str]
+    recut: bool
+
+    @classmethod
+    def of(cls, folder: Path, stage: Stage | None) -> _Listing:
+        """List a folder once: quicker than to ask for each file, above all on a network."""
+        try:
+            names = {path.name for path in folder.iterdir()}
+        except (FileNotFoundError, NotADirectoryError):
+            names = set()
+        gathering = None
+        if stage is not None and "logs" in names and "data.nc" in names:
+            gathering = read_log(folder / "logs" / "gather.log")
+        shards = gathering.shards if gathering else None
+        recut = stage is not None and shards is not None and shards != stage.shards
+        return cls(names, recut)
+
+    def is_gathered(self, job: ExpectedJob) -> bool:
+        """Whether a job's output is not missed: that of a shard, once the shards are gathered."""
+        return job.result not in job.outputs and job.result in self.names and not self.recut
+
+
+class _Explanations:
+    """Finds out why jobs ended, or did not begin, whose own logs do not say so."""
+
+    def __init__(self, folder: Path, snakemake: SnakemakeLog | None) -> None:
+        self.root = folder.absolute().parent.parent
+        self.snakemake = snakemake
+        self.slurm = (snakemake and snakemake.slurm_logs) or self.root / FOLDER
+
+    def __call__(self, status: JobStatus) -> JobStatus:
+        log = status.log
+        silent = log is not None and (status.state == "lost" or not (log.began or log.end))
+        if log is None or status.state == "done" or not silent:
+            return status
+        since = log.began or log.touched
+        slurm = find_slurm_log(status.job.rule, status.job.wildcards, self.slurm, since)
+        if slurm is not None and slurm.reasons:
+            return replace(status, state="failed", reasons=slurm.reasons, told_by=slurm.path)
+        failures = self.snakemake.failures if self.snakemake else {}
+        path = str(status.job.log.absolute().relative_to(self.root))
+        if path in failures and self.snakemake and self.snakemake.touched >= since - 1:
+            reasons = (failures[path],) if failures[path] else ()
+            return replace(status, state="failed", reasons=reasons)
+        return status
+
+
+def _evaluated(status: JobStatus, results: RunResults) -> JobStatus:
+    """Take into account what stands in the metrics of a run that was evaluated."""
+    if results.damaged:
+        return replace(status, state="failed", damage=results.problem)
+    return replace(status, state="waiting") if results.problem else status
 
 
 def _with_followers(jobs: list[JobStatus], plans: dict[str, RunPlan]) -> list[JobStatus]:
@@ -103,25 +202,6 @@ def _with_followers(jobs: list[JobStatus], plans: dict[str, RunPlan]) -> list[Jo
     ]
 
 
-def _damage(path: Path) -> str | None:
-    """Say why a sealed file cannot be used: '' if it is missing, None if nothing is wrong."""
-    if not path.exists():
-        return ""
-    try:
-        read_sealed_json(path)
-    except StoreError as error:
-        return error.problem
-    return None
-
-
-def _names(folder: Path) -> set[str]:
-    """List a folder once: quicker than to ask for each file, above all on a network."""
-    try:
-        return {path.name for path in folder.iterdir()}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
-
-
 def _state(job: ExpectedJob, names: set[str], log: JobLog | None, now: float) -> State:
     made = names.issuperset(job.outputs)
     if log is None or log.end == "done":
@@ -130,6 +210,8 @@ def _state(job: ExpectedJob, names: set[str], log: JobLog | None, now: float) ->
         return "done"
     if log.end is not None:
         return log.end
+    if log.began is None:
+        return "waiting"
     return "running" if now - log.touched <= SILENT else "lost"
 
 

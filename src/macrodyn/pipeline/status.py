@@ -6,11 +6,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from macrodyn.paths import StrPath
+from macrodyn.pipeline.asked import asked_study, study_folder
+from macrodyn.pipeline.identity import OTHER, missing_runs
 from macrodyn.pipeline.pace import Pace, pace_of, recent_speed
-from macrodyn.pipeline.plan import plan_study
-from macrodyn.pipeline.record import FILE, REMEDY, RecordError, read_record
+from macrodyn.pipeline.snakemake_log import is_forgotten, read_snakemake_log
 from macrodyn.pipeline.states import JobStatus, job_states
-from macrodyn.study import ConfigError, load_study
+
+__all__ = ["StudyStatus", "study_folder", "study_status"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class StudyStatus:
         command: The command that goes on with it.
         now: The time for which this holds, in seconds since the epoch.
         locked: Whether Snakemake holds the study's files: it runs, or was killed.
+        configuration: The file of the configuration for which this holds.
+        others: Runs whose results were made with another configuration.
+        forgotten: When the Snakemake that holds the study's files last said something, if jobs
+            have ended since without its notice; in seconds since the epoch.
     """
 
     name: str
@@ -32,6 +39,9 @@ class StudyStatus:
     command: str
     now: float
     locked: bool = False
+    configuration: str = ""
+    others: tuple[str, ...] = ()
+    forgotten: float | None = None
 
     def by_rule(self) -> dict[str, list[JobStatus]]:
         """Return the jobs of each rule that has any."""
@@ -62,7 +72,7 @@ class StudyStatus:
         )
 
 
-def study_status(study: Path, now: float | None = None) -> StudyStatus:
+def study_status(study: StrPath, now: float | None = None) -> StudyStatus:
     """Find out how far a study is.
 
     Args:
@@ -74,51 +84,43 @@ def study_status(study: Path, now: float | None = None) -> StudyStatus:
         RecordError: If the study's folder has no usable record of what it consists of.
         FileNotFoundError: If there is no such study.
     """
-    if study.is_file():
-        loaded = load_study(study)
-        folder = Path("results") / loaded.name
-        command = f"snakemake --cores all --configfile {study}"
-    else:
-        folder = study_folder(study)
-        record = read_record(folder)
-        # A study that has run has been checked, maybe where other systems are installed.
-        try:
-            loaded = load_study(record.config, str(folder / FILE), check_systems=False)
-        except ConfigError as error:
-            raise RecordError(f"{error}\nThe next run writes it anew; {REMEDY}") from None
-        command = record.command
+    asked = asked_study(study)
     now = time.time() if now is None else now
-    jobs = tuple(job_states(folder, plan_study(loaded), now))
-    return StudyStatus(loaded.name, folder, jobs, command, now, _locked(folder))
-
-
-def study_folder(study: Path) -> Path:
-    """Find the folder of a study.
-
-    Args:
-        study: Its configuration file, its folder, or its name (below ``results/``).
-
-    Raises:
-        ConfigError: If the configuration is wrong.
-        FileNotFoundError: If there is no such study.
-    """
-    if study.is_file():
-        return Path("results") / load_study(study, check_systems=False).name
-    folder = study if study.is_dir() else Path("results") / study
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"there is no study {study}: give its configuration file, its folder, or the name of a "
-            "folder below results/"
+    root = asked.folder.absolute().parent.parent
+    locked = _locked(asked.folder)
+    log = read_snakemake_log(root, locked)
+    jobs = tuple(
+        job_states(
+            asked.folder,
+            asked.plans,
+            now,
+            identities=asked.identities,
+            title=asked.study.title,
+            snakemake=log,
         )
-    return folder
+    )
+    ends = [job.log.ended for job in jobs if job.log and job.log.ended]
+    missing = missing_runs(asked.folder, asked.identities)
+    others = tuple(run for run, problem in missing.items() if problem == OTHER)
+    return StudyStatus(
+        asked.study.name,
+        asked.folder,
+        jobs,
+        asked.command,
+        now,
+        locked is not None,
+        asked.configuration,
+        others,
+        log.touched if locked and log and is_forgotten(ends, log, now) else None,
+    )
 
 
-def _locked(folder: Path) -> bool:
-    """Whether one of Snakemake's locks, lists of the files that a run makes, names the study's."""
+def _locked(folder: Path) -> float | None:
+    """Return when Snakemake locked the study's files, which its locks list; None if it has not."""
     for lock in folder.absolute().parent.parent.glob(".snakemake/locks/*.lock"):
         try:
-            if f"results/{folder.name}/" in lock.read_text():
-                return True
+            if f"results/{folder.name}/" in lock.read_text(encoding="utf-8"):
+                return lock.stat().st_mtime
         except OSError:  # the run has just ended
             pass
-    return False
+    return None

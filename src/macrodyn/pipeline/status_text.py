@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
 from macrodyn.pipeline.states import STATES, JobStatus
 from macrodyn.pipeline.status import StudyStatus
 
+# Of a terminal; paths, commands and lines of logs are not broken.
+_COLUMNS = 80
 # Longest lists of jobs to print; what is left out is counted.
 _MOST_RUNNING, _MOST_TROUBLES = 20, 10
 
 _TROUBLES = {
     "failed": "Failed",
-    "lost": "Lost: killed without a word (memory, time limit, a node that went down, kill)",
-    "stopped": "Stopped when asked to; the cluster requeues them, or the command below goes on",
+    "lost": "Lost: killed without a word (memory, time limit, a node that went down)",
+    "stopped": "Stopped when asked to; the cluster requeues them, or go on as said below",
 }
 
 
@@ -25,7 +28,7 @@ def status_text(status: StudyStatus, lines: int = 8) -> str:
         status: The study's status.
         lines: Last lines of the log to show of each failed or lost job.
     """
-    parts = [_headline(status), _table(status)]
+    parts = [_headline(status), *_strangers(status), _table(status)]
     running = [job for job in status.jobs if job.state == "running"]
     if running:
         parts.append("\n".join(["Running:", *_running(running, status.now)]))
@@ -33,7 +36,7 @@ def status_text(status: StudyStatus, lines: int = 8) -> str:
         jobs = [job for job in status.jobs if job.state == state]
         if jobs:
             parts.append("\n".join([f"{title}:", *_troubles(jobs, status.now, lines)]))
-    parts.append(_advice(status))
+    parts += [*_forgotten(status), _advice(status)]
     return "\n\n".join(parts)
 
 
@@ -65,11 +68,50 @@ def _headline(status: StudyStatus) -> str:
     return "\n".join(lines)
 
 
+def _strangers(status: StudyStatus) -> Iterator[str]:
+    """Say which results stand there that are not those of the configuration."""
+    if status.others:
+        yield _wrapped(
+            f"{status.configuration or 'This configuration'} has not been run as it is. The "
+            f"results of these runs were made with another configuration: "
+            f"{', '.join(status.others)}"
+        )
+
+
+def _forgotten(status: StudyStatus) -> Iterator[str]:
+    """Say that Snakemake no longer looks after its jobs."""
+    if status.forgotten is not None:
+        silence = duration(max(0.0, status.now - status.forgotten))
+        yield _wrapped(
+            f"Snakemake no longer looks after its jobs, or is gone: it has said nothing for "
+            f"{silence}, though jobs have ended since. If it still runs, end it (kill -9); what "
+            "its jobs have finished is kept."
+        )
+
+
+def _wrapped(text: str, indent: str = "", more: str = "") -> str:
+    """Break prose into lines; words that are longer than a line, such as paths, stay whole."""
+    return textwrap.fill(
+        text,
+        _COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent + more,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _line(label: str, rest: str, indent: str = "    ") -> Iterator[str]:
+    """A label and what is said of it: on one line, or on two if that is too long."""
+    whole = f"{label} {rest}".rstrip()
+    yield from [whole] if len(whole) <= _COLUMNS else [label, f"{indent}{rest}"]
+
+
 def _table(status: StudyStatus) -> str:
     rules, paces = status.by_rule(), status.paces()
     used = {job.state for job in status.jobs} | {"done", "running", "waiting"}
     states = [state for state in STATES if state in used]
-    rows = [["rule", "jobs", *states, "mean", "jobs/min", "left"]]
+    rows = [["rule", "jobs", *states, "mean", "/min", "left"]]
     for rule, jobs in rules.items():
         pace = paces[rule]
         finished = all(job.state == "done" for job in jobs)
@@ -84,8 +126,9 @@ def _table(status: StudyStatus) -> str:
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= _COLUMNS else " "
     return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+        gap.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
 
 
@@ -94,7 +137,8 @@ def _running(jobs: Sequence[JobStatus], now: float) -> Iterator[str]:
         log = status.log
         since = f", {duration(max(0.0, now - log.began))}" if log and log.began else ""
         where = f" on {log.where}" if log and log.where else ""
-        yield f"  {status.job.label}{where}{since}: {log.progress if log else ''}"
+        label = f"  {status.job.label}{where}{since}:"
+        yield from _line(label, log.progress if log else "")
 
     yield from _listed(jobs, _MOST_RUNNING, line)
 
@@ -104,14 +148,21 @@ def _troubles(jobs: Sequence[JobStatus], now: float, lines: int) -> Iterator[str
         log = status.log
         if status.damage:
             path = status.job.folder / status.job.result
-            yield f"  {status.job.label}: {path} {status.damage}; remove it before you go on:"
+            yield _wrapped(
+                f"{status.job.label}: {path} {status.damage}; remove it before you go on:",
+                "  ",
+                "  ",
+            )
             yield f"    rm -r {shlex.quote(str(path))}"
             return
         kept = ", has a checkpoint" if status.job.checkpoints.is_dir() else ""
         where = f" on {log.where}" if log and log.where else ""
         ago = f", {duration(max(0.0, now - log.touched))} ago" if log else ""
-        yield f"  {status.job.label}{where}{ago}{kept}: {status.job.log}"
-        if log and lines:
+        told_by = status.told_by or status.job.log
+        yield from _line(f"  {status.job.label}{where}{ago}{kept}:", str(told_by))
+        if status.reasons:
+            yield from (f"    {line}" for line in status.reasons)
+        elif log and lines:
             yield from (f"    {line}" for line in log.tail[-lines:])
 
     yield from _listed(jobs, _MOST_TROUBLES, describe)
@@ -129,7 +180,7 @@ def _listed(
 def _advice(status: StudyStatus) -> str:
     states = {job.state for job in status.jobs}
     if states == {"done"}:
-        return f"All done: macrodyn summary {status.folder}"
+        return f"All done: {shlex.join(['macrodyn', 'summary', str(status.folder)])}"
     unlock = ""
     if status.locked:
         unlock = "\nThe folder is locked; if no Snakemake runs there: first the same with --unlock"

@@ -25,6 +25,8 @@ from macrodyn.evaluation.figures_study import (
     ablations,
     error_against_patch_size,
 )
+from macrodyn.paths import StrPath
+from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
 from macrodyn.pipeline.job import Job
 from macrodyn.storage.errors import StoreError, missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
@@ -269,15 +271,24 @@ def _costs(runs: list[Metrics]) -> list[Cost]:
 
 
 def summarise_study(job: Job) -> None:
-    """Write summary.csv, its HTML table, the provenance and the figures across runs."""
+    """Write summary.csv, its HTML table, the provenance and the figures across runs.
+
+    Args:
+        job: The job. Its inputs are the metrics of the runs, its params the study's name and
+            title, and ``missing``: the runs that have no results, by name, and why. They get rows
+            without numbers.
+    """
     runs = [_read_metrics(Path(p)) for p in job.inputs["metrics"]]
-    rows = [summary_row(r) for r in runs]
+    missing = job.params.get("missing", {})
+    rows = [*(summary_row(r) for r in runs), *({"run": name} for name in missing)]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(job.outputs["table"]) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     title = job.params["title"] or job.params["study"]
+    if missing:
+        title += f" (not finished: no results of {', '.join(missing)})"
     with atomic_path(job.outputs["html"]) as temporary:
         temporary.write_text(summary_html(rows, title))
     for name, figure in study_figures(runs).items():
@@ -289,6 +300,10 @@ def summarise_study(job: Job) -> None:
     lines += [{"what": f"seed of {r['run']}", "value": str(r["config"]["seed"])} for r in runs]
     with atomic_path(job.outputs["provenance"]) as temporary:
         temporary.write_text(summary_html(lines, "Provenance"))
+    # Last: what it describes is then whole.
+    identities = {r["run"]: str(r.get("identity", "")) for r in runs}
+    origin_of = SummaryOrigin(identities, dict(missing), job.params["title"])
+    write_summary_origin(job.outputs["origin"], origin_of)
 
 
 def _read_metrics(path: Path) -> Metrics:
@@ -298,12 +313,13 @@ def _read_metrics(path: Path) -> Metrics:
     return metrics
 
 
-def read_summary(path: Path) -> list[dict[str, Any]]:
+def read_summary(path: StrPath) -> list[dict[str, Any]]:
     """Read summary.csv with numbers as numbers.
 
     Raises:
         StoreError: If it is missing, was cut short, or is not such a table.
     """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines(), strict=True))

@@ -1,0 +1,74 @@
+"""The summary of those runs of a study that are finished, where others failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from macrodyn.paths import StrPath
+from macrodyn.pipeline.identity import missing_runs, read_summary_origin
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.summary import summarise_study
+
+
+def summarise_finished(
+    folder: StrPath,
+    identities: Mapping[str, str],
+    outputs: Mapping[str, StrPath],
+    params: Mapping[str, Any],
+) -> str:
+    """Summarise the finished runs of a study of which others have no results.
+
+    What is written is older than the results of the runs, so that the next run of the workflow
+    makes it anew.
+
+    Args:
+        folder: The study's folder.
+        identities: The identities of all its runs: results of another configuration do not count.
+        outputs: Where to write, as of the rule ``summarise``.
+        params: What else is needed, as of that rule.
+
+    Returns:
+        What was done, in words; nothing if no run is finished, or all of them are.
+    """
+    folder = Path(folder)
+    missing = missing_runs(folder, identities)
+    finished = {run: key for run, key in identities.items() if run not in missing}
+    if not (missing and finished):
+        return ""
+    paths = {name: Path(path) for name, path in outputs.items()}
+    metrics = [folder / run / "metrics.json" for run in finished]
+    origin = read_summary_origin(folder)
+    if origin is None or (origin.runs, origin.missing) != (finished, missing):
+        _remove(paths.values())
+        summarise_study(
+            Job(
+                config={},
+                inputs={"metrics": metrics},
+                outputs=paths,
+                wildcards={},
+                params={**params, "missing": missing},
+                threads=1,
+                device="cpu",
+                log=None,
+                started=time.monotonic(),
+            )
+        )
+        before = min(path.stat().st_mtime for path in metrics) - 1
+        for path in paths.values():
+            os.utime(path, (before, before))
+    lacking = ", ".join(f"{run} ({reason})" for run, reason in missing.items())
+    return f"{paths['table']} has the {len(finished)} finished run(s); it lacks {lacking}"
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    """Remove what an earlier run of the rule left: figures of other runs, say."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
