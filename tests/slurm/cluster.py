@@ -176,12 +176,32 @@ def fail_node(node: str) -> None:
 
 
 def revive_nodes() -> None:
-    """Bring back the nodes that failed."""
+    """Bring back the nodes that failed, and what else was stopped."""
     for path in RUN.glob("*.dead"):
         path.unlink()
         with suppress(SlurmError):
             slurm("scontrol", "update", f"nodename={path.stem}", "state=resume")
     wait_for_nodes()
+
+
+@contextmanager
+def outage(daemon: str) -> Iterator[None]:
+    """Have no ``munged``, or no ``slurmctld``, while this context lasts."""
+    mark = RUN / f"{daemon}.dead"
+    mark.touch()
+    try:
+        wait_until(lambda: not _processes(" ".join(_commands()[daemon])), f"the end of {daemon}")
+        yield
+    finally:
+        mark.unlink()
+    wait_until(_answers, f"{daemon} to come back")
+
+
+def _answers() -> bool:
+    with suppress(SlurmError):
+        jobs()
+        return True
+    return False
 
 
 def _kill_job(job: str) -> None:
@@ -277,13 +297,10 @@ def keep(stay: bool) -> None:
     daemons: dict[str, subprocess.Popen] = {}
     try:
         _prepare()
-        daemons["munged"] = _daemon(
-            "munged", "--force", "--foreground", *(f"--{k}={v}" for k, v in _munge().items())
-        )
-        wait_until((RUN / "munge.socket").exists, "munged", 20)
-        daemons["slurmctld"] = _daemon("slurmctld", "-D", "-c")
-        for node in NODES:
-            daemons[node] = _daemon("slurmd", "-D", "-N", node)
+        for name, command in _commands().items():
+            daemons[name] = _daemon(*command)
+            if name == "munged":
+                wait_until((RUN / "munge.socket").exists, "munged", 20)
         wait_for_nodes()
         KEEPER.write_text(str(os.getpid()))
         with USERS.open("w") as users:
@@ -305,14 +322,24 @@ def _taken(users: IO[str]) -> bool:
 
 
 def _tend(daemons: dict[str, subprocess.Popen]) -> None:
-    for node in NODES:
-        dead = (RUN / f"{node}.dead").exists()
-        running = daemons[node].poll() is None
+    for name, command in _commands().items():
+        dead = (RUN / f"{name}.dead").exists()
+        running = daemons[name].poll() is None
         if dead and running:
-            daemons[node].kill()
-            daemons[node].wait()
+            daemons[name].kill()
+            daemons[name].wait()
         elif not dead and not running:
-            daemons[node] = _daemon("slurmd", "-D", "-N", node)
+            daemons[name] = _daemon(*command)
+
+
+def _commands() -> dict[str, list[str]]:
+    """What runs each daemon; those that come first are needed by the others."""
+    munge = [f"--{option}={path}" for option, path in _munge().items()]
+    return {
+        "munged": ["munged", "--force", "--foreground", *munge],
+        "slurmctld": ["slurmctld", "-D"],
+        **{node: ["slurmd", "-D", "-N", node] for node in NODES},
+    }
 
 
 def _shut_down(daemons: dict[str, subprocess.Popen]) -> None:

@@ -159,6 +159,12 @@ class Workflow:
             90,
         )
 
+    def wait_for_words(self, words: str, times: int = 1) -> None:
+        """Wait until Snakemake has printed something that many times."""
+        cluster.wait_until(
+            lambda: self.output.read_text().count(words) >= times, f"'{words}', {times} times", 90
+        )
+
 
 @pytest.fixture(scope="session")
 def daemons() -> Iterator[None]:

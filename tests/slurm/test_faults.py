@@ -31,10 +31,15 @@ def continued_from(workflow, number: int) -> int:
     return int(step)
 
 
-def test_only_a_cancelled_job_is_made_again(workflow, same_as_local):
-    workflow.burden(seconds=SLOW / 4)
+def test_an_outage_loses_no_job_and_only_a_cancelled_one_is_made_again(workflow, same_as_local):
+    workflow.burden(seconds=SLOW)
     run = workflow.start(workflow.reference, "--retries", "0")
     workflow.wait_for_steps(0, 1)
+    for number, daemon in enumerate(("munged", "slurmctld"), start=1):
+        with cluster.outage(daemon):
+            workflow.wait_for_words("SLURM does not answer", number)
+        workflow.wait_for_words("SLURM answers again", number)
+    workflow.burden(seconds=SLOW / 4)
     cancelled = workflow.job(1)
     cluster.slurm("scancel", cancelled)
     printed = workflow.finish(run, succeeds=False)

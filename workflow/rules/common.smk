@@ -1,6 +1,7 @@
 # The study, its stages, and how rules find them. A stage's folder is named by a digest of the part of
 # the configuration it depends on: see src/macrodyn/pipeline/plan.py.
 import sys
+from importlib import import_module
 
 from snakemake.exceptions import WorkflowError
 
@@ -13,6 +14,7 @@ from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
+from macrodyn.pipeline.slurm_patch import survive_outages
 from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
 
@@ -96,7 +98,7 @@ def check_report():
 
 
 def check_cluster():
-    """Stop before any job if Snakemake could not learn how jobs on the cluster end."""
+    """Let Snakemake learn how jobs on the cluster end, or stop before any job if it could not."""
     settings = workflow.executor_settings
     if hasattr(settings, "status_command"):
         problem = status_problem(
@@ -104,6 +106,7 @@ def check_cluster():
         )
         if problem:
             raise WorkflowError(problem)
+        survive_outages(import_module("snakemake_executor_plugin_slurm"), logger)
 
 
 def stage_config(name):
