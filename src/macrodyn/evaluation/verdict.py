@@ -1,0 +1,162 @@
+"""What a run's numbers mean, in words: a pure function from metrics to findings with advice.
+
+Every threshold is a constant here, and stands in docs/guide.md with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from macrodyn.evaluation.verdict_horizon import horizon_error, horizon_findings
+from macrodyn.evaluation.verdict_parts import (
+    Advice,
+    Finding,
+    Level,
+    Metrics,
+    get,
+    number,
+    percent,
+    plain,
+    why,
+)
+
+__all__ = ["Advice", "Finding", "Level", "Verdict", "judge"]
+
+RESIDUAL_GOOD, RESIDUAL_FAIR = 2.0, 5.0
+"""Residual of the increments by snapshot age, chi^2 per degree of freedom."""
+FACTOR_ERRORS, FACTOR_PERCENT = 3.0, 20.0
+"""A covariance factor differs from its estimate by more standard errors, and more percent."""
+ORIGIN_GOOD, ORIGIN_FAIR = 0.1, 0.5
+"""Share of a closure variable's variance that comes from where the tiling begins."""
+
+_ORDER: dict[Level, int] = {"good": 0, "unknown": 1, "fair": 2, "poor": 3}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All that is to be said of a run.
+
+    Attributes:
+        level: That of the worst finding that is known; of the error alone if that is unknown.
+        headline: One sentence; it names what else is poor.
+        findings: In order of importance.
+        advice: What to change, the poorest finding's first, each key once.
+    """
+
+    level: Level
+    headline: str
+    findings: tuple[Finding, ...]
+    advice: tuple[Advice, ...]
+
+
+def judge(metrics: Metrics) -> Verdict:
+    """Judge a run by its metrics.
+
+    Args:
+        metrics: Content of the run's metrics.json. Any of it may be missing or null; the reason
+            under `unavailable` is then quoted.
+
+    Returns:
+        The verdict.
+    """
+    horizons = metrics.get("horizons") or {}
+    errors = [horizon_error(metrics, horizon) for horizon in horizons]
+    if not errors:
+        errors = [Finding("error", "unknown", "Nothing was compared with direct simulation.")]
+    findings = list(errors)
+    for horizon in horizons:
+        findings += horizon_findings(metrics, horizon)
+    findings += [_residual(metrics), *_factor(metrics), *_origins(metrics), *_conditions(metrics)]
+    worst = max(errors, key=lambda finding: _ORDER[finding.level])
+    poor = [f.subject for f in findings if f.level == "poor" and not f.subject.startswith("error")]
+    level: Level = worst.level
+    if level != "unknown":
+        level = max((f.level for f in findings), key=lambda found: _ORDER[found])
+        level = worst.level if level == "unknown" else level
+    weak = f" Poor: {', '.join(dict.fromkeys(poor))}." if poor else ""
+    ordered = sorted(findings, key=lambda finding: -_ORDER[finding.level])
+    advice = {one.key: one for finding in reversed(ordered) for one in reversed(finding.advice)}
+    return Verdict(level, worst.text + weak, tuple(findings), tuple(reversed(advice.values())))
+
+
+def _residual(metrics: Metrics) -> Finding:
+    """Whether increments of snapshots of every age have the drift that was learned."""
+    path = ("residual_by_age", "ours", "chi2")
+    found = {k: plain(v) for k, v in (get(metrics, *path) or {}).items()}
+    known = {name: value for name, value in found.items() if value is not None}
+    if not known:
+        text = f"The residual of the increments by snapshot age is unknown{why(metrics, path)}."
+        return Finding("residual by age", "unknown", text)
+    name, worst = max(known.items(), key=lambda item: item[1])
+    text = (
+        f"The increments' residual by snapshot age is chi² = {worst:.2g} per degree of freedom "
+        f"({name})"
+    )
+    if worst <= RESIDUAL_GOOD:
+        return Finding(
+            "residual by age", "good", f"{text}: the drift holds for snapshots of all ages."
+        )
+    advice = (
+        Advice(
+            "upsample.relaxation.duration",
+            "longer: young snapshots keep traces of how they were put together",
+        ),
+        Advice("evolve.dt", "longer than the memory of what the closure variables leave out"),
+        Advice("evolve.buffer", "a few sites, which keep the frozen boundary off the patch"),
+        Advice("closure.dimension", "one variable more, if the residual stays"),
+    )
+    level: Level = "fair" if worst <= RESIDUAL_FAIR else "poor"
+    return Finding(
+        "residual by age",
+        level,
+        f"{text}: the drift learned is not that of snapshots of every age.",
+        advice,
+    )
+
+
+def _factor(metrics: Metrics) -> Iterator[Finding]:
+    """Whether the covariance factor that was used is that of the data."""
+    used, estimated, error = (
+        number(metrics, "covariance_factor", "ours", key)
+        for key in ("used", "estimated", "standard_error")
+    )
+    if used is None or estimated is None or error is None or estimated <= 0:
+        return
+    percent = 100 * abs(used / estimated - 1)
+    if percent > FACTOR_PERCENT and abs(used - estimated) > FACTOR_ERRORS * error:
+        text = (
+            f"The covariance factor that was used, {used:.3g}, is not that of the data, "
+            f"{estimated:.3g} ± {error:.1g}: the patches' noises depend on each other."
+        )
+        advice = Advice(
+            "dynamics.covariance_factor",
+            "estimated, where the patches' noises depend on each other",
+        )
+        yield Finding("covariance factor", "fair", text, (advice,))
+
+
+def _origins(metrics: Metrics) -> Iterator[Finding]:
+    """Whether closure variables depend on where the tiling begins."""
+    shares = [plain(share) for share in get(metrics, "closure", "origin_share") or []]
+    known = [share for share in shares if share is not None]
+    if known and max(known) > ORIGIN_GOOD:
+        text = (
+            f"{percent(max(known))} of the variance of closure variable {shares.index(max(known))} "
+            "comes from where the tiling begins, which is no property of the state."
+        )
+        advice = Advice("closure.encoder", "pooled, which depends on it far less")
+        yield Finding(
+            "closure variables", "fair" if max(known) <= ORIGIN_FAIR else "poor", text, (advice,)
+        )
+
+
+def _conditions(metrics: Metrics) -> Iterator[Finding]:
+    """Whether the run is evaluated outside of the conditions that were sampled."""
+    for name, found in (metrics.get("conditions_outside") or {}).items():
+        text = (
+            f"Evaluated at {name} = {found.get('value')}, outside of the sampled values from "
+            f"{found.get('low')} to {found.get('high')}: there the model is a guess."
+        )
+        advice = Advice(f"conditions.{name}", "values on both sides of the one that is evaluated")
+        yield Finding("conditions", "poor", text, (advice,))

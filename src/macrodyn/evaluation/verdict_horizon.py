@@ -1,0 +1,247 @@
+"""What a run's numbers on one horizon mean: error, naive, spread, range, members."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from macrodyn.evaluation.verdict_parts import (
+    Advice,
+    Finding,
+    Level,
+    Metrics,
+    exact_score,
+    get,
+    number,
+    on,
+    percent,
+    plain,
+    times,
+    where,
+    why,
+)
+
+__all__ = ["horizon_error", "horizon_findings"]
+
+EXACT_TIMES = 3.0
+"""Up to so many times an exact model's score, an error is as good as an exact model's."""
+FAR_TIMES = 30.0
+"""Beyond so many times an exact model's score a run is far off, unless its error is small."""
+SMALL_ERROR = 1e-3
+"""Test error that is small in itself: mean trajectories off by 3 % of their size."""
+BLIND_ERROR = 1e-2
+"""Score of an exact model from which on a reference is too small to judge by (10 %)."""
+AS_WELL = 1.5
+"""Two errors within this factor are equally good."""
+SPREAD_GOOD, SPREAD_FAIR = 1e-2, 1e-1
+"""Relative squared error of the standard deviation: off by 10 %, by 32 %."""
+OUTSIDE_GOOD, OUTSIDE_FAIR = 0.01, 0.1
+"""Share of a prediction outside of the training data's range."""
+MEMBER_FAIR, MEMBER_POOR = 3.0, 10.0
+"""Error of the worst member of the ensemble over that of the median one."""
+
+# Keeps a ratio finite where an error is zero.
+TINY = 1e-300
+NAIVE = "naive, which takes the small system for the large one,"
+
+
+def horizon_findings(metrics: Metrics, horizon: str) -> list[Finding]:
+    """Judge all but the error itself on one horizon."""
+    found = [_naive(metrics, horizon), _spread(metrics, horizon), _range(metrics, horizon)]
+    return [*found, *_members(metrics, horizon)]
+
+
+def horizon_error(metrics: Metrics, horizon: str) -> Finding:
+    """How many times an exact model's score the error is."""
+    subject = on("error", metrics, horizon)
+    path = ("horizons", horizon, "ours", "test_error", "mean")
+    error, exact = number(metrics, *path), exact_score(metrics, horizon, "mean")
+    place = where(metrics, horizon)
+    if error is None:
+        return Finding(subject, "unknown", f"The error{place} is unknown{why(metrics, path)}.")
+    if math.isinf(error):
+        step = f"evaluate.horizons.{horizon}.step"
+        advice = Advice(
+            step, "a smaller step of the prediction's integrator, or a shorter evolve.dt"
+        )
+        fewer = Advice(
+            "closure.dimension", "fewer closure variables: they have no bounds of their own"
+        )
+        return Finding(subject, "poor", f"The prediction{place} diverged.", (advice, fewer))
+    off = f"mean trajectories{place} are off by {percent(math.sqrt(error))} of their size"
+    more = (
+        Advice("upsample.snapshots", "more snapshots lower the noise of drift and diffusion"),
+        Advice("evolve.patches", "more patches of each snapshot do so too, and are cheap"),
+    )
+    if exact is None or exact <= 0:
+        text = f"Not judged: {off}; what an exact model would score is unknown"
+        return Finding(
+            subject, "unknown", text + why(metrics, ("horizons", horizon, "sampling_error")) + "."
+        )
+    score = f"test error {error:.1e}, {times(error / exact)} an exact model's score of {exact:.1e}"
+    high = exact_score(metrics, horizon, "mean_q95") or exact
+    if exact > BLIND_ERROR:
+        text = (
+            f"Cannot be judged by so few reference trajectories: {off} ({score}), but an exact "
+            f"model would be off by {percent(math.sqrt(exact))}."
+        )
+        replicas = Advice(
+            "evaluate.replicas", "more reference trajectories, and as many predicted ones"
+        )
+        level: Level = "poor" if error > FAR_TIMES * exact else "unknown"
+        return Finding(subject, level, text, (replicas, *(more if level == "poor" else ())))
+    if error <= max(high, EXACT_TIMES * exact):
+        return Finding(subject, "good", f"As good as an exact model: {off} ({score}).")
+    if error <= max(SMALL_ERROR, FAR_TIMES * exact):
+        return Finding(subject, "fair", f"Close to direct simulation: {off} ({score}).", more)
+    return Finding(subject, "poor", f"Far from direct simulation: {off} ({score}).", more)
+
+
+def _naive(metrics: Metrics, horizon: str) -> Finding:
+    """Whether taking the small system for the large one does as well."""
+    subject, place = on("naive", metrics, horizon), where(metrics, horizon)
+    path = ("horizons", horizon, "naive", "test_error", "mean")
+    ours, naive = number(metrics, *path[:2], "ours", *path[3:]), number(metrics, *path)
+    if get(metrics, *path[:3]) is None:
+        advice = Advice(
+            "baselines", "add naive: it shows whether the large system had to be learned"
+        )
+        text = f"Whether {NAIVE} does as well{place} is unknown: it was not run."
+        return Finding(subject, "unknown", text, (advice,))
+    if naive is None:
+        return Finding(subject, "unknown", f"Naive's error{place} is unknown{why(metrics, path)}.")
+    if ours is None or math.isinf(ours):
+        return Finding(subject, "unknown", f"Naive{place} has nothing to be compared with.")
+    if math.isinf(naive):
+        return Finding(subject, "good", f"{NAIVE.capitalize()} diverged{place}.")
+    if naive > AS_WELL * ours:
+        text = f"{NAIVE.capitalize()} has {times(naive / max(ours, TINY))} its error{place}."
+        return Finding(subject, "good", text)
+    better = naive * AS_WELL < ours
+    does = f"does better, by {times(ours / max(naive, TINY))}," if better else "does as well"
+    text = f"{NAIVE.capitalize()} {does} for the mean{place}."
+    wide = number(metrics, *path[:3], "spread_error", "mean")
+    own = number(metrics, *path[:2], "ours", "spread_error", "mean")
+    if wide is not None and own is not None and wide > AS_WELL * own:
+        far = "diverged" if math.isinf(wide) else f"is off by {percent(math.sqrt(wide))}"
+        text += f" Its spread {far}, against {percent(math.sqrt(own))} here."
+        return Finding(subject, "fair" if better else "good", text)
+    advice = Advice(
+        "sizes.small", "a smaller one: this one is large enough to be taken for the large system"
+    )
+    return Finding(subject, "fair", text, (advice,))
+
+
+def _spread(metrics: Metrics, horizon: str) -> Finding:
+    """Whether the standard deviation over replicas is right."""
+    subject, place = on("spread", metrics, horizon), where(metrics, horizon)
+    path = ("horizons", horizon, "ours", "spread_error", "mean")
+    error = number(metrics, *path)
+    if error is None:
+        return Finding(subject, "unknown", f"The spread{place} is unknown{why(metrics, path)}.")
+    if math.isinf(error):
+        return Finding(subject, "poor", f"The spread{place} diverged.")
+    text = f"The spread over trajectories{place} is off by {percent(math.sqrt(error))}"
+    exact = exact_score(metrics, horizon, "spread")
+    if exact is not None and exact > 0:
+        text += f" (an exact model: {percent(math.sqrt(exact))})"
+    text += f"{_width(metrics, horizon)}."
+    high = exact_score(metrics, horizon, "spread_q95") or 0.0
+    if error <= max(high, SPREAD_GOOD):
+        return Finding(subject, "good", text)
+    fair = max(SPREAD_FAIR, EXACT_TIMES * (exact or 0.0))
+    advice = (
+        Advice(
+            "dynamics.covariance_factor",
+            "estimated, where the patches' noises depend on each other",
+        ),
+        Advice(
+            "evolve.dt",
+            "another time of a pair: diffusion is wrong where dt is shorter than the memory",
+        ),
+    )
+    return Finding(subject, "fair" if error <= fair else "poor", text, advice)
+
+
+def _width(metrics: Metrics, horizon: str) -> str:
+    """Say of which observables the late spread is too wide or too narrow."""
+    found = get(metrics, "horizons", horizon, "ours", "equilibrium") or {}
+    words = []
+    for name, values in found.items():
+        true = number(values, "reference_std")
+        said = number(values, "prediction_std")
+        if not true or said is None or math.isinf(said):
+            continue
+        off = said / true - 1
+        if abs(off) > math.sqrt(SPREAD_GOOD):
+            words.append(f"{name} {'wide' if off > 0 else 'narrow'} by {percent(abs(off))}")
+    return f"; at late times: {', '.join(words)}" if words else ""
+
+
+def _range(metrics: Metrics, horizon: str) -> Finding:
+    """Which share of the prediction lies outside of the training data."""
+    subject, place = on("range", metrics, horizon), where(metrics, horizon)
+    path = ("horizons", horizon, "ours", "range")
+    share, initial = (number(metrics, *path, key) for key in ("outside", "initial_outside"))
+    if share is None:
+        return Finding(
+            subject,
+            "unknown",
+            f"Which share of the prediction{place} lies outside of the training data is unknown"
+            f"{why(metrics, path)}.",
+        )
+    text = f"{percent(share)} of the prediction{place} lies outside of the training data's range"
+    advice = []
+    if initial:
+        text += f", and {percent(initial)} of the initial states"
+        advice.append(Advice("simulate.initial_range", "wider, so that it covers evaluate.initial"))
+    worst = max(share, initial or 0.0)
+    if worst <= OUTSIDE_GOOD:
+        return Finding(subject, "good", f"{text}.")
+    advice.append(
+        Advice(
+            "simulate.times", "later snapshots, up to where trajectories end, or more in between"
+        )
+    )
+    return Finding(
+        subject,
+        "fair" if worst <= OUTSIDE_FAIR else "poor",
+        f"{text}: there the model is a guess.",
+        tuple(advice),
+    )
+
+
+def _members(metrics: Metrics, horizon: str) -> Iterator[Finding]:
+    """Whether the members of the ensemble disagree."""
+    found = get(metrics, "horizons", horizon, "ours", "test_error", "members") or []
+    errors = sorted(number for number in map(plain, found) if number is not None)
+    if len(errors) < 2:
+        return
+    subject, place = on("members", metrics, horizon), where(metrics, horizon)
+    median, worst = errors[(len(errors) - 1) // 2], errors[-1]
+    exact = exact_score(metrics, horizon, "mean_q95") or 0.0
+    advice = (
+        Advice("dynamics.steps", "more, if the training figure still falls at its end"),
+        Advice("dynamics.members", "more members, of which one bad one spoils less"),
+    )
+    if math.isinf(worst):
+        lost = sum(map(math.isinf, errors))
+        yield Finding(subject, "poor", f"{lost} of {len(errors)} members diverged{place}.", advice)
+        return
+    ratio = worst / median if median > 0 else 1.0
+    if worst <= exact or ratio <= MEMBER_FAIR:
+        yield Finding(
+            subject,
+            "good",
+            f"The {len(errors)} members of the ensemble agree{place}: the worst has {times(ratio)} "
+            "the median error.",
+        )
+        return
+    level: Level = "fair" if ratio <= MEMBER_POOR else "poor"
+    yield Finding(
+        subject,
+        level,
+        f"The members of the ensemble disagree{place}: the worst has {times(ratio)} the median "
+        "error.",
+        advice,
+    )
