@@ -25,9 +25,9 @@ _LOGGER = logging.getLogger("macrodyn")
 VERSIONS = {
     "simulate": 2,
     "upsample": 2,
-    "evolve": 1,
-    "closure": 1,
-    "encode": 1,
+    "evolve": 2,
+    "closure": 2,
+    "encode": 2,
     "dynamics": 1,
     "predict": 2,
     "reference": 2,

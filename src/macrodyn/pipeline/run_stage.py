@@ -63,7 +63,10 @@ def evaluate_run(job: Job) -> None:
     for kind, figure in dynamics_figures(diagnostic, learned, system, title):
         style.save(figure, job.outputs[kind])
     closure = read_sealed_json(inputs["closure"])
-    metrics["closure"] = {"best_loss": closure["history"]["best_loss"]}
+    metrics["closure"] = {
+        "best_loss": closure["history"]["best_loss"],
+        "origin_share": closure["origin_share"],
+    }
     histories = {m: t["history"] for m, t in trainings.items()}
     style.save(training_figure(closure["history"], histories, title), job.outputs["training"])
     states = read_dataset(inputs["small"]), read_dataset(inputs["large"]), reference
