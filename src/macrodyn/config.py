@@ -173,11 +173,14 @@ class ClosureConfig(Section):
         default=2, description="Closure variables; 0: the observables alone."
     )
     encoder: Literal["strided", "pooled"] = Field(
-        default="strided",
-        description="strided: convolutions, then all of the patch. pooled: mean of local features.",
+        default="pooled",
+        description="pooled: mean of local terms, which knows no origin of the tiling. strided: "
+        "convolutions, then all of the patch.",
     )
     channels: tuple[PositiveInt, ...] = Field(
-        default=(16, 32), min_length=1, description="Of the convolutions."
+        default=(8, 16),
+        min_length=1,
+        description="Of the convolutions, each three sites wide: two read five sites.",
     )
     hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")

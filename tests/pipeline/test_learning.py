@@ -18,9 +18,11 @@ import xarray as xr
 
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
+from macrodyn.closure.snapshots import encode_states
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
 from macrodyn.dynamics.train import train_ensemble
+from macrodyn.lattice import scatter
 from macrodyn.pipeline.compare import conditions_outside
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.learn import (
@@ -292,17 +294,44 @@ def test_without_closure_variables(learn):
     assert learned.prediction.z.shape == (2, 2, 3, 4, 2)
 
 
-def test_increments_are_those_of_the_patch_encoder(learn, sample, make_plan):
-    """Increments of closure variables, again by hand from the pairs (eq. 3)."""
-    data = sample(make_plan(LITTLE), 1)
-    learned = learn({}, data)
+@pytest.mark.parametrize("encoder", ["pooled", "strided"])
+@pytest.mark.parametrize(
+    "evolve",
+    [{}, {"buffer": 1}, {"boundary": "periodic"}],
+    ids=["frozen", "buffer", "periodic"],
+)
+def test_increments_are_k_times_what_a_patch_changes(learn, sample, make_plan, encoder, evolve):
+    """Increments of closure variables, again by hand from the states and the pairs (eq. 3)."""
+    changes = {"closure": {**LITTLE["closure"], "encoder": encoder}, "evolve": evolve}
+    data = sample(make_plan({**LITTLE, **changes}), 1)
+    learned = learn(changes, data)
     closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
-    pairs = data["evolve:ours"]
-    before = closure.encode_patches(pairs.before.values[4, 1][None])[0]
-    after = closure.encode_patches(pairs.after.values[4, 1, 1][None])[0]
+    pairs, states = data["evolve:ours"], data["upsample"].states.values
     found = learned.latents.increment.values[4, 1, 1]
-    np.testing.assert_allclose(found[2:], after - before, atol=1e-5)
     np.testing.assert_array_equal(found[:2], pairs.increments.values[4, 1, 1])
+    before, after = pairs.before.values[4, 1][None], pairs.after.values[4, 1, 1][None]
+    z = encode_states(closure, states[[4]], periodic=True)
+    np.testing.assert_allclose(learned.latents.z.values[4, 2:], z[0], atol=1e-5)
+    if evolve.get("boundary") == "periodic" or encoder == "strided":
+        old, new = (encode_states(closure, x, periodic=True) for x in (before, after))
+        expected = new - old
+    else:
+        moved = states[[4]].copy()
+        scatter(moved, pairs.origin.values[4, 1][None], after[:, None])
+        expected = 12 * (encode_states(closure, moved, periodic=True) - z)
+    if evolve.get("buffer") and encoder == "pooled":
+        # The buffer has moved as well, which the terms at the edge have seen half of the time.
+        assert not np.allclose(found[2:], expected[0], atol=1e-3)
+        assert abs(found[2:] - expected[0]).max() < 0.5
+    else:
+        np.testing.assert_allclose(found[2:], expected[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("encoder", ["pooled", "strided"])
+def test_share_of_the_tilings_origin_is_reported(learn, sample, make_plan, encoder):
+    changes = {"closure": {**LITTLE["closure"], "encoder": encoder}}
+    (share,) = learn(changes).training("closure")["origin_share"]
+    assert share < 1e-6 if encoder == "pooled" else share > 0.01
 
 
 def test_initial_states_have_the_magnetisation_asked_for(learn):

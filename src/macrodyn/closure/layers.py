@@ -42,8 +42,8 @@ class Architecture:
     species: int = 0
     observables: int
     closure_dim: int
-    encoder: EncoderKind = "strided"
-    channels: tuple[int, ...] = (16, 32)
+    encoder: EncoderKind = "pooled"
+    channels: tuple[int, ...] = (8, 16)
     hidden: int = 64
 
     def __post_init__(self) -> None:
@@ -91,13 +91,20 @@ def build_encoder(architecture: Architecture) -> nn.Sequential:
             layers += [nn.SiLU()]
         layers += [nn.Flatten(), nn.Linear(widths[-1] * prod(sizes[-1]), architecture.closure_dim)]
         return nn.Sequential(*layers)
-    sides = architecture.patch
-    for before, after in pairwise((widths[0], *architecture.channels)):
-        kernel = tuple(min(3, side) for side in sides)
-        sides = tuple(side - width + 1 for side, width in zip(sides, kernel, strict=True))
+    channels = pairwise((widths[0], *architecture.channels))
+    for (before, after), kernel in zip(channels, pooled_kernels(architecture), strict=True):
         layers += [convolution(before, after, kernel), nn.SiLU()]
     layers += [_MeanOverSites(), nn.Linear(architecture.channels[-1], architecture.closure_dim)]
     return nn.Sequential(*layers)
+
+
+def pooled_kernels(architecture: Architecture) -> list[tuple[int, ...]]:
+    """Kernels of the pooled encoder's convolutions, none wider than what is left of the patch."""
+    kernels, sides = [], architecture.patch
+    for _ in architecture.channels:
+        kernels.append(tuple(min(3, side) for side in sides))
+        sides = tuple(side - width + 1 for side, width in zip(sides, kernels[-1], strict=True))
+    return kernels
 
 
 def build_decoder(architecture: Architecture) -> nn.Sequential:

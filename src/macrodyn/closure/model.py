@@ -11,7 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from macrodyn.closure.layers import Architecture, build_decoder, build_encoder
+from macrodyn.closure.layers import (
+    Architecture,
+    build_decoder,
+    build_encoder,
+    pooled_kernels,
+)
 from macrodyn.closure.reconstruction import as_states, encoder_input, reconstruction_loss
 from macrodyn.storage.models import ModelFileError, load_model, save_model
 
@@ -25,7 +30,8 @@ class PatchAutoencoder(nn.Module):
     |----------|---------------------------------------------------------|
     | z*_I     | `observables`, given by the caller, [batch, observable] |
     | zhat_I   | `encode(patches)`, [batch, closure]                     |
-    | zhat     | `encode_snapshot(patches)`: mean of zhat_I over I       |
+    | zhat     | `encode_snapshot(patches)`: mean of zhat_I over I; for  |
+    |          | whole states see `closure.snapshots`                    |
     | z_I      | (z*_I, zhat_I), what `decode` reads                     |
 
     Closure variables are scaled by `fit_normalisation`: an affine map, so that it commutes with
@@ -73,14 +79,16 @@ class PatchAutoencoder(nn.Module):
         """
         if self.architecture.closure_dim == 0:
             return torch.zeros(len(patches), 0, device=patches.device)
-        inputs = encoder_input(
-            patches,
+        return (self.encoder(self._inputs(patches)) - self.closure_shift) / self.closure_scale
+
+    def _inputs(self, states: Tensor) -> Tensor:
+        return encoder_input(
+            states,
             self.architecture.kind,
             species=self.architecture.species,
             mean=self.field_mean,
             scale=self.field_scale,
         )
-        return (self.encoder(inputs) - self.closure_shift) / self.closure_scale
 
     def decode(self, observables: Tensor, closure: Tensor) -> Tensor:
         """Logits (for fields: standardised values) of patches, given their macroscopic state.
@@ -168,6 +176,41 @@ class PatchAutoencoder(nn.Module):
         states = as_states(patches)
         closure = self.encode_patches(states.flatten(0, 1))
         return closure.reshape(*states.shape[:2], self.architecture.closure_dim).mean(axis=1)
+
+    @property
+    def reach(self) -> tuple[int, ...] | None:
+        """Sites along each axis, beside one, that a local term of the pooled encoder reads.
+
+        None for other encoders, which have no local terms.
+        """
+        if self.architecture.encoder != "pooled" or self.architecture.closure_dim == 0:
+            return None
+        kernels = zip(*pooled_kernels(self.architecture), strict=True)
+        return tuple(sum(width - 1 for width in axis) for axis in kernels)
+
+    @torch.no_grad()
+    def local_terms(self, blocks: np.ndarray | Tensor) -> np.ndarray:
+        """Local terms whose mean over sites are the closure variables; of the pooled encoder.
+
+        Args:
+            blocks: States, shape [N, channel, *sides], of any sides.
+
+        Returns:
+            One term for each place whose surroundings are in the block, normalised like `encode`;
+            float64, shape [N, closure, *(sides - reach)].
+        """
+        states = as_states(blocks)
+        device = self.closure_shift.device
+        *convolutions, _, linear = self.encoder
+        chunk = max(1, _SITES_PER_CHUNK // prod(states.shape[2:]))
+        parts = []
+        for part in states.split(chunk):
+            features = self._inputs(part.to(device))
+            for layer in convolutions:
+                features = layer(features)
+            terms = linear(features.movedim(1, -1))
+            parts.append((terms - self.closure_shift) / self.closure_scale)
+        return torch.cat(parts).movedim(-1, 1).double().cpu().numpy()
 
     @property
     def chunk(self) -> int:

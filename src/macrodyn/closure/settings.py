@@ -29,8 +29,8 @@ class ClosureSettings:
     """
 
     dimension: int
-    encoder: EncoderKind = "strided"
-    channels: tuple[int, ...] = (16, 32)
+    encoder: EncoderKind = "pooled"
+    channels: tuple[int, ...] = (8, 16)
     hidden: int = 64
     steps: int = 2000
     batch: int = 256

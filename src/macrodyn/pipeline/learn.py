@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 
 from macrodyn.closure.model import PatchAutoencoder, save_autoencoder
 from macrodyn.closure.settings import ClosureSettings
+from macrodyn.closure.snapshots import (
+    EvolvedPatches,
+    encode_increments,
+    encode_states,
+    origin_share,
+)
 from macrodyn.closure.train import train_closure
 from macrodyn.config import DynamicsConfig, HorizonConfig
 from macrodyn.dynamics.data import TransitionData
@@ -27,7 +33,7 @@ from macrodyn.dynamics.integrate import simulate, substep_count
 from macrodyn.dynamics.latents import LatentArrays, latents_dataset
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.dynamics.train import TrainingSettings, train_ensemble
-from macrodyn.lattice import Shape, Tiling, gather_each, split
+from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather_each
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.sample import horizon_times
 from macrodyn.pipeline.samples import condition_names, snapshots, stage_system
@@ -40,6 +46,8 @@ from macrodyn.systems import System
 
 # Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
 CLOSURE_PATCHES = 65536
+# Snapshots of the equilibrium that show how much the origin of the tiling matters.
+SHARE_SNAPSHOTS = 256
 _CHUNK = 1024
 # Share of a prediction outside of the training data's range from which on it is warned of.
 WARN_OUTSIDE = 0.01
@@ -82,42 +90,30 @@ def closure_stage(job: Job) -> None:
         checkpoints=job.checkpoints,
         progress=lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
     )
-    if model.architecture.closure_dim and each < len(origins):
-        # Some patches of each snapshot trained it; its scale is that of whole snapshots.
-        model.fit_normalisation(encode_states(model, states, patch))
+    if model.architecture.closure_dim:
+        # It is trained on patches; its scale is that of whole snapshots.
+        model.fit_normalisation(encode_states(model, states, periodic=system.periodic))
     save_autoencoder(job.outputs["model"], model, provenance("closure", config))
-    cost = {"core_seconds": job.core_seconds}
-    write_sealed_json(job.outputs["training"], {"history": asdict(history), "cost": cost})
+    report = {
+        "history": asdict(history),
+        "origin_share": _origin_share(model, system, source, config["seed"]),
+        "cost": {"core_seconds": job.core_seconds},
+    }
+    write_sealed_json(job.outputs["training"], report)
 
 
-def encode_states(
-    model: PatchAutoencoder,
-    states: NDArray,
-    patch: Shape,
-    progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float64]:
-    """Closure variables of states: the mean of the patch encoder over their patches (eq. 1).
-
-    Args:
-        model: The closure.
-        states: Patches, small or large states, [batch, channel, *lattice].
-        patch: Sites along each axis of a patch. Where it does not divide the lattice, the sites
-            beyond the last whole patch do not count.
-        progress: Called with states done and states in all after each chunk.
-
-    Returns:
-        Shape [batch, closure variable].
-    """
-    dimension = model.architecture.closure_dim
-    if dimension == 0:
-        return np.zeros((len(states), 0))
-    out = np.empty((len(states), dimension))
-    for begin in range(0, len(states), _CHUNK):
-        part = states[begin : begin + _CHUNK]
-        out[begin : begin + _CHUNK] = model.encode_snapshot(split(part, patch))
-        if progress is not None:
-            progress(begin + len(part), len(states))
-    return out
+def _origin_share(
+    model: PatchAutoencoder, system: System, source: xr.Dataset, seed: int
+) -> list[float] | None:
+    """Share of the tiling's origin in the closure variables of the oldest snapshots."""
+    oldest = np.flatnonzero(source.time.values == source.time.values.max())
+    rows = oldest[np.unique(np.linspace(0, len(oldest) - 1, SHARE_SNAPSHOTS).astype(int))]
+    return origin_share(
+        model,
+        source.states.values[rows],
+        periodic=system.periodic,
+        rng=generator(seed, "origin-share"),
+    )
 
 
 def variable_names(observables: Sequence[str], closure_dim: int) -> list[str]:
@@ -134,22 +130,15 @@ def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
         model: The closure.
     """
     config = job.config
-    patch: Shape = tuple(config["patch"])
+    system = stage_system(config)
     source = read_dataset(job.inputs["pairs"])
     whole = snapshots(job.inputs["states"], config["scope"], job.params["evolve"]).states.values
-    z_closure = encode_states(model, whole, patch)
-    before, after = source.before.values, source.after.values
-    lead = after.shape[:3]
-    site = before.shape[2:]
-    phi_before = encode_states(model, before.reshape(-1, *site), patch).reshape(*lead[:2], 1, -1)
-    after = after.reshape(-1, *site)
-    phi_after = encode_states(
-        model, after, patch, lambda done, total: job.step("encode", done, total)
-    ).reshape(*lead, -1)
+    z_closure = encode_states(model, whole, periodic=system.periodic)
+    changes = _closure_increments(job, model, system, source, whole, z_closure)
     names = [str(n) for n in source.observable.values]
     return latents_dataset(
         z=np.concatenate([source.z_observables.values, z_closure], axis=1),
-        increment=np.concatenate([source.increments.values, phi_after - phi_before], axis=-1),
+        increment=np.concatenate([source.increments.values, changes], axis=-1),
         elapsed=source.elapsed.values,
         condition_values=source.condition_values.values,
         group=source.group.values,
@@ -162,6 +151,31 @@ def encode_stage(job: Job, model: PatchAutoencoder) -> xr.Dataset:
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
     )
+
+
+def _closure_increments(
+    job: Job,
+    model: PatchAutoencoder,
+    system: System,
+    source: xr.Dataset,
+    whole: NDArray,
+    z_closure: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Increments of the closure variables, [sample, patch, lag, closure variable]."""
+
+    def progress(done: int, total: int) -> None:
+        job.step("encode", done, total)
+
+    after = source.after.values
+    if source.attrs["patches_total"] == 1:
+        flat = after.reshape(-1, *after.shape[3:])
+        z_after = encode_states(model, flat, periodic=system.periodic, progress=progress)
+        return z_after.reshape(*after.shape[:3], -1) - z_closure[:, None, None]
+    buffer, boundary = int(source.attrs["buffer"]), source.attrs["boundary"]
+    patch = PatchGeometry(after.shape[4:], system.halo, buffer, boundary)
+    moved = source.moved.values if buffer else after
+    evolved = EvolvedPatches(whole, system.periodic, patch, source.origin.values, moved)
+    return encode_increments(model, evolved, progress)
 
 
 def dynamics_stage(job: Job) -> None:
@@ -323,6 +337,6 @@ def initial_latents(
     for begin in range(0, len(initial), _CHUNK):
         rows = slice(begin, begin + _CHUNK)
         states = system.initial_states(initial[rows], tuple(config["large"]), keys[rows])
-        zhat = encode_states(closure, states, tuple(config["patch"]))
+        zhat = encode_states(closure, states, periodic=system.periodic)
         parts.append(np.concatenate([system.observe(states), zhat], axis=1))
     return np.concatenate(parts)

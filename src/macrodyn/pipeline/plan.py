@@ -22,9 +22,9 @@ from macrodyn.study import Study
 VERSIONS = {
     "simulate": 2,
     "upsample": 2,
-    "evolve": 1,
-    "closure": 1,
-    "encode": 1,
+    "evolve": 2,
+    "closure": 2,
+    "encode": 2,
     "dynamics": 2,
     "predict": 3,
     "reference": 3,

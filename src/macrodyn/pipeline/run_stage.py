@@ -67,7 +67,10 @@ def evaluate_run(job: Job) -> None:
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     metrics |= _diagnose(job, system, title, findings)
     closure = read_sealed_json(inputs["closure"])
-    metrics["closure"] = {"best_loss": closure["history"]["best_loss"]}
+    metrics["closure"] = {
+        "best_loss": closure["history"]["best_loss"],
+        "origin_share": closure["origin_share"],
+    }
     if metrics["closure"]["best_loss"] is None:
         findings.lack("closure.best_loss", "no closure was trained")
     histories = {m: t["history"] for m, t in trainings.items()}

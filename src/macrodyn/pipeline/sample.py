@@ -68,6 +68,8 @@ def evolve_shard(job: Job, states: Path, shard: int, shards: int) -> xr.Dataset:
                 arrays[name] = np.empty((samples.sizes["sample"], *made.shape[1:]), made.dtype)
             arrays[name][rows] = made
     data = _pairs_dataset(system, samples, Pairs(**arrays), settings.lags)
+    if scope == "partial":
+        data = data.assign_attrs(boundary=settings.boundary, buffer=settings.buffer)
     shape = samples.states.shape[2:]
     total = Tiling(shape, tuple(config["patch"])).number if scope == "partial" else 1
     return data.assign_attrs(
@@ -115,6 +117,12 @@ def _pairs_dataset(
                 state_attributes(system),
             ),
             "after": ((*lead, "channel", *axes), pairs.after, state_attributes(system)),
+            "origin": (
+                ("sample", "patch", "axis"),
+                pairs.origins,
+                {"long_name": "first site of the patch", "units": "1"},
+            ),
+            **_moved(system, pairs),
             "increments": (
                 (*lead, "observable"),
                 pairs.increments,
@@ -141,6 +149,15 @@ def _pairs_dataset(
             "condition": samples.condition.values,
         },
     )
+
+
+def _moved(system: System, pairs: Pairs) -> dict[str, Any]:
+    """Patches with their buffers afterwards, where there are any."""
+    if pairs.moved.shape[3] == 0:
+        return {}
+    axes = axis_names(system.dimension, "active_")
+    dims = ("sample", "patch", "lag", "channel", *axes)
+    return {"moved": (dims, pairs.moved, state_attributes(system))}
 
 
 def record_times(horizons: dict[str, dict[str, Any]]) -> list[float]:

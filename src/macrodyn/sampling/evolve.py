@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,17 @@ class Pairs:
         after: [sample, patch, lag, channel, *patch].
         increments: Observables' increments, [sample, patch, lag, observable].
         elapsed: Physical time, [sample, patch, lag].
+        origins: First site of each patch, [sample, patch, dimension].
+        moved: Patches with their buffers afterwards, [sample, patch, lag, channel, *patch.active];
+            no channel where there is no buffer, as ``after`` tells all.
     """
 
     before: NDArray
     after: NDArray
     increments: NDArray[np.float64]
     elapsed: NDArray[np.float64]
+    origins: NDArray[np.int64]
+    moved: NDArray
 
 
 def evolve_patches(
@@ -90,12 +96,13 @@ def evolve_patches(
             now, patch, units * dt, k, None if events is None else units * events, around
         ),
         lambda before, after: system.observable_increment(before, after, patch, around),
-        patch.cut,
+        patch,
         lags,
         patch_keys,
     )
-    cost.add(int(np.prod(patch.active)), pairs.elapsed[..., -1])
-    return Pairs(*(a.reshape(len(states), number, *a.shape[1:]) for a in vars(pairs).values()))
+    cost.add(int(np.prod(patch.active)), pairs["elapsed"][..., -1])
+    batched = {name: a.reshape(len(states), number, *a.shape[1:]) for name, a in pairs.items()}
+    return Pairs(**batched, origins=origins[chosen])
 
 
 def evolve_whole(
@@ -128,27 +135,34 @@ def evolve_whole(
         states,
         evolve,
         lambda before, after: system.observe(after) - system.observe(before),
-        lambda s: s,
+        PatchGeometry(states.shape[2:], boundary="periodic"),
         lags,
         substreams(keys, 1),
     )
     cost.add(len(states) * int(np.prod(states.shape[2:])), dt * max(lags))
-    return Pairs(*(a[:, None] for a in vars(pairs).values()))
+    first = np.zeros((len(states), 1, states.ndim - 2), dtype=np.int64)
+    return Pairs(**{name: a[:, None] for name, a in pairs.items()}, origins=first)
 
 
-def _evolve_lags(states, evolve, increment, cut, lags, keys):  # type: ignore[no-untyped-def]
+def _evolve_lags(
+    states: NDArray,
+    evolve: Callable[[NDArray, int, Seeds], tuple[NDArray, NDArray]],
+    increment: Callable[[NDArray, NDArray], NDArray],
+    patch: PatchGeometry,
+    lags: Sequence[int],
+    keys: Seeds,
+) -> dict[str, NDArray]:
     """Evolve from lag to lag; everything is still flat: [sample, lag, ...]."""
-    after, increments, elapsed = [], [], []
+    moving: tuple[Any, ...] = (..., *patch.moving)
+    after, increments, elapsed, moved = [], [], [], []
     now, done, time = states, 0, np.zeros(len(states))
     for i, lag in enumerate(lags):
         now, passed = evolve(now, lag - done, substreams(keys, i))
         time, done = time + passed, lag
-        after.append(cut(now))
+        after.append(patch.cut(now))
+        moved.append(now[moving] if patch.buffer else now[moving][:, :0])
         increments.append(increment(states, now))
         elapsed.append(time)
-    return Pairs(
-        cut(states),
-        np.stack(after, axis=1),
-        np.stack(increments, axis=1),
-        np.stack(elapsed, axis=1),
-    )
+    several = {"after": after, "increments": increments, "elapsed": elapsed, "moved": moved}
+    stacked = {name: np.stack(parts, axis=1) for name, parts in several.items()}
+    return {"before": patch.cut(states), **stacked}
