@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import sys
@@ -58,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish.add_argument("--config", type=Path, required=True, help="the study's configuration")
     publish.add_argument("--runs", nargs="*", default=[], help="runs whose own figures to copy")
     given = parser.parse_args(arguments)
+    # A title may have letters that the terminal lacks.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     call = {
         "check": _check,
         "systems": _systems,

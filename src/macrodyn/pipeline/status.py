@@ -117,7 +117,7 @@ def _locked(folder: Path) -> bool:
     """Whether one of Snakemake's locks, lists of the files that a run makes, names the study's."""
     for lock in folder.absolute().parent.parent.glob(".snakemake/locks/*.lock"):
         try:
-            if f"results/{folder.name}/" in lock.read_text():
+            if f"results/{folder.name}/" in lock.read_text(encoding="utf-8", errors="replace"):
                 return True
         except OSError:  # the run has just ended
             pass

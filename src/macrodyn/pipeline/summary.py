@@ -253,13 +253,16 @@ def summarise_study(job: Job) -> None:
     runs = [_read_metrics(Path(p)) for p in job.inputs["metrics"]]
     rows = [summary_row(r) for r in runs]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(job.outputs["table"]) as temporary, temporary.open("w", newline="") as file:
+    with (
+        atomic_path(job.outputs["table"]) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     title = job.params["title"] or job.params["study"]
     with atomic_path(job.outputs["html"]) as temporary:
-        temporary.write_text(summary_html(rows, title))
+        temporary.write_text(summary_html(rows, title), encoding="utf-8")
     for name, figure in study_figures(runs).items():
         style.save(figure, job.outputs["figures"] / f"{name}.png")
     origin = provenance("summary", {})
@@ -268,7 +271,7 @@ def summarise_study(job: Job) -> None:
     lines += [{"what": name, "value": version} for name, version in software.items()]
     lines += [{"what": f"seed of {r['run']}", "value": str(r["config"]["seed"])} for r in runs]
     with atomic_path(job.outputs["provenance"]) as temporary:
-        temporary.write_text(summary_html(lines, "Provenance"))
+        temporary.write_text(summary_html(lines, "Provenance"), encoding="utf-8")
 
 
 def _read_metrics(path: Path) -> Metrics:
