@@ -99,7 +99,7 @@ def call(folder: Path, *arguments: str) -> tuple[float, float, str]:
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
     wall = time.perf_counter() - start
     if done.returncode:
@@ -127,7 +127,8 @@ def make_up_results(folder: Path, config: dict[str, Any]) -> None:
             (job.folder / name).touch()
         job.log.write_text(
             f"2026-01-01 12:00:00,000 rule {job.rule} starts with 1 thread(s)\n"
-            "2026-01-01 12:01:00,000 done in 60.0 s\n"
+            "2026-01-01 12:01:00,000 done in 60.0 s\n",
+            encoding="utf-8",
         )
     write_json(folder / FILE, {"command": "snakemake", "config": config})
 
@@ -135,7 +136,7 @@ def make_up_results(folder: Path, config: dict[str, Any]) -> None:
 def measure_planning(folder: Path, jobs: Sequence[int], repeats: int) -> None:
     """Print the times of dry runs, of reading the Snakefile, and of `macrodyn status`."""
     empty = folder / "empty.smk"
-    empty.write_text("rule all:\n    input: []\n")
+    empty.write_text("rule all:\n    input: []\n", encoding="utf-8")
     options = ("snakemake", "--directory", str(folder), "--list-rules")
     alone = median_call(folder, repeats, *options, "--snakefile", str(empty))
     print(
@@ -146,7 +147,7 @@ def measure_planning(folder: Path, jobs: Sequence[int], repeats: int) -> None:
         for kind, make in (("shards", by_shards), ("runs", by_runs)):
             config = folder / f"{kind}-{wanted}.json"
             study = make(wanted)
-            config.write_text(json.dumps(study))
+            config.write_text(json.dumps(study), encoding="utf-8")
             chosen = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", str(config))
             plan = ("snakemake", "--directory", str(folder), *chosen, "--cores", "2", "-n")
             calls = [call(folder, *plan) for _ in range(repeats if wanted < 5000 else 1)]
@@ -169,7 +170,7 @@ def measure_planning(folder: Path, jobs: Sequence[int], repeats: int) -> None:
 def measure_run(folder: Path, jobs: int) -> float:
     """Run a small study, print what its jobs cost, and return the overhead of a job in seconds."""
     config = folder / "real.json"
-    config.write_text(json.dumps(by_shards(jobs) | {"study": "real"}))
+    config.write_text(json.dumps(by_shards(jobs) | {"study": "real"}), encoding="utf-8")
     arguments = ("--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder))
     options = ("snakemake", *arguments, "--configfile", str(config), "--cores", "1")
     wall, nothing = call(folder, *options)[0], call(folder, *options)[0]

@@ -44,7 +44,9 @@ def test_check_lists_runs_and_shared_stages(capsys):
 
 def test_check_tells_what_is_wrong(capsys, tmp_path):
     config = tmp_path / "wrong.yaml"
-    config.write_text("study: s\nsystem: {name: ising}\nsizes: {small: [4, 4]}\nruns: {a: {}}\n")
+    config.write_text(
+        "study: s\nsystem: {name: ising}\nsizes: {small: [4, 4]}\nruns: {a: {}}\n", encoding="utf-8"
+    )
     assert main(["check", str(config)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -69,7 +71,9 @@ OWN = {
 @pytest.mark.parametrize(("code", "expected"), OWN.values(), ids=OWN)
 def test_systems_are_listed_with_one_that(code, expected, capsys, tmp_path, monkeypatch, request):
     module = f"listed_{list(OWN).index(request.node.callspec.id)}"
-    (tmp_path / f"{module}.py").write_text(f"from macrodyn.systems.ising import Ising\n{code}\n")
+    (tmp_path / f"{module}.py").write_text(
+        f"from macrodyn.systems.ising import Ising\n{code}\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     own = EntryPoint("own", f"{module}:Own", "macrodyn.systems")
     found = {**available_systems(), "own": own}
@@ -162,7 +166,7 @@ def write_results(folder: Path, study) -> None:
 
 
 def test_summary_prints_the_table_and_where_the_report_is(capsys, tmp_path):
-    (tmp_path / "summary.csv").write_text(TABLE)
+    (tmp_path / "summary.csv").write_text(TABLE, encoding="utf-8")
     assert main(["summary", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     header, rule, row = printed.splitlines()[:3]
@@ -170,7 +174,7 @@ def test_summary_prints_the_table_and_where_the_report_is(capsys, tmp_path):
     assert set(rule) == {"-", " "}
     assert row.split() == ["base", "8x8", "64x64", "0.0123", "-"]
     assert f"No report yet: snakemake --report {tmp_path / 'report.html'}" in printed
-    (tmp_path / "report.html").write_text("<html>")
+    (tmp_path / "report.html").write_text("<html>", encoding="utf-8")
     assert main(["summary", str(tmp_path)]) == 0
     assert f"Report: {(tmp_path / 'report.html').resolve()}" in capsys.readouterr().out
 
@@ -189,7 +193,9 @@ GO_ON = f"snakemake --cores all --configfile {TINY}"
 @pytest.mark.parametrize("given", ["tiny", "results/tiny", str(TINY)])
 def test_summary_finds_the_study_as_status_does(capsys, tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
-    write_record(Path("results/tiny"), yaml.safe_load(TINY.read_text()), GO_ON.split()[1:])
+    write_record(
+        Path("results/tiny"), yaml.safe_load(TINY.read_text(encoding="utf-8")), GO_ON.split()[1:]
+    )
     assert main(["summary", given]) == 1
     missing = "results/tiny/summary.csv is missing: run the study first"
     assert capsys.readouterr().err == f"macrodyn: {missing} ({GO_ON})\n"
@@ -295,7 +301,7 @@ FOLDERS = {
     "no record": (lambda it: None, "study.json is missing: it is written when the study is run"),
     "a folder": (lambda it: it.mkdir(), "study.json is a folder: move it away"),
     "an empty configuration": (
-        lambda it: it.write_text('{"command": "snakemake", "config": {}}'),
+        lambda it: it.write_text('{"command": "snakemake", "config": {}}', encoding="utf-8"),
         "study.json holds an empty configuration: the next run writes it anew",
     ),
 }
@@ -319,7 +325,7 @@ def test_output_that_nobody_reads_is_no_error(tmp_path, command, unbuffered):
         [sys.executable, "-m", "macrodyn.cli", *command],
         stdout=write,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         cwd=tmp_path,
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
@@ -346,7 +352,7 @@ def test_module_returns_its_status_to_the_shell(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "macrodyn.cli", "summary", str(tmp_path)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 1
     assert done.stderr.startswith("macrodyn: ") and "Traceback" not in done.stderr
@@ -386,7 +392,9 @@ def test_help_is_fast():
 
 def test_status_of_a_studys_folder_loads_no_numerical_library(tmp_path):
     """It is asked again and again, on a cluster's login node."""
-    write_record(tmp_path / "results" / "tiny", yaml.safe_load(TINY.read_text()), [])
+    write_record(
+        tmp_path / "results" / "tiny", yaml.safe_load(TINY.read_text(encoding="utf-8")), []
+    )
     code = (
         "import sys; from macrodyn.cli import main\n"
         "assert main(['status', 'tiny']) == 0\n"

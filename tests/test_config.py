@@ -28,12 +28,14 @@ def with_changes(changes: dict) -> dict:
 
 
 def schema() -> dict:
-    return json.loads(SCHEMA.read_text())
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
 def test_schema_file_is_that_of_the_models():
     assert SCHEMA.is_file(), f"{SCHEMA} is missing: make schema"
-    assert SCHEMA.read_text() == json_schema() + "\n", f"{SCHEMA} is out of date: make schema"
+    assert SCHEMA.read_text(encoding="utf-8") == json_schema() + "\n", (
+        f"{SCHEMA} is out of date: make schema"
+    )
 
 
 def test_schema_is_a_schema():
@@ -42,7 +44,7 @@ def test_schema_is_a_schema():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_delivered_configuration_is_valid(path):
-    content = yaml.safe_load(path.read_text())
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
     jsonschema.validate(content, schema(), jsonschema.Draft202012Validator)
     study = load_study(path)
     assert study.title and list(study.runs) == list(content["runs"])
@@ -194,7 +196,7 @@ FILES = {
 def test_unreadable_file_is_named(tmp_path, content, message):
     path = tmp_path / "study.yaml"
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(ConfigError, match=message) as caught:
         load_study(path)
     assert str(path) in str(caught.value)

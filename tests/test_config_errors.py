@@ -338,7 +338,8 @@ def test_own_check_of_parameters_names_the_parameters(tmp_path, monkeypatch):
         "            raise ValueError('field is above temperature')\n"
         "        return self\n"
         "class Own(Ising):\n"
-        "    Parameters = Parameters\n"
+        "    Parameters = Parameters\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     system = {"name": "own_errors:Own", "parameters": {"temperature": 1, "field": 2}}

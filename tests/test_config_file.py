@@ -20,7 +20,7 @@ def multiplied(levels: int, each: int = 9) -> str:
 
 def test_plain_values_and_aliases_are_read(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("times: &t [0, 1.5, 2]\nagain: *t\nname: ρ\nnone:\n")
+    path.write_text("times: &t [0, 1.5, 2]\nagain: *t\nname: ρ\nnone:\n", encoding="utf-8")
     expected = {"times": [0, 1.5, 2], "again": [0, 1.5, 2], "name": "ρ", "none": None}
     assert read_config(path).content == expected
 
@@ -47,7 +47,7 @@ WRONG = {
 def test_what_no_study_needs_is_refused(tmp_path, monkeypatch, text, reason):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigFileError, match=reason) as caught:
         read_config(path)
     assert str(path) in str(caught.value)
@@ -76,7 +76,9 @@ def test_mapping_that_another_program_has_read_is_checked_as_well():
 def test_what_only_a_template_engine_runs_is_an_unknown_key(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a.yaml"
-    path.write_text("__use_yte__: true\n?__import__('os').mkdir('made'): 1\nstudy: a\n")
+    path.write_text(
+        "__use_yte__: true\n?__import__('os').mkdir('made'): 1\nstudy: a\n", encoding="utf-8"
+    )
     with pytest.raises(ConfigError, match="__use_yte__: unknown key"):
         load_study(path)
     assert not (tmp_path / "made").exists()
@@ -103,7 +105,7 @@ def told(key: str, first: str) -> str:
 @pytest.mark.parametrize(("text", "where"), TWICE.values(), ids=TWICE)
 def test_key_that_stands_twice_is_refused(tmp_path, text, where):
     path = tmp_path / "a.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     expected = f"{path} has a key twice in one mapping:\n{told(*where)}"
     for read in (read_config, check_file, load_study):
         with pytest.raises(ValueError, match="twice") as caught:
@@ -113,7 +115,7 @@ def test_key_that_stands_twice_is_refused(tmp_path, text, where):
 
 def test_all_keys_that_stand_twice_are_told(tmp_path):
     path = tmp_path / "a.yaml"
-    path.write_text("a: {b: 1, b: 2}\nc: 1\nc: 2\nc: 3\n")
+    path.write_text("a: {b: 1, b: 2}\nc: 1\nc: 2\nc: 3\n", encoding="utf-8")
     with pytest.raises(ConfigFileError) as caught:
         read_config(path)
     assert str(caught.value).splitlines()[1:] == [
@@ -141,7 +143,7 @@ ONCE = {
 @pytest.mark.parametrize(("text", "expected"), ONCE.values(), ids=ONCE)
 def test_merged_keys_do_not_count_as_given_twice(tmp_path, text, expected):
     path = tmp_path / "a.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert read_config(path).content["d"] == expected
     check_file(path)
 

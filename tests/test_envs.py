@@ -25,7 +25,9 @@ def conda_name(package: str) -> str:
 
 def read_lock() -> dict[str, str]:
     """Return the locked version of every package, by its conda name."""
-    text = "\n".join((ROOT / "requirements" / name).read_text() for name in LOCK_FILES)
+    text = "\n".join(
+        (ROOT / "requirements" / name).read_text(encoding="utf-8") for name in LOCK_FILES
+    )
     pins = re.findall(r"^([\w.-]+)==([^\s\\;]+)", text, flags=re.MULTILINE)
     return {conda_name(package): version for package, version in pins}
 
@@ -52,7 +54,7 @@ def without_python(specs: list[object]) -> list[object]:
 
 def load(path: Path) -> dict[str, list[object]]:
     """Return the content of an environment file."""
-    return yaml.safe_load(path.read_text())
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def test_there_are_environments() -> None:
@@ -80,7 +82,9 @@ def test_no_package_is_named_twice(path: Path) -> None:
 
 def rules() -> dict[str, str]:
     """Return the environment of each script, as the rules name them."""
-    text = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    text = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")
+    )
     pairs = re.findall(r"envs/(\w+)\.yaml.*?scripts/(\w+)\.py", text, flags=re.DOTALL)
     return {script: environment for environment, script in pairs}
 
@@ -114,7 +118,7 @@ def test_a_script_imports_no_more_than_its_environment_has(script: str) -> None:
         [sys.executable, "-c", IMPORT_ALONE, str(path), *modules],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
 

@@ -149,7 +149,7 @@ def test_the_example_says_how_its_observables_are_written(contact):
     ],
 )
 def test_wrong_configuration_of_the_example_is_refused(contact, section, key, value, message):
-    content = yaml.safe_load((EXAMPLE / "config.yaml").read_text())
+    content = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
     content[section][key] = value
     with pytest.raises(ConfigError, match=message):
         load_study(content)

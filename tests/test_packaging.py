@@ -21,10 +21,10 @@ from packaging.version import Version
 import macrodyn
 
 ROOT = Path(__file__).parents[1]
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-LOCK = (ROOT / "requirements" / "lock.txt").read_text()
-TORCH = (ROOT / "requirements" / "torch.txt").read_text()
+LOCK = (ROOT / "requirements" / "lock.txt").read_text(encoding="utf-8")
+TORCH = (ROOT / "requirements" / "torch.txt").read_text(encoding="utf-8")
 PINS = {
     canonicalize_name(name): Version(version)
     for name, version in re.findall(r"^([\w.-]+)==([^\s\\;]+)", f"{LOCK}\n{TORCH}", re.MULTILINE)
@@ -55,7 +55,7 @@ def test_version_is_that_of_the_metadata() -> None:
 
 
 def test_without_installation_the_version_is_unknown() -> None:
-    source = (ROOT / "src" / "macrodyn" / "__init__.py").read_text()
+    source = (ROOT / "src" / "macrodyn" / "__init__.py").read_text(encoding="utf-8")
     source = source.replace('version("macrodyn")', 'version("macrodyn-that-nobody-installed")')
     namespace: dict[str, object] = {}
     exec(compile(source, "__init__.py", "exec"), namespace)
@@ -63,7 +63,7 @@ def test_without_installation_the_version_is_unknown() -> None:
 
 
 def test_versions_of_the_citation_and_the_package_agree() -> None:
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == PROJECT["version"]
     assert citation["license"] == PROJECT["license"]
     cited = {entry["identifiers"][0]["value"] for entry in citation["references"]}
@@ -90,7 +90,7 @@ def test_console_script_is_callable() -> None:
 @needs_installation
 def test_console_script_runs() -> None:
     script = Path(sys.executable).parent / "macrodyn"
-    done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([script, "--help"], capture_output=True, encoding="utf-8", timeout=60)
     assert done.returncode == 0, done.stderr
     assert "macrodyn" in done.stdout
 
@@ -156,7 +156,7 @@ def test_supported_python_is_one_everywhere() -> None:
     assert "3.10" not in supported
     assert PYPROJECT["tool"]["mypy"]["python_version"] == "3.11"
     assert PYPROJECT["tool"]["ruff"]["target-version"] == "py311"
-    assert "(3, 11)" in (ROOT / "Makefile").read_text()
+    assert "(3, 11)" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_ci_script_can_be_run() -> None:

@@ -205,8 +205,8 @@ def test_walker_sees_every_part_of_the_source():
 def plain_python(path: Path) -> str:
     """The source; of Snakemake's files what Snakemake makes of them."""
     if path.suffix == ".py":
-        return path.read_text()
-    opener = SimpleNamespace(open=lambda file: path.open())
+        return path.read_text(encoding="utf-8")
+    opener = SimpleNamespace(open=lambda file: path.open(encoding="utf-8"))
     code, _ = snakemake.parser.parse(
         infer_source_file(path), SimpleNamespace(sourcecache=opener), {}
     )
@@ -215,7 +215,9 @@ def plain_python(path: Path) -> str:
 
 def test_walker_reads_the_files_of_snakemake(tmp_path):
     file = tmp_path / "a.smk"
-    file.write_text("rule a:\n    params:\n        x=lambda wildcards: eval('1'),\n")
+    file.write_text(
+        "rule a:\n    params:\n        x=lambda wildcards: eval('1'),\n", encoding="utf-8"
+    )
     assert list(unsafe(plain_python(file)))
 
 
@@ -408,7 +410,7 @@ NAMES = {
 
 
 def with_name(where: str, name: str) -> dict[str, Any]:
-    content = yaml.safe_load(TINY.read_text())
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
     if where == "study":
         content["study"] = name
     elif where == "run":
@@ -453,7 +455,7 @@ def test_run_cannot_have_the_name_of_what_else_stands_in_the_studys_folder(name)
 )
 def test_system_is_a_class_that_can_be_imported_and_nothing_else(name):
     """The configuration chooses code: of what is importable, a subclass of System."""
-    content = yaml.safe_load(TINY.read_text())
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
     content["system"]["name"] = name
     with pytest.raises(ConfigError, match=r"system\.name"):
         load_study(content, "a.yaml")

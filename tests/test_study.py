@@ -333,7 +333,7 @@ def test_merge_leaves_its_arguments_alone():
 
 def test_a_file_is_read(tmp_path):
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(BASE))
+    path.write_text(yaml.safe_dump(BASE), encoding="utf-8")
     assert list(load_study(path).runs) == ["first"]
 
 
@@ -353,7 +353,7 @@ def test_a_file_is_read(tmp_path):
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path, text, message):
     path = tmp_path / "study.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=rf"(?s)study\.yaml.*{message}"):
         load_study(path)
 

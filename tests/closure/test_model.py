@@ -148,7 +148,7 @@ def test_save_and_load(tmp_path: Path, encoder, closure_dim: int) -> None:
     assert np.array_equal(loaded.encode_patches(patches), model.encode_patches(patches))
     states = torch.as_tensor(patches)
     assert torch.equal(loaded(states, observables), model(states, observables))
-    described = json.loads(path.with_suffix(".json").read_text())["metadata"]
+    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["metadata"]
     assert described["architecture"]["patch"] == [10, 8]
     assert described["scalers"]["observable_shift"] == model.observable_shift.tolist()
 
@@ -163,7 +163,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_the_architecture_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "closure.safetensors"
     save_autoencoder(path, make_model(), {})
-    described = json.loads(path.with_suffix(".json").read_text())["metadata"]
+    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["metadata"]
     described["architecture"]["hidden"] = 9
     save_model(path, make_model().state_dict(), described)
     with pytest.raises(ModelFileError, match=r"closure\.safetensors"):

@@ -185,7 +185,7 @@ def finish(rule: Rule, folder: Path) -> float:
     status = ended(start(rule, folder), 300)
     if status != 0:
         log = folder / rule.snakemake.log[0]
-        raise SystemExit(f"{rule.name} ended with {status}:\n{log.read_text()}")
+        raise SystemExit(f"{rule.name} ended with {status}:\n{log.read_text(encoding='utf-8')}")
     return time.monotonic() - began
 
 
@@ -203,7 +203,7 @@ def content(folder: Path, rule: Rule) -> dict[str, Any]:
             found |= {f"{role}.{name}": t.numpy().tobytes() for name, t in tensors.items()}
             found[f"{role}.metadata"] = without_times(metadata)
         elif role == "training":
-            found[role] = without_times(json.loads((folder / path).read_text()))
+            found[role] = without_times(json.loads((folder / path).read_text(encoding="utf-8")))
     return found
 
 
@@ -242,9 +242,11 @@ def disturb(
         elif status == 0:
             counts["ended before the kill"] += 1
         else:
-            raise SystemExit(f"{rule.name} failed with {status}:\n{log.read_text()}")
+            raise SystemExit(
+                f"{rule.name} failed with {status}:\n{log.read_text(encoding='utf-8')}"
+            )
         if log.exists():
-            counts["resumed"] += "continuing from step" in log.read_text()
+            counts["resumed"] += "continuing from step" in log.read_text(encoding="utf-8")
         there = [(folder / path).exists() for path in rule.outputs.values()]
         if all(there):
             if changed := differences(content(folder, rule), expected):
@@ -272,7 +274,7 @@ def together(rule: Rule, folder: Path, expected: dict[str, Any]) -> None:
     pair = [start(rule, folder), start(rule, folder)]
     ends = [ended(number, 300) for number in pair]
     if ends != [0, 0]:
-        log = (folder / rule.snakemake.log[0]).read_text()
+        log = (folder / rule.snakemake.log[0]).read_text(encoding="utf-8")
         raise SystemExit(f"{rule.name}, twice at once, ended with {ends}:\n{log}")
     if changed := differences(content(folder, rule), expected):
         raise SystemExit(f"{rule.name}, twice at once: other {changed}")

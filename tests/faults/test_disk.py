@@ -162,7 +162,7 @@ def test_folder_without_permission_is_named(tally, hidden):
         folder.chmod(0o555)
         Path(base).chmod(0o700 if hidden else 0o755)
         command = [sys.executable, "-c", WITHOUT_RIGHTS, str(folder / "a.json")]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
         folder.chmod(0o755)
         if "No module named" in done.stderr or "Permission denied" in done.stderr:
             pytest.skip("another user cannot read the package here")

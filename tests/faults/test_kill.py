@@ -40,7 +40,7 @@ def test_every_long_job_survives_kills_at_random_moments(tmp_path, tally):
     done = subprocess.run(
         [sys.executable, CAMPAIGN, tmp_path / "c", "--kills", str(KILLS), "--seed", "7"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=600,
     )
     # The campaign stops at the first result that is partial, lost or changed, and says what.

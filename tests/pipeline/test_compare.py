@@ -233,7 +233,9 @@ def test_row_of_a_run(metrics):
 
 def test_summary_is_read_back(tmp_path):
     table = tmp_path / "summary.csv"
-    table.write_text("run,short_ours,short_naive,short_full\nbase,0.25,,diverged\n")
+    table.write_text(
+        "run,short_ours,short_naive,short_full\nbase,0.25,,diverged\n", encoding="utf-8"
+    )
     assert read_summary(table) == [
         {"run": "base", "short_ours": 0.25, "short_naive": None, "short_full": "diverged"}
     ]
@@ -241,7 +243,7 @@ def test_summary_is_read_back(tmp_path):
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):
     table = tmp_path / "summary.csv"
-    table.write_text("run,small,short_ours\n8,16,0.25\n")
+    table.write_text("run,small,short_ours\n8,16,0.25\n", encoding="utf-8")
     assert read_summary(table) == [{"run": "8", "small": "16", "short_ours": 0.25}]
 
 
@@ -261,7 +263,7 @@ def test_names_that_look_like_numbers_stay_names(tmp_path):
 )
 def test_summary_that_was_cut_short_is_refused(tmp_path, text):
     table = tmp_path / "summary.csv"
-    table.write_text(text)
+    table.write_text(text, encoding="utf-8")
     with pytest.raises(StoreError, match=rf"summary\.csv cannot be read .*rm {table}, then"):
         read_summary(table)
 

@@ -55,13 +55,13 @@ class Process:
             cwd=folder,
             env=environment,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
 
     @property
     def log(self) -> str:
         path = self.folder / "logs" / "data.log"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def terminate(self, after: float, by: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal some time after the job has begun."""
@@ -107,7 +107,7 @@ def test_a_signal_ends_a_loop_with_a_checkpoint_and_it_goes_on(start, tmp_path, 
     job = start("loop", pause=0.0)
     assert job.process.wait(timeout=60) == 0
     assert f"continuing from step {stopped[1]} " in job.log and "done in" in job.log
-    assert (tmp_path / "data.nc").read_text() == "result"
+    assert (tmp_path / "data.nc").read_text(encoding="utf-8") == "result"
     assert not (tmp_path / "checkpoint").exists()
 
 
@@ -134,7 +134,7 @@ def test_without_a_loop_a_job_ends_at_once_alone_and_works_on_in_slurm(start, tm
     in_slurm = start("busy", slurm=True)
     in_slurm.terminate(after=0.3)
     assert in_slurm.process.wait(timeout=30) == 0
-    assert (tmp_path / "data.nc").read_text() == "result"
+    assert (tmp_path / "data.nc").read_text(encoding="utf-8") == "result"
 
 
 def test_a_living_job_touches_its_log(start, tmp_path):

@@ -58,7 +58,7 @@ class Learned:
         return hashlib.sha256((self.folder / name / "model.safetensors").read_bytes()).hexdigest()
 
     def training(self, name: str) -> dict:
-        return json.loads((self.folder / name / "training.json").read_text())
+        return json.loads((self.folder / name / "training.json").read_text(encoding="utf-8"))
 
 
 def job_of(stage: Stage, folder: Path, params: dict, **inputs: Path) -> Job:

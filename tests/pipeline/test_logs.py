@@ -24,7 +24,9 @@ def written(tmp_path):
 
     def write(*lines: str, first: str = "rule evolve starts with 1 thread(s)") -> JobLog:
         path = tmp_path / "job.log"
-        path.write_text("".join(f"{line}\n" for line in (f"{BEGAN} {first}", *lines)))
+        path.write_text(
+            "".join(f"{line}\n" for line in (f"{BEGAN} {first}", *lines)), encoding="utf-8"
+        )
         os.utime(path, (1e9, 1e9))
         log = read_log(path)
         assert log is not None and log.touched == 1e9 and log.began == at("12:00:00")

@@ -162,7 +162,7 @@ def test_keys_are_those_of_other_processes(make_plan):
         "print(plan_run('run', RunConfig.model_validate_json(sys.argv[1])).reference.key)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, run], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, run], capture_output=True, encoding="utf-8", check=True
     )
     assert done.stdout.strip() == make_plan().reference.key
 

@@ -39,7 +39,7 @@ COSTS = {"stage": {"core_seconds": 2.0}}
 
 def write_table(study: Path, **changes) -> None:
     row = ROW | changes
-    with (study / "summary.csv").open("w", newline="") as file:
+    with (study / "summary.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         writer.writeheader()
         writer.writerow(row)
@@ -49,7 +49,7 @@ def write_table(study: Path, **changes) -> None:
 def config(tmp_path) -> Path:
     """The configuration of the study."""
     path = tmp_path / "a.yaml"
-    path.write_text(yaml.safe_dump(STUDY))
+    path.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
     return path
 
 
@@ -107,7 +107,7 @@ def test_table_figures_and_provenance_are_copied(results, target, config):
         + [f"base-{kind}.png" for kind in RUN_FIGURES]
     )
     assert {path.parent for path in written} == {target}
-    page = (target / "README.md").read_text()
+    page = (target / "README.md").read_text(encoding="utf-8")
     assert "| base | 8x8 | 2 of 4 | 2.5e-01 ± 1.0e-02 |" in page
     assert "0123456789+" in page and "![costs](costs.png)" in page
 
@@ -117,7 +117,7 @@ def test_mmd_and_exact_deviations_stand_in_the_table(results, target, config):
     unknown = {"drift_rms_percent": "", "drift_max_percent": ""}
     write_table(results, short_ours_mmd=0.0123, **unknown, **known)
     publish(results, target, config, [])
-    lines = (target / "README.md").read_text().splitlines()
+    lines = (target / "README.md").read_text(encoding="utf-8").splitlines()
     (head,) = (line for line in lines if line.startswith("| run |"))
     (row,) = (line for line in lines if line.startswith("| base |"))
     assert head.endswith("| MMD² | drift %: rms (max) | diffusion %: rms (max) |")
@@ -150,7 +150,7 @@ def test_table_with_the_name_of_another_folder_is_refused(results, target, tmp_p
 
 def test_link_to_a_file_elsewhere_is_not_copied(results, target, tmp_path, config):
     secret = tmp_path / "secret.txt"
-    secret.write_text("secret")
+    secret.write_text("secret", encoding="utf-8")
     (results / "figures" / "more.png").symlink_to(secret)
     with pytest.raises(ValueError, match=r"more\.png leads out of"):
         publish(results, target, config, [])
@@ -159,12 +159,12 @@ def test_link_to_a_file_elsewhere_is_not_copied(results, target, tmp_path, confi
 
 def test_link_in_the_target_is_replaced_and_not_written_through(results, target, tmp_path, config):
     precious = tmp_path / "precious.txt"
-    precious.write_text("precious")
+    precious.write_text("precious", encoding="utf-8")
     target.mkdir()
     for name in ("costs.png", "README.md", "summary.csv"):
         (target / name).symlink_to(precious)
     publish(results, target, config, [])
-    assert precious.read_text() == "precious"
+    assert precious.read_text(encoding="utf-8") == "precious"
     assert (target / "costs.png").read_bytes() == b"a figure"
 
 
@@ -192,7 +192,9 @@ def test_study_that_was_not_run_is_named(tmp_path, target, config):
 
 def line(page: Path, start: str) -> str:
     """The line of a page that starts so."""
-    (found,) = [line for line in page.read_text().splitlines() if line.startswith(start)]
+    (found,) = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(start)
+    ]
     return found
 
 
@@ -216,7 +218,7 @@ def test_configuration_that_did_not_make_the_study_is_refused(
 ):
     config.unlink()
     if content is not None:
-        config.write_text(yaml.safe_dump(content))
+        config.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises((ConfigError, ValueError), match=reason):
         publish(results, target, config, [])
     assert not target.exists()
@@ -274,7 +276,7 @@ def test_page_names_the_commands_that_remake_it(results, target, config, runs, e
 
 def test_page_shows_every_figure_that_is_copied(results, target, config):
     written = publish(results, target, config, ["base"])
-    page = (target / "README.md").read_text()
+    page = (target / "README.md").read_text(encoding="utf-8")
     figures = [path.name for path in written if path.suffix == ".png"]
     assert len(figures) == 2 + len(RUN_FIGURES)
     assert [name for name in figures if f"]({name})" not in page] == []

@@ -86,7 +86,7 @@ class Folder:
         for ago, line in lines:
             stamp = datetime.fromtimestamp(NOW - ago).isoformat(" ", "milliseconds")
             text += f"{stamp.replace('.', ',')} {line}\n"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         last = NOW - (lines[-1][0] if touched is None else touched)
         os.utime(path, (last, last))
 
@@ -331,7 +331,9 @@ def test_the_text_of_a_study_in_trouble(folder):
     folder.finished("simulate", 0, ago=100, seconds=20)
     folder.shard("simulate", 1, (30, "failed after 3.0 s"))
     log = folder.at("simulate") / "logs/shard-1-of-3.log"
-    log.write_text(log.read_text() + "\n".join(TRACEBACK) + "\n\n")
+    log.write_text(
+        log.read_text(encoding="utf-8") + "\n".join(TRACEBACK) + "\n\n", encoding="utf-8"
+    )
     os.utime(log, (NOW - 30, NOW - 30))
     folder.shard("simulate", 2, (700, "simulate: 3 of 9, 1/s, 6 s left"))
     (folder.at("simulate") / "checkpoint" / "shard-2-of-3").mkdir(parents=True)
@@ -442,7 +444,7 @@ def study(make_run, tmp_path, monkeypatch) -> dict[str, Any]:
     config = {**make_run().model_dump(mode="json"), "study": "made-up", "runs": {"only": {}}}
     monkeypatch.chdir(tmp_path)
     write_record(Path("results/made-up"), config, ["--profile", "slurm"])
-    Path("my.yaml").write_text(json.dumps(config))
+    Path("my.yaml").write_text(json.dumps(config), encoding="utf-8")
     return config
 
 
@@ -465,9 +467,9 @@ def test_a_study_is_found_by(study, given, command):
 def test_a_lock_on_the_study_is_told_and_one_on_another_is_not(study):
     locks = Path(".snakemake/locks")
     locks.mkdir(parents=True)
-    (locks / "0.output.lock").write_text("results/other/summary.csv\n")
+    (locks / "0.output.lock").write_text("results/other/summary.csv\n", encoding="utf-8")
     assert not study_status(Path("made-up"), NOW).locked
-    (locks / "1.output.lock").write_text("results/made-up/summary.csv\n")
+    (locks / "1.output.lock").write_text("results/made-up/summary.csv\n", encoding="utf-8")
     text = status_text(study_status(Path("made-up"), NOW))
     assert "If Snakemake was ended, go on with: snakemake" in text
     assert "if no Snakemake runs there: first the same with --unlock" in text

@@ -116,7 +116,7 @@ def _make_device(path: Path) -> None:
 
 def slurm(*command: str) -> str:
     """Run a command of SLURM; return what it printed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
     if done.returncode:
         raise SlurmError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
@@ -251,7 +251,7 @@ def start(stay: bool) -> None:
     with _locked(START, fcntl.LOCK_EX):
         if _keeper():
             return
-        log = (HOME / "keeper.log").open("w")
+        log = (HOME / "keeper.log").open("w", encoding="utf-8")
         command = [sys.executable, __file__, "keep", *(["stay"] if stay else [])]
         # In a session of its own, so that Ctrl-C in the terminal does not reach it.
         keeper = subprocess.Popen(
@@ -259,7 +259,9 @@ def start(stay: bool) -> None:
         )
         while not _keeper():
             if keeper.poll() is not None:
-                raise SlurmError(f"SLURM did not start:\n{(HOME / 'keeper.log').read_text()}")
+                raise SlurmError(
+                    f"SLURM did not start:\n{(HOME / 'keeper.log').read_text(encoding='utf-8')}"
+                )
             time.sleep(0.1)
 
 
@@ -276,7 +278,7 @@ def _locked(path: Path, how: int) -> Iterator[IO[str]]:
     HOME.mkdir(mode=0o700, exist_ok=True)
     if HOME.is_symlink() or HOME.stat().st_uid != os.geteuid():
         raise SlurmError(f"{HOME} belongs to another user: remove it")
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         fcntl.flock(file, how)
         yield file
 
@@ -284,7 +286,7 @@ def _locked(path: Path, how: int) -> Iterator[IO[str]]:
 def _keeper() -> int | None:
     """Return the process that keeps a running cluster."""
     with suppress(OSError, ValueError):
-        pid = int(KEEPER.read_text())
+        pid = int(KEEPER.read_text(encoding="utf-8"))
         if pid in _processes(f"{Path(__file__).name} keep"):
             return pid
     return None
@@ -302,8 +304,8 @@ def keep(stay: bool) -> None:
             if name == "munged":
                 wait_until((RUN / "munge.socket").exists, "munged", 20)
         wait_for_nodes()
-        KEEPER.write_text(str(os.getpid()))
-        with USERS.open("w") as users:
+        KEEPER.write_text(str(os.getpid()), encoding="utf-8")
+        with USERS.open("w", encoding="utf-8") as users:
             while stay or not _taken(users):
                 _tend(daemons)
                 time.sleep(0.2)
@@ -385,8 +387,10 @@ def _prepare() -> None:
         for node, port in zip(NODES, ports[1:], strict=True)
     )
     conf = _SLURM_CONF.format(name=NAME, host=host, ports=ports, run=RUN, nodes=nodes)
-    (RUN / "slurm.conf").write_text(conf)
-    (RUN / "gres.conf").write_text(f"AutoDetect=off\nName=gpu File={RUN}/gpu[0-1]\n")
+    (RUN / "slurm.conf").write_text(conf, encoding="utf-8")
+    (RUN / "gres.conf").write_text(
+        f"AutoDetect=off\nName=gpu File={RUN}/gpu[0-1]\n", encoding="utf-8"
+    )
     # Linked, as the executor plugin takes SLURM_CONF from the environment of jobs.
     for name in _LINKED:
         (ETC / name).symlink_to(RUN / name)

@@ -51,7 +51,9 @@ class Workflow:
     def copied_to(cls, folder: Path) -> Workflow:
         """Copy all that a clone has and Snakemake needs."""
         folder.mkdir(parents=True)
-        (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text() + POLLING)
+        (folder / "Snakefile").write_text(
+            (ROOT / "Snakefile").read_text(encoding="utf-8") + POLLING, encoding="utf-8"
+        )
         for part in PARTS:
             shutil.copytree(ROOT / part, folder / part)
         (folder / "src").symlink_to(ROOT / "src")
@@ -62,14 +64,14 @@ class Workflow:
     def edit(self, section: str, **changes: Any) -> None:
         """Replace keys of a section of the study."""
         path = self.folder / "small.yaml"
-        study = yaml.safe_load(path.read_text())
+        study = yaml.safe_load(path.read_text(encoding="utf-8"))
         study[section] |= changes
-        path.write_text(yaml.safe_dump(study, sort_keys=False))
+        path.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
 
     def burden(self, **load: float) -> None:
         """Say how slow and how large the jobs are from now on."""
         part = self.folder / "burden.part"
-        part.write_text(json.dumps(load))
+        part.write_text(json.dumps(load), encoding="utf-8")
         part.rename(self.folder / "burden.json")
 
     def start(self, *arguments: str) -> subprocess.Popen:
@@ -82,7 +84,7 @@ class Workflow:
         systems = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         burden = {VARIABLE: str(self.folder / "burden.json")}
-        with self.output.open("w") as output:
+        with self.output.open("w", encoding="utf-8") as output:
             run = subprocess.Popen(
                 ["snakemake", *arguments, "--configfile", "small.yaml"],
                 cwd=self.folder,
@@ -101,7 +103,7 @@ class Workflow:
     def finish(self, run: subprocess.Popen, succeeds: bool = True) -> str:
         """Wait for the end of Snakemake; return what it printed."""
         run.wait(420)
-        printed = self.output.read_text()
+        printed = self.output.read_text(encoding="utf-8")
         assert (run.returncode == 0) == succeeds, printed[-8000:]
         return printed
 
@@ -135,7 +137,7 @@ class Workflow:
     def log(self, number: int) -> str:
         """Read the log of a shard's job, empty before it has one."""
         path = self.shard(number).parent / "logs" / f"shard-{number}-of-2.log"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def jobs(self, states: str = "all") -> list[tuple[str, str]]:
         """List the jobs submitted from here: their numbers, and their rules with shards."""
@@ -179,7 +181,7 @@ def daemons() -> Iterator[None]:
 @pytest.fixture
 def slurm(daemons: None) -> Iterator[None]:
     """The cluster, whole and empty, for one test alone."""
-    with (cluster.HOME / "test").open("w") as lock:
+    with (cluster.HOME / "test").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         cluster.empty_queue()
         cluster.revive_nodes()
@@ -203,13 +205,15 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
     folder = base / "slurm-local"
-    with (base / "slurm-local.lock").open("w") as lock:
+    with (base / "slurm-local.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
             copy = Workflow.copied_to(folder)
             copy.finish(copy.call("--cores", "2"))
     found = Workflow(folder)
-    assert (found.results / "summary.csv").exists(), found.output.read_text()[-8000:]
+    assert (found.results / "summary.csv").exists(), found.output.read_text(encoding="utf-8")[
+        -8000:
+    ]
     return found
 
 
@@ -218,7 +222,11 @@ def contents(path: Path) -> Any:
     if path.suffix == ".safetensors":
         return {name: array.tobytes() for name, array in load_file(path).items()}
     if path.suffix == ".json":
-        return {k: v for k, v in json.loads(path.read_text()).items() if k not in ("costs", "seal")}
+        return {
+            k: v
+            for k, v in json.loads(path.read_text(encoding="utf-8")).items()
+            if k not in ("costs", "seal")
+        }
     with xr.open_dataset(path, engine="netcdf4", decode_times=False) as data:
         return {name: np.asarray(v.values).tobytes() for name, v in data.variables.items()}
 

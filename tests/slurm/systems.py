@@ -20,7 +20,7 @@ VARIABLE = "MACRODYN_TEST_BURDEN"
 def burden() -> dict[str, float]:
     """Read the file anew, as a test changes it while a job runs."""
     path = Path(os.environ.get(VARIABLE, "/nonexistent"))
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 class Burdened(Ising):

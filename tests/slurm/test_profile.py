@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def profile():
-    return yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())
+    return yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text(encoding="utf-8"))
 
 
 def test_name_in_the_root_leads_to_the_profile():
@@ -21,7 +21,9 @@ def test_name_in_the_root_leads_to_the_profile():
 
 
 def test_no_key_stands_in_the_default_profile_too(profile):
-    default = yaml.safe_load((ROOT / "profiles" / "default" / "config.yaml").read_text())
+    default = yaml.safe_load(
+        (ROOT / "profiles" / "default" / "config.yaml").read_text(encoding="utf-8")
+    )
     # It is read after the other one, so that its value would count.
     assert not set(default) & set(profile)
 
@@ -34,6 +36,8 @@ def test_no_text_value_is_the_name_of_a_file_beside_it(profile):
 
 def test_jobs_are_told_to_stop_before_their_shortest_time_limit(profile):
     seconds = int(profile["default-resources"]["slurm_extra"].strip("'").split("@")[1])
-    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    rules = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")
+    )
     shortest = min(int(part.split(")")[0]) for part in rules.split("runtime=minutes(")[1:])
     assert seconds < 60 * shortest / 2

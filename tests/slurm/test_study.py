@@ -44,7 +44,7 @@ def gpus_by_rule(workflow: Workflow) -> dict[str, set[str]]:
 
 
 def witnesses(workflow: Workflow) -> set[str]:
-    return set((workflow.folder / "devices.txt").read_text().split("\n")) - {""}
+    return set((workflow.folder / "devices.txt").read_text(encoding="utf-8").split("\n")) - {""}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def expected_gpus(workflow) -> dict[str, str]:
 
 def test_study_on_gpus_has_the_bits_of_a_local_run(workflow, local, same_as_local, expected_gpus):
     for script in (workflow.folder / "scripts").glob("*.py"):
-        script.write_text(script.read_text() + WITNESS)
+        script.write_text(script.read_text(encoding="utf-8") + WITNESS, encoding="utf-8")
     workflow.edit("execution", device="cuda")
     workflow.run()
     paths = [
@@ -70,7 +70,7 @@ def test_study_on_gpus_has_the_bits_of_a_local_run(workflow, local, same_as_loca
     # The GPUs are none: what is trained, is trained on the CPU, with a line that says so.
     same_as_local(workflow, *paths)
     for log in workflow.results.glob("stages/dynamics/*/logs/*.log"):
-        assert "computing on the CPU" in log.read_text()
+        assert "computing on the CPU" in log.read_text(encoding="utf-8")
 
     assert gpus_by_rule(workflow) == {rule: {number} for rule, number in expected_gpus.items()}
     for line in witnesses(workflow):
@@ -88,7 +88,7 @@ def test_a_gpu_is_asked_for_by_its_name_where_the_profile_has_one(workflow, loca
         shutil.copytree(local.folder / path, workflow.folder / path)
     workflow.edit("execution", device="cuda")
     script = workflow.folder / "scripts" / "closure.py"
-    script.write_text(script.read_text() + WITNESS)
+    script.write_text(script.read_text(encoding="utf-8") + WITNESS, encoding="utf-8")
     (model,) = workflow.results.glob("stages/closure/*/model.safetensors")
     model.unlink()
     target = str(model.relative_to(workflow.folder))

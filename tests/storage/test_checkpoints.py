@@ -99,7 +99,7 @@ def test_one_of_another_computation_is_not_used(tmp_path: Path, caplog) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.open("abc")
     checkpoints.save({"x": np.arange(4)}, {}, step=5)
-    assert Checkpoints(tmp_path).open("xyz") is None
+    assert Checkpoints(tmp_path).open("xyz", encoding="utf-8") is None
     assert "other data or settings" in caplog.text
 
 
@@ -149,7 +149,7 @@ def test_a_stop_writes_one_and_says_where(tmp_path: Path) -> None:
 
 def test_a_computation_goes_on_where_none_can_be_written(tmp_path: Path, caplog) -> None:
     """A file stands where the folder should: whoever is root may write anywhere else."""
-    (tmp_path / "c").write_text("in the way")
+    (tmp_path / "c").write_text("in the way", encoding="utf-8")
     now = []
     checkpoints = Checkpoints(tmp_path / "c", every=0.0, stop=lambda: len(now) == 3)
     checkpoints.open("abc")
@@ -158,7 +158,7 @@ def test_a_computation_goes_on_where_none_can_be_written(tmp_path: Path, caplog)
             now.append(step)
             checkpoints.after(step, 9, lambda: ({"x": np.arange(3)}, {}))
     assert caplog.text.count("No checkpoint at step") == 3
-    assert (tmp_path / "c").read_text() == "in the way"
+    assert (tmp_path / "c").read_text(encoding="utf-8") == "in the way"
 
 
 @pytest.mark.parametrize("at", ["save_file", "seal"])

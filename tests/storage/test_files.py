@@ -31,17 +31,17 @@ def names(folder: Path) -> list[str]:
 
 def test_file_is_made_with_its_folder(tmp_path):
     write_json(tmp_path / "a" / "b" / "c.json", [1])
-    assert json.loads((tmp_path / "a" / "b" / "c.json").read_text()) == [1]
+    assert json.loads((tmp_path / "a" / "b" / "c.json").read_text(encoding="utf-8")) == [1]
     assert names(tmp_path / "a" / "b") == ["c.json"]
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_whole(target):
     with atomic_path(target) as temporary:
-        temporary.write_text("half of it")
+        temporary.write_text("half of it", encoding="utf-8")
         assert temporary.parent == target.parent and temporary.suffix == ".json"
-        assert json.loads(target.read_text()) == {"version": 1}
-        temporary.write_text("[]")
-    assert target.read_text() == "[]"
+        assert json.loads(target.read_text(encoding="utf-8")) == {"version": 1}
+        temporary.write_text("[]", encoding="utf-8")
+    assert target.read_text(encoding="utf-8") == "[]"
     assert names(target.parent) == ["data.json"]
 
 
@@ -62,13 +62,13 @@ REASONS = {
 )
 def test_reason_of_the_system_is_told_in_plain_words(target, number, reason):
     with pytest.raises(WriteError) as caught, atomic_path(target) as temporary:
-        temporary.write_text("half of it")
+        temporary.write_text("half of it", encoding="utf-8")
         raise OSError(number, os.strerror(number), str(temporary))
     message = str(caught.value)
     assert message.startswith(f"{target} cannot be written: ") and reason in message
     assert message.endswith(", then run the same command again")
     assert caught.value.errno == number
-    assert json.loads(target.read_text()) == {"version": 1}
+    assert json.loads(target.read_text(encoding="utf-8")) == {"version": 1}
     assert names(target.parent) == ["data.json"]
 
 
@@ -82,7 +82,7 @@ def test_number_in_the_text_of_another_library_is_understood(target):
 )
 def test_other_errors_stay_what_they_are(target, error):
     with pytest.raises(type(error)) as caught, atomic_path(target) as temporary:
-        temporary.write_text("half of it")
+        temporary.write_text("half of it", encoding="utf-8")
         raise error
     assert caught.value is error
     assert names(target.parent) == ["data.json"]
@@ -91,7 +91,7 @@ def test_other_errors_stay_what_they_are(target, error):
 def test_block_that_writes_nothing_is_noticed(target):
     with pytest.raises(FileNotFoundError), atomic_path(target):
         pass
-    assert json.loads(target.read_text()) == {"version": 1}
+    assert json.loads(target.read_text(encoding="utf-8")) == {"version": 1}
 
 
 def test_folder_in_the_place_of_the_file_is_named(tmp_path):
@@ -102,7 +102,7 @@ def test_folder_in_the_place_of_the_file_is_named(tmp_path):
 
 
 def test_file_in_the_place_of_the_folder_is_named(tmp_path):
-    (tmp_path / "a").write_text("a file")
+    (tmp_path / "a").write_text("a file", encoding="utf-8")
     for path in (tmp_path / "a" / "c.json", tmp_path / "a" / "b" / "c.json"):
         with pytest.raises(WriteError, match=r"c\.json cannot be written: a part of its path"):
             write_json(path, 1)
@@ -110,11 +110,11 @@ def test_file_in_the_place_of_the_folder_is_named(tmp_path):
 
 def test_link_is_replaced_and_never_written_through(target, tmp_path):
     outside = tmp_path / "outside.json"
-    outside.write_text("precious")
+    outside.write_text("precious", encoding="utf-8")
     target.unlink()
     target.symlink_to(outside)
     write_json(target, {"version": 2})
-    assert outside.read_text() == "precious"
+    assert outside.read_text(encoding="utf-8") == "precious"
     assert not target.is_symlink()
 
 
@@ -135,7 +135,7 @@ with atomic_path(Path(sys.argv[1])) as temporary:
 
 def test_what_a_killed_writer_left_is_removed_once_it_is_older_than_the_job(target):
     subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
-    assert json.loads(target.read_text()) == {"version": 1}
+    assert json.loads(target.read_text(encoding="utf-8")) == {"version": 1}
     assert len(names(target.parent)) == 2
     remove_temporaries(target, before=time.time() - 60)
     assert len(names(target.parent)) == 2
@@ -146,7 +146,7 @@ def test_what_a_killed_writer_left_is_removed_once_it_is_older_than_the_job(targ
 def test_temporary_files_of_other_files_stay(target):
     kept = [".database.1-0123abcd.json", ".data.1-0123abcd.nc", "data.1-0123abcd.json"]
     for name in kept:
-        (target.parent / name).write_text("half")
+        (target.parent / name).write_text("half", encoding="utf-8")
     remove_temporaries(target, before=time.time() + 1)
     assert names(target.parent) == sorted([*kept, "data.json"])
 

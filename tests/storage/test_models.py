@@ -88,7 +88,9 @@ def of_another_kind(path: Path) -> None:
 
 
 def edit_by_hand(path: Path) -> None:
-    path.write_text(path.read_text().replace('"seed": 7', '"seed": 8'))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"seed": 7', '"seed": 8'), encoding="utf-8"
+    )
 
 
 def change(path: Path, **keys) -> None:

@@ -152,7 +152,7 @@ def emptied(path: Path) -> None:
 
 
 def replaced_by_text(path: Path) -> None:
-    path.write_text("not a data file\n" * 50)
+    path.write_text("not a data file\n" * 50, encoding="utf-8")
 
 
 def overwritten_inside(path: Path) -> None:

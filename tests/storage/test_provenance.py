@@ -61,7 +61,7 @@ def test_a_package_that_is_not_installed_is_said_to_be(monkeypatch):
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def source(tmp_path, monkeypatch) -> Path:
         pytest.skip("Git is not installed")
     file = tmp_path / "package" / "provenance.py"
     file.parent.mkdir()
-    file.write_text("first\n")
+    file.write_text("first\n", encoding="utf-8")
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "First")
@@ -85,12 +85,12 @@ def test_commit_of_a_clean_tree(source):
 
 
 def test_edited_tree_is_marked(source):
-    source.write_text("second\n")
+    source.write_text("second\n", encoding="utf-8")
     assert git_commit() == git(source.parent, "rev-parse", "HEAD") + "+changes"
 
 
 def test_files_that_git_does_not_know_are_no_change(source):
-    (source.parent / "results.txt").write_text("results\n")
+    (source.parent / "results.txt").write_text("results\n", encoding="utf-8")
     assert not git_commit().endswith("+changes")
 
 

@@ -112,7 +112,7 @@ def test_large_files_are_verified_in_parts(tmp_path):
 
 def test_sealed_json_is_json(tmp_path):
     path = text(tmp_path)
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert len(found.pop("seal")) == 64
     assert found == CONTENT == read_sealed_json(path)
 

@@ -69,7 +69,7 @@ def test_kernels_agree_with_the_cpu_in_the_simulator():
         env={**environment, "NUMBA_ENABLE_CUDASIM": "1"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr

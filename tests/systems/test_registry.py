@@ -82,7 +82,7 @@ def test_error_in_a_module_is_said_with_its_place(
     tmp_path, monkeypatch, kind, code, message, entry
 ):
     target = f"broken_{kind}:System"
-    (tmp_path / f"broken_{kind}.py").write_text(code)
+    (tmp_path / f"broken_{kind}.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     name = target
     if entry:

@@ -45,14 +45,14 @@ class Workflow:
             env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             start_new_session=session,
         )
 
     def write_config(self, content: dict[str, Any], name: str = "edited.yaml") -> Path:
         """Write a configuration beside the workflow."""
         path = self.folder / name
-        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         return path
 
 
@@ -90,7 +90,7 @@ def workflow(tmp_path: Path) -> Workflow:
 @pytest.fixture
 def tiny() -> dict[str, Any]:
     """The tiny study's configuration, to edit."""
-    return yaml.safe_load(TINY.read_text())
+    return yaml.safe_load(TINY.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -100,15 +100,17 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
     folder, record = base / "tiny-study", base / "tiny-study.json"
-    with (base / "tiny-study.lock").open("w") as lock:
+    with (base / "tiny-study.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.exists():
-            record.write_text(json.dumps(_run_twice(Workflow(copy_workflow(folder)))))
-    calls = json.loads(record.read_text())
+            record.write_text(
+                json.dumps(_run_twice(Workflow(copy_workflow(folder)))), encoding="utf-8"
+            )
+    calls = json.loads(record.read_text(encoding="utf-8"))
     for status, printed in calls:
         if status:
             pytest.fail(f"the tiny study failed:\n{printed[-6000:]}")
-    content = yaml.safe_load(TINY.read_text())
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
     return FinishedStudy(folder, content, TINY, calls[0][1], calls[1][1])
 
 

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.workflow
 
 def test_key_that_stands_twice_is_refused_before_any_job(workflow, tiny):
     config = workflow.write_config(tiny)
-    text = config.read_text()
-    config.write_text(f"{text}seed: 6\n")
+    text = config.read_text(encoding="utf-8")
+    config.write_text(f"{text}seed: 6\n", encoding="utf-8")
     done = workflow.run("--cores", "1", "--configfile", config)
     assert done.returncode != 0
     first = text.splitlines().index("seed: 5") + 1
@@ -25,7 +25,7 @@ def test_key_that_stands_twice_is_refused_before_any_job(workflow, tiny):
 
 def test_key_that_stands_twice_in_the_default_configuration_is_refused(workflow):
     config = workflow.folder / "config" / "config.yaml"
-    config.write_text(f"{config.read_text()}study: again\n")
+    config.write_text(f"{config.read_text(encoding='utf-8')}study: again\n", encoding="utf-8")
     done = workflow.run("-n")
     assert done.returncode != 0 and "study stands in line" in done.stdout
 
@@ -40,7 +40,7 @@ def test_keys_of_different_sources_replace_each_other(workflow, tiny, form):
     workflow.write_config(tiny)
     workflow.write_config({"study": "other"}, "other.yaml")
     tabs = json.dumps({**tiny, "study": "other"}, indent="\t")
-    (workflow.folder / "tabs.json").write_text(tabs)
+    (workflow.folder / "tabs.json").write_text(tabs, encoding="utf-8")
     with pytest.raises(yaml.YAMLError):
         yaml.safe_load(tabs)
     done = workflow.run("-n", *given[form])

@@ -92,7 +92,7 @@ def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_s
     assert done.returncode != 0
     name = str(damaged.relative_to(copied_study.folder))
     (log,) = (copied_study.folder / target).parent.glob("logs/shard-*.log")
-    text = log.read_text()
+    text = log.read_text(encoding="utf-8")
     assert "Traceback (most recent call last)" in text
     assert "StoreError" in text and f"{name} cannot be read" in text
     # The reason stands on the terminal as well, with where to read more.

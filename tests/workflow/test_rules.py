@@ -30,7 +30,7 @@ def rules() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for file in SNAKEFILES:
         directives = None
-        for line in file.read_text().splitlines():
+        for line in file.read_text(encoding="utf-8").splitlines():
             if start := re.match(r"rule (\w+):", line):
                 directives = found.setdefault(start[1], {})
             elif line and not line.startswith(" "):
@@ -79,17 +79,21 @@ def test_rule_asks_for_memory_and_time(name):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_script_is_short(path):
-    assert len(path.read_text().splitlines()) <= 40
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
 
 
 def test_every_rule_file_is_included_once():
-    included = re.findall(r'include: "workflow/rules/(\w+\.smk)"', (ROOT / "Snakefile").read_text())
+    included = re.findall(
+        r'include: "workflow/rules/(\w+\.smk)"', (ROOT / "Snakefile").read_text(encoding="utf-8")
+    )
     assert sorted(included) == [path.name for path in SNAKEFILES]
     assert included[0] == "common.smk"
 
 
 def test_default_profile_leaves_the_choice_of_cluster_open():
-    profile = yaml.safe_load((ROOT / "profiles" / "default" / "config.yaml").read_text())
+    profile = yaml.safe_load(
+        (ROOT / "profiles" / "default" / "config.yaml").read_text(encoding="utf-8")
+    )
     assert not {"executor", "jobs", "cores", "default-resources"} & set(profile)
 
 

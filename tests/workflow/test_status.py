@@ -90,7 +90,7 @@ def test_a_failed_job_is_shown_with_its_last_lines(copied_study, study, capsys, 
     failed = [job for job in status.jobs if job.state == "failed"]
     assert {job.job.rule for job in failed} == {"upsample", "evolve"}
     for job in failed:
-        lines = job.job.log.read_text().split("\n")
+        lines = job.job.log.read_text(encoding="utf-8").split("\n")
         last = [line for line in lines if line.strip()][-2:]
         expected = "\n".join(f"    {line.rstrip()}" for line in last)
         assert f"{job.job.log}\n{expected}\n" in printed

@@ -32,7 +32,7 @@ def refuse(constant: str) -> None:
 
 
 def read_metrics(study, run: str) -> dict:
-    text = (study.results / run / "metrics.json").read_text()
+    text = (study.results / run / "metrics.json").read_text(encoding="utf-8")
     return json.loads(text, parse_constant=refuse)
 
 
@@ -216,7 +216,7 @@ def test_prediction_and_reference_agree_in_form(study):
 
 
 def test_summary_has_a_row_a_run(study):
-    with (study.results / "summary.csv").open(newline="") as file:
+    with (study.results / "summary.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["run"] for row in rows] == list(RUNS)
     for row in rows:
@@ -259,7 +259,7 @@ def test_models_say_what_made_them(study):
     files = sorted(study.results.rglob("model.json"))
     assert len(files) == 2 + 5
     for path in files:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         assert path.with_suffix(".safetensors").exists()
         assert '"stage_config"' in text and '"git_commit"' in text and '"software"' in text
 
@@ -280,10 +280,10 @@ def test_every_job_left_its_log_and_its_benchmark(study):
     }
     assert found == expected
     for name in expected:
-        log = (study.results / f"{name}.log").read_text()
+        log = (study.results / f"{name}.log").read_text(encoding="utf-8")
         assert "starts with 1 thread(s)" in log and "done in" in log, name
         assert "Warning" not in log, log
-        benchmark = (study.results / f"{name}.benchmark.tsv").read_text()
+        benchmark = (study.results / f"{name}.benchmark.tsv").read_text(encoding="utf-8")
         assert benchmark.startswith("s\th:m:s\tmax_rss"), name
 
 
@@ -330,11 +330,11 @@ def test_report_is_whole_and_stands_alone(study, tmp_path):
     done = study.run(*profile, "--configfile", study.config_file, "--report", report)
     assert done.returncode == 0, done.stdout
     assert "Warning" not in done.stdout
-    text = report.read_text()
+    text = report.read_text(encoding="utf-8")
     for source in (study.folder / "workflow" / "report").glob("*.rst"):
         if source.stem in ("trajectories", "study"):  # templates: they begin differently
             continue
-        opening = source.read_text().split("\n")[0][:40]
+        opening = source.read_text(encoding="utf-8").split("\n")[0][:40]
         words = re.split(r"[^\w ]", opening)
         longest = max(words, key=len).strip()
         assert longest in text, f"the caption {source.name} is missing"

@@ -23,7 +23,7 @@ def run(workflow, study: str, name: str):
     done = workflow.run("--cores", "1", "--configfile", config)
     assert done.returncode == 0, done.stdout[-6000:]
     results = workflow.folder / "results" / f"{study}-quick"
-    metrics = json.loads((results / name / "metrics.json").read_text())
+    metrics = json.loads((results / name / "metrics.json").read_text(encoding="utf-8"))
     return metrics, results, plan_study(load_study(config))[name]
 
 

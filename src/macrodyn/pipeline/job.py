@@ -232,7 +232,7 @@ def _set_up_log(log: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.FileHandler(log, mode="w")]
+        handlers = [logging.FileHandler(log, mode="w", encoding="utf-8")]
     logging.basicConfig(
         handlers=handlers, level=logging.INFO, format="%(asctime)s %(message)s", force=True
     )

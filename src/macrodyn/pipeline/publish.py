@@ -62,7 +62,7 @@ def publish(
             shutil.copyfile(source, temporary)
     page = target / "README.md"
     with atomic_path(page) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     return [*(target / name for name in sources), page]
 
 
@@ -228,7 +228,7 @@ def _origins(study: Path, loaded: Study) -> tuple[list[str], list[str]]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         return f"{models[0]}, {len(models)} cores"
     except (OSError, IndexError):

@@ -14,7 +14,11 @@ def read_settings() -> str:
     """Return what ``scontrol show config`` prints, nothing where SLURM does not answer."""
     try:
         done = subprocess.run(
-            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=60
+            ["scontrol", "show", "config"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -119,7 +119,7 @@ def _locked(folder: Path) -> float | None:
     """Return when Snakemake locked the study's files, which its locks list; None if it has not."""
     for lock in folder.absolute().parent.parent.glob(".snakemake/locks/*.lock"):
         try:
-            if f"results/{folder.name}/" in lock.read_text(encoding="utf-8"):
+            if f"results/{folder.name}/" in lock.read_text(encoding="utf-8", errors="replace"):
                 return lock.stat().st_mtime
         except OSError:  # the run has just ended
             pass

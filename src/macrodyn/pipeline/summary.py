@@ -282,7 +282,10 @@ def summarise_study(job: Job) -> None:
     missing = job.params.get("missing", {})
     rows = [*(summary_row(r) for r in runs), *({"run": name} for name in missing)]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(job.outputs["table"]) as temporary, temporary.open("w", newline="") as file:
+    with (
+        atomic_path(job.outputs["table"]) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -290,7 +293,7 @@ def summarise_study(job: Job) -> None:
     if missing:
         title += f" (not finished: no results of {', '.join(missing)})"
     with atomic_path(job.outputs["html"]) as temporary:
-        temporary.write_text(summary_html(rows, title))
+        temporary.write_text(summary_html(rows, title), encoding="utf-8")
     for name, figure in study_figures(runs).items():
         style.save(figure, job.outputs["figures"] / f"{name}.png")
     origin = provenance("summary", {})
@@ -299,7 +302,7 @@ def summarise_study(job: Job) -> None:
     lines += [{"what": name, "value": version} for name, version in software.items()]
     lines += [{"what": f"seed of {r['run']}", "value": str(r["config"]["seed"])} for r in runs]
     with atomic_path(job.outputs["provenance"]) as temporary:
-        temporary.write_text(summary_html(lines, "Provenance"))
+        temporary.write_text(summary_html(lines, "Provenance"), encoding="utf-8")
     # Last: what it describes is then whole.
     identities = {r["run"]: str(r.get("identity", "")) for r in runs}
     origin_of = SummaryOrigin(identities, dict(missing), job.params["title"])

@@ -78,7 +78,9 @@ def write_json(path: Path, content: Any) -> None:
         content: Plain values; nan and infinities are refused.
     """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(
+            json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def remove_temporaries(path: Path, before: float) -> None:
