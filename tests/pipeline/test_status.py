@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from macrodyn.pipeline.identity import (
 )
 from macrodyn.pipeline.plan import RunPlan, plan_study
 from macrodyn.pipeline.record import RecordError, write_record
+from macrodyn.pipeline.snakemake_log import SnakemakeLog
 from macrodyn.pipeline.states import JobStatus, job_states
 from macrodyn.pipeline.status import StudyStatus, study_folder, study_status
 from macrodyn.pipeline.status_text import duration, status_text
@@ -126,7 +128,7 @@ def make_folder(make_run, tmp_path) -> Callable[..., Folder]:
         shards = {"simulate": simulate, "upsample": 1, "evolve": 1, "reference": 1}
         base = make_run({"baselines": [], "execution": {"shards": shards}}).model_dump(mode="json")
         study = load_study({**base, "study": "made-up", "runs": runs or {"only": {}}})
-        return Folder(tmp_path / "made-up", plan_study(study))
+        return Folder(tmp_path / "results" / "made-up", plan_study(study))
 
     return make
 
@@ -249,6 +251,166 @@ def test_what_reads_an_unfinished_stage_waits_for_it(folder):
     for rule in ("encode", "dynamics", "predict"):
         assert folder.states(rule) == ["waiting"]
     assert folder.states("closure") == ["done"]
+
+
+def test_an_empty_log_belongs_to_a_job_that_has_not_begun(folder):
+    log = folder.at("simulate") / "logs/shard-0-of-3.log"
+    for age in (5, 5000):
+        folder.log(log, touched=age)
+        assert folder.states("simulate")[0] == "waiting"
+
+
+def slurm_log(folder: Folder, text: str, ago: float) -> Path:
+    """Write SLURM's log of the first shard's job."""
+    key = folder.stages["simulate"].key
+    root = folder.path.absolute().parent.parent
+    path = root / ".snakemake/slurm_logs/rule_simulate" / f"{key}_0_3" / "7.log"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    os.utime(path, (NOW - ago, NOW - ago))
+    return path
+
+
+LIMIT = "slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-03-01T11:50:00 DUE TO TIME LIMIT ***"
+
+
+@pytest.mark.parametrize("lines", [[], [READING]], ids=["not begun", "killed"])
+def test_a_job_whose_end_only_slurm_knows_has_failed_with_slurms_words(folder, lines):
+    if lines:
+        folder.shard("simulate", 0, *lines, touched=3000)
+    else:
+        folder.log(folder.at("simulate") / "logs/shard-0-of-3.log", touched=3000)
+    path = slurm_log(folder, f"Provided cores: 1\n{LIMIT}\n", ago=10)
+    found = folder.status().jobs[0]
+    assert (found.state, found.reasons, found.told_by) == ("failed", (LIMIT,), path)
+    text = status_text(folder.status())
+    assert f":\n    {path}\n    {LIMIT}\n" in text and "without a word" not in text
+    # That of an earlier attempt says nothing of this one.
+    os.utime(path, (NOW - 4000, NOW - 4000))
+    assert folder.states("simulate")[0] == ("lost" if lines else "waiting")
+
+
+def test_a_full_disk_is_told_as_the_job_told_it(folder):
+    """The log of a job on a full disk is empty, but touched as long as the job lives."""
+    folder.log(folder.at("simulate") / "logs/shard-0-of-3.log", touched=70)
+    reason = "a.nc cannot be written: the disk is full (0.0 of 8 MiB left)"
+    slurm_log(folder, f"rule simulate: {reason} (log: a.log)\nRuleException:\n", ago=60)
+    assert folder.status().jobs[0].reasons == (reason,)
+
+
+def test_a_job_that_sbatch_refused_has_failed_as_snakemake_says(folder):
+    log = folder.at("simulate") / "logs/shard-0-of-3.log"
+    folder.log(log, touched=100)
+    failures = {str(log.absolute().relative_to(folder.path.absolute().parent.parent)): "no account"}
+
+    def told(at: float) -> JobStatus:
+        snakemake = SnakemakeLog(NOW - at, failures)
+        return job_states(folder.path, folder.plans, NOW, snakemake=snakemake)[0]
+
+    assert (told(at=99).state, told(at=99).reasons) == ("failed", ("no account",))
+    # An earlier run of Snakemake says nothing of a job that was sent after it.
+    assert told(at=300).state == "waiting"
+    # Nor does it of one that is under way.
+    folder.shard("simulate", 0, READING)
+    assert told(at=20).state == "running"
+
+
+def gathered(folder: Folder, stage: str, shards: int, ago: float) -> None:
+    """A gathered stage of so many shards."""
+    folder.output(folder.at(stage) / "data.nc", ago)
+    log = folder.at(stage) / "logs/gather.log"
+    lines = [f"gathering {shards} shard(s)", "done in 1.0 s"]
+    folder.log(log, (ago, "rule gather starts with 1 thread(s)"), *((ago, line) for line in lines))
+
+
+def test_a_stage_that_was_cut_otherwise_is_planned_again_with_what_follows(folder):
+    """As Snakemake does, which sees that the inputs of the gathering are others."""
+    folder.finish()
+    for stage in ("simulate", "upsample", "evolve", "reference"):
+        gathered(folder, stage, folder.stages[stage].shards, ago=50)
+    assert {job.state for job in folder.status().jobs} == {"done"}
+    gathered(folder, "simulate", 2, ago=50)
+    assert folder.states("simulate") == ["waiting"] * 3
+    assert folder.states("gather", "simulate") == ["waiting"]
+    assert {job.job.rule for job in folder.status().jobs if job.state == "done"} == {
+        "reference",
+        "gather",
+    }
+    # Shards of this cut may be there from before: only what follows them is made again.
+    for number in range(3):
+        folder.output(folder.at("simulate") / f"shard-{number}-of-3.nc", ago=90)
+    assert folder.states("simulate") == ["done"] * 3
+    assert folder.states("gather", "simulate") == ["waiting"]
+
+
+def test_metrics_of_another_configuration_are_not_those_of_this_one(folder):
+    folder.finish()
+    assert {job.state for job in folder.status().jobs} == {"done"}
+    metrics = folder.path / "only" / "metrics.json"
+    write_sealed_json(metrics, {"run": "only", "identity": "another"})
+    # The stages that the run reads were deleted, and are needed now.
+    assert {job.state for job in folder.status().jobs} == {"waiting"}
+
+
+def test_a_summary_that_lacks_a_run_has_yet_to_be_made(make_folder):
+    folder = make_folder(runs={"one": {}, "two": {"dynamics": {"steps": 30}}})
+    folder.finish()
+    identities = run_identities(folder.plans)
+    folder.summary({"one": identities["one"]}, {"two": "no results yet"})
+    assert folder.states("summarise") == ["waiting"]
+    assert folder.states("evaluate") == ["done", "done"]
+
+
+def test_a_snakemake_that_no_longer_looks_after_its_jobs_is_told(study):
+    plan = plan_study(load_study(study))["only"]
+    logs = Path("results/made-up/stages") / plan.reference.folder / "logs"
+    stamp = datetime.fromtimestamp(NOW - 1200).isoformat(" ", "milliseconds").replace(".", ",")
+    logs.mkdir(parents=True)
+    name = f"shard-0-of-{plan.reference.shards}"
+    (logs / f"{name}.log").write_text(f"{stamp} done in 3.0 s\n")
+    log = Path(".snakemake/log/2026-03-01T100000.000000.snakemake.log")
+    lock = Path(".snakemake/locks/0.output.lock")
+    for path in (log, lock):
+        path.parent.mkdir(parents=True)
+        path.write_text("results/made-up/summary.csv\n")
+    os.utime(lock, (NOW - 7000, NOW - 7000))
+
+    def told(silent: float) -> str:
+        os.utime(log, (NOW - silent, NOW - silent))
+        return " ".join(status_text(study_status("made-up", NOW)).split())
+
+    silence = "Snakemake no longer looks after its jobs, or is gone: it has said nothing for 83 min"
+    assert silence in told(5000) and "with --unlock" in told(5000)
+    assert "no longer looks" not in told(1100)
+    lock.unlink()
+    assert "no longer looks" not in told(5000)
+
+
+def test_the_text_fits_a_terminal(make_folder):
+    """But for paths, commands and lines of logs, which are not broken."""
+    folder = make_folder(5)
+    folder.finished("simulate", 0, ago=100, seconds=0.12345)
+    folder.shard("simulate", 1, (30, "failed after 3.0 s"))
+    folder.shard("simulate", 2, READING, (20, "stopped by SIGTERM: step 3"))
+    folder.shard("simulate", 3, READING, touched=900)
+    folder.shard("simulate", 4, READING, (3, "simulating small systems: 3 of 9, 1/s, 6 s left"))
+    log = folder.at("simulate") / "logs/shard-4-of-5.log"
+    place = "rule simulate starts with 1 thread(s) on node-with-a-long-name, SLURM job 12345678"
+    log.write_text(log.read_text().replace("rule simulate starts with 1 thread(s)", place))
+    os.utime(log, (NOW, NOW))
+    text = status_text(
+        replace(
+            folder.status(),
+            configuration="studies/of/a/project/my.yaml",
+            others=("small-8", "small-16", "published-setting"),
+            forgotten=NOW - 5000,
+            folder=Path("results/made-up"),
+        )
+    )
+    assert "node-with-a-long-name" in text and "published-setting" in text
+    kept = (str(folder.path), COMMAND)
+    wide = [line for line in text.splitlines() if len(line) > 80]
+    assert [line for line in wide if not any(part in line for part in kept)] == []
 
 
 def pace_of(folder: Folder, rule: str):

@@ -101,10 +101,14 @@ def _wrapped(text: str, indent: str = "", more: str = "") -> str:
     )
 
 
-def _line(label: str, rest: str, indent: str = "    ") -> Iterator[str]:
-    """A label and what is said of it: on one line, or on two if that is too long."""
-    whole = f"{label} {rest}".rstrip()
-    yield from [whole] if len(whole) <= _COLUMNS else [label, f"{indent}{rest}"]
+def _line(label: str, rest: str) -> Iterator[str]:
+    """A label and what is said of it: on one line, or below each other if that is too long."""
+    whole = f"  {label} {rest}".rstrip()
+    if len(whole) <= _COLUMNS:
+        yield whole
+    else:
+        yield _wrapped(label, "  ", "  ")
+        yield f"    {rest}"
 
 
 def _table(status: StudyStatus) -> str:
@@ -137,7 +141,7 @@ def _running(jobs: Sequence[JobStatus], now: float) -> Iterator[str]:
         log = status.log
         since = f", {duration(max(0.0, now - log.began))}" if log and log.began else ""
         where = f" on {log.where}" if log and log.where else ""
-        label = f"  {status.job.label}{where}{since}:"
+        label = f"{status.job.label}{where}{since}:"
         yield from _line(label, log.progress if log else "")
 
     yield from _listed(jobs, _MOST_RUNNING, line)
@@ -159,7 +163,7 @@ def _troubles(jobs: Sequence[JobStatus], now: float, lines: int) -> Iterator[str
         where = f" on {log.where}" if log and log.where else ""
         ago = f", {duration(max(0.0, now - log.touched))} ago" if log else ""
         told_by = status.told_by or status.job.log
-        yield from _line(f"  {status.job.label}{where}{ago}{kept}:", str(told_by))
+        yield from _line(f"{status.job.label}{where}{ago}{kept}:", str(told_by))
         if status.reasons:
             yield from (f"    {line}" for line in status.reasons)
         elif log and lines:
