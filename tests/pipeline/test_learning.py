@@ -170,9 +170,7 @@ def little_ensemble(conditions: int = 0) -> EnsembleSDE:
 
 
 WITHOUT = PatchAutoencoder(
-    ClosureArchitecture(
-        kind="spin", patch=(10, 6), state_channels=1, observables=2, closure_dim=0
-    )
+    ClosureArchitecture(kind="spin", patch=(10, 6), state_channels=1, observables=2, closure_dim=0)
 )
 
 

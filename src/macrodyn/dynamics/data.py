@@ -184,6 +184,7 @@ class TransitionData:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values, dtype=dtype).to(device)
 
+        within = arrays.patches_total if within is None else within
         scatter = None
         if likelihood == "patches" and arrays.averaged_patches > 1:
             scatter = tensor(scatter_factor(arrays.increment, elapsed))
@@ -196,7 +197,7 @@ class TransitionData:
             factor=arrays.theoretical_factor if factor is None else float(factor),
             scatter=scatter,
             patches=1 if scatter is None else arrays.patches,
-            within=1.0 if scatter is None else float(arrays.patches_total if within is None else within),
+            within=1.0 if scatter is None else float(within),
         )
 
 

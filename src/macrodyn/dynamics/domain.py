@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from macrodyn.dynamics.data import TransitionData
 
-# How far a variable without a bound may go beyond the data, on either side, relative to their range.
+# How far a variable without a bound may go beyond the data, on either side, over their range.
 MARGIN = 0.5
 
 

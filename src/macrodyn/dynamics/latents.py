@@ -142,7 +142,7 @@ class LatentArrays:
             raise ValueError(f"lag index {lag} is not among the {lags} of the latents data set")
 
         def values(name: str, *order: str) -> Floats:
-            array = latents[name] if "lag" not in latents[name].dims else latents[name].isel(lag=lag)
+            array = latents[name].isel(lag=lag, missing_dims="ignore")
             return array.transpose(*order).values.astype(np.float64)
 
         return cls(
