@@ -75,7 +75,9 @@ def judge(metrics: Metrics) -> Verdict:
         level = max((f.level for f in findings), key=lambda found: _ORDER[found])
         level = worst.level if level == "unknown" else level
     weak = f" Poor: {', '.join(dict.fromkeys(poor))}." if poor else ""
-    ordered = sorted(findings, key=lambda finding: -_ORDER[finding.level])
+    # A reference that cannot judge comes first: what it says of the rest may be noise.
+    blind = [finding for finding in errors if finding.level == "unknown"]
+    ordered = blind + sorted(findings, key=lambda finding: -_ORDER[finding.level])
     advice = {one.key: one for finding in reversed(ordered) for one in reversed(finding.advice)}
     return Verdict(level, worst.text + weak, tuple(findings), tuple(reversed(advice.values())))
 

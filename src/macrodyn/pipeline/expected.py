@@ -31,7 +31,14 @@ _OUTPUTS = {
     "dynamics": _MODEL,
     "predict": ("data.nc",),
     "evaluate": ("metrics.json", "figures"),
-    "summarise": ("summary.csv", "summary.html", "provenance.html", "figures"),
+    "summarise": (
+        "summary.csv",
+        "overview.html",
+        "configuration.html",
+        "provenance.html",
+        "figures",
+        "pages",
+    ),
 }
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from macrodyn.evaluation import style, summary_html
+from macrodyn.evaluation import style
 from macrodyn.evaluation.figures_cost import Cost, costs
 from macrodyn.evaluation.figures_factor import (
     CovarianceFactor,
@@ -25,10 +25,13 @@ from macrodyn.evaluation.figures_study import (
     ablations,
     error_against_patch_size,
 )
+from macrodyn.pipeline.figure_pages import run_figures, study_figure_files, write_figure_pages
 from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.origin_pages import configuration_page, provenance_page
+from macrodyn.pipeline.overview import Study, overview_page
+from macrodyn.pipeline.record import Record, RecordError, read_record
 from macrodyn.storage.errors import StoreError, missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
-from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import read_sealed_json
 
 Metrics = dict[str, Any]
@@ -36,10 +39,14 @@ Metrics = dict[str, Any]
 _WORDS = {"run", "small", "large"}
 # Different covariance factors that make a curve.
 FEWEST_FACTORS = 3
+METHODS = ("ours", "naive", "full")
 
 
 def summary_row(metrics: Metrics) -> dict[str, Any]:
-    """One run's row of summary.csv."""
+    """One run's row of summary.csv.
+
+    A column of one horizon is `<horizon>:<what>`: no name holds a colon, so that it is no other's.
+    """
     config, costs_of = metrics["config"], metrics["costs"]
     sizes = config["sizes"]
     row: dict[str, Any] = {
@@ -48,15 +55,17 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
         "large": "x".join(map(str, sizes["large"])),
     }
     for horizon, values in metrics["horizons"].items():
-        for method in ("ours", "naive", "full"):
+        for method in METHODS:
             error = values.get(method, {}).get("test_error")
-            row[f"{horizon}_{method}"] = error["mean"] if error else None
+            row[f"{horizon}:{method}"] = error["mean"] if error else None
             if method == "ours" and error:
-                row[f"{horizon}_ours_std"] = error["std"]
-        row[f"{horizon}_spread"] = values["ours"]["spread_error"]["mean"]
+                row[f"{horizon}:ours_std"] = error["std"]
+        row[f"{horizon}:spread"] = values["ours"]["spread_error"]["mean"]
         if "mmd" in values["ours"]:
-            row[f"{horizon}_ours_mmd"] = float(np.mean(_numbers(values["ours"]["mmd"]["members"])))
-        row[f"{horizon}_sampling"] = values["sampling_error"]["mean"]
+            row[f"{horizon}:ours_mmd"] = float(np.mean(_numbers(values["ours"]["mmd"]["members"])))
+        row[f"{horizon}:sampling"] = values["sampling_error"]["mean"]
+        if "range" in values["ours"]:
+            row[f"{horizon}:outside"] = values["ours"]["range"]["outside"]
     if "exact" in metrics:
         for kind in ("drift", "diffusion"):
             for size in ("rms", "max"):
@@ -124,7 +133,7 @@ def _differ_in_size_only(runs: list[Metrics]) -> list[Metrics]:
 
 def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
     series, published = [], []
-    for method in ("ours", "naive", "full"):
+    for method in METHODS:
         having = [r for r in runs if method in r["horizons"][horizon]]
         if having:
             series.append(
@@ -248,27 +257,70 @@ def _costs(runs: list[Metrics]) -> list[Cost]:
     return [*entries, entry("direct simulation", runs[0]["costs"]["direct"])]
 
 
-def summarise_study(job: Job) -> None:
-    """Write summary.csv, its HTML table, the provenance and the figures across runs."""
+def summarise_study(job: Job, captions: Path) -> None:
+    """Write summary.csv, the figures across runs, and the pages of the report.
+
+    Args:
+        job: The job. Its inputs are the metrics of all runs, beside which their figures stand.
+        captions: Where the captions of the figures stand.
+    """
     runs = [_read_metrics(Path(p)) for p in job.inputs["metrics"]]
     rows = [summary_row(r) for r in runs]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(job.outputs["table"]) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    title = job.params["title"] or job.params["study"]
-    with atomic_path(job.outputs["html"]) as temporary:
-        temporary.write_text(summary_html(rows, title))
-    for name, figure in study_figures(runs).items():
+    with atomic_path(job.outputs["table"]) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    figures = study_figures(runs)
+    for name, figure in figures.items():
         style.save(figure, job.outputs["figures"] / f"{name}.png")
-    origin = provenance("summary", {})
-    software = json.loads(origin["software"])
-    lines = [{"what": "git commit", "value": origin["git_commit"]}]
-    lines += [{"what": name, "value": version} for name, version in software.items()]
-    lines += [{"what": f"seed of {r['run']}", "value": str(r["config"]["seed"])} for r in runs]
-    with atomic_path(job.outputs["provenance"]) as temporary:
-        temporary.write_text(summary_html(lines, "Provenance"))
+    _write_pages(job, captions, runs, rows, list(figures))
+
+
+def _write_pages(
+    job: Job,
+    captions: Path,
+    runs: list[Metrics],
+    rows: list[dict[str, Any]],
+    figures: Sequence[str],
+) -> None:
+    """Write the front page, a page for each figure, the configuration and the provenance."""
+    study = str(job.params["study"])
+    title = str(job.params["title"] or study)
+    folder = job.outputs["table"].parent
+    record = _record(folder, study, runs)
+    differences = dict(record.config.get("runs") or {})
+    for run in runs:
+        drawn = run_figures(folder / run["run"], list(run["horizons"]))
+        target = job.outputs["run_pages"] / run["run"]
+        write_figure_pages(target, drawn, captions, f"Run {run['run']}, {title}")
+    drawn = study_figure_files(job.outputs["figures"], figures)
+    write_figure_pages(job.outputs["study_pages"], drawn, captions, title)
+    overview = Study(
+        title=title,
+        runs=runs,
+        rows=rows,
+        folder=folder,
+        captions=captions,
+        differences=differences,
+    )
+    pages = {
+        "overview": overview_page(overview),
+        "configuration": configuration_page(study, record.config, record.command),
+        "provenance": provenance_page(study, runs, record.command),
+    }
+    for name, text in pages.items():
+        with atomic_path(job.outputs[name]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _record(folder: Path, study: str, runs: list[Metrics]) -> Record:
+    """Return the configuration as the user wrote it; where it is lost, that of each run."""
+    try:
+        return read_record(folder)
+    except RecordError:
+        return Record({"study": study, "runs": {run["run"]: run["config"] for run in runs}}, "")
 
 
 def _read_metrics(path: Path) -> Metrics:
