@@ -132,7 +132,7 @@ def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path,
     assert capsys.readouterr().out.count("0 of 37 jobs done") == 3
 
 
-TABLE = "run,small,large,transient_ours,transient_naive\nbase,8x8,64x64,0.012345,\n"
+TABLE = "run,small,large,transient:ours,transient:naive\nbase,8x8,64x64,0.012345,\n"
 
 
 def test_summary_prints_the_table_and_where_the_report_is(capsys, tmp_path):

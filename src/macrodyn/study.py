@@ -35,8 +35,8 @@ RESERVED_RUN_NAMES = {
     "pages",
     "checkpoint",
 }
-# A run's folder must take no file's place, neither there nor where results are published.
-RESERVED_ENDINGS = (".csv", ".html", ".json", ".md", ".png", ".zip")
+# A run's folder must take no file's place.
+RESERVED_ENDINGS = (".csv", ".html", ".json", ".zip")
 
 
 def is_reserved(run: str) -> bool:

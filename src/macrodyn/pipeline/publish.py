@@ -17,6 +17,7 @@ from macrodyn.config import Name
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import RecordError, read_record
 from macrodyn.pipeline.summary import read_summary
+from macrodyn.storage.errors import refusal
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.machine import processor
 from macrodyn.storage.netcdf import read_attributes
@@ -76,17 +77,20 @@ def _load(study: Path, config: Path) -> Study:
 
 
 def _sources(study: Path, runs: list[str]) -> dict[str, Path]:
-    """Return what is copied, by the name of the copy."""
+    """Return what is copied, by the name of the copy.
+
+    No name holds a tilde, so that no run's figure takes the place of another's.
+    """
     sources = {"summary.csv": study / "summary.csv"}
     sources |= {path.name: path for path in sorted((study / "figures").glob("*.png"))}
     for run in map(_checked, runs):
         folder = study / run / "figures"
         if not folder.exists():
             raise FileNotFoundError(f"{folder} is missing: is {run!r} a run of this study?")
-        sources |= {f"{run}/{kind}.png": folder / f"{kind}.png" for kind in RUN_FIGURES}
+        sources |= {f"{run}~{kind}.png": folder / f"{kind}.png" for kind in RUN_FIGURES}
         for kind in ("trajectories", "equilibrium"):
             for path in sorted((folder / kind).glob("*.png")):
-                sources[f"{run}/{kind}/{path.name}"] = path
+                sources[f"{run}~{kind}~{path.name}"] = path
     for source in sources.values():
         if not source.resolve().is_relative_to(study.resolve()):
             raise ValueError(f"{source} leads out of {study}: only the study's files are copied")
@@ -112,6 +116,9 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
         )
     metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
     horizons = list(dict.fromkeys(h for found in metrics.values() for h in found["horizons"]))
+    lacking = [column for h in horizons if (column := f"{h}:ours") not in rows[0]]
+    if lacking:
+        raise refusal(study / "summary.csv", f"has no column {lacking[0]}")
     lines = [
         f"# Results of {config}",
         "",
