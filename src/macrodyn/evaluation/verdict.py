@@ -144,7 +144,7 @@ def _origins(metrics: Metrics) -> Iterator[Finding]:
     known = [share for share in shares if share is not None]
     if known and max(known) > ORIGIN_GOOD:
         text = (
-            f"{percent(max(known))} of the variance of closure variable {shares.index(max(known))} "
+            f"{percent(min(max(known), 1.0))} of the variance of closure variable {shares.index(max(known))} "
             "comes from where the tiling begins, which is no property of the state."
         )
         advice = Advice("closure.encoder", "pooled, which depends on it far less")
