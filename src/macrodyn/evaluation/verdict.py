@@ -143,9 +143,10 @@ def _origins(metrics: Metrics) -> Iterator[Finding]:
     shares = [plain(share) for share in get(metrics, "closure", "origin_share") or []]
     known = [share for share in shares if share is not None]
     if known and max(known) > ORIGIN_GOOD:
+        place = shares.index(max(known))
         text = (
-            f"{percent(min(max(known), 1.0))} of the variance of closure variable {shares.index(max(known))} "
-            "comes from where the tiling begins, which is no property of the state."
+            f"{percent(min(max(known), 1.0))} of the variance of closure variable {place} comes "
+            "from where the tiling begins, which is no property of the state."
         )
         advice = Advice("closure.encoder", "pooled, which depends on it far less")
         yield Finding(
