@@ -53,4 +53,5 @@ localrules:
 rule all:
     input:
         f"{RESULTS}/summary.csv",
+        f"{RESULTS}/overview.html",
         expand(f"{RESULTS}/{{run}}/metrics.json", run=list(RUNS)),

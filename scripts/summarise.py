@@ -1,7 +1,9 @@
 """Summarise all runs of a study."""
 
+from pathlib import Path
+
 from macrodyn.pipeline.job import job
 from macrodyn.pipeline.summary import summarise_study
 
 with job(snakemake) as this:
-    summarise_study(this)
+    summarise_study(this, Path(snakemake.scriptdir).parent / "workflow" / "report")

@@ -147,7 +147,7 @@ def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path,
     assert capsys.readouterr().out.count("0 of 37 jobs done") == 3
 
 
-TABLE = "run,small,large,transient_ours,transient_naive\nbase,8x8,64x64,0.012345,\n"
+TABLE = "run,small,large,transient:ours,transient:naive\nbase,8x8,64x64,0.012345,\n"
 
 
 def write_results(folder: Path, study) -> None:
@@ -159,9 +159,10 @@ def write_results(folder: Path, study) -> None:
     head, row = TABLE.splitlines()
     lines = [head, *(row.replace("base", run) for run in identities)]
     (folder / "summary.csv").write_text("\n".join(lines) + "\n")
-    for name in ("summary.html", "provenance.html"):
+    for name in ("overview.html", "configuration.html", "provenance.html"):
         (folder / name).touch()
     (folder / "figures").mkdir()
+    (folder / "pages").mkdir()
     write_summary_origin(folder / SUMMARY, SummaryOrigin(identities, {}, study.title))
 
 

@@ -34,14 +34,20 @@ RESERVED_RUN_NAMES = {
     "report",
     "figures",
     "logs",
-    "summary.csv",
-    "summary.html",
-    "summary.json",
-    "report.html",
-    "report.zip",
-    "provenance.html",
-    "study.json",
+    "pages",
+    "checkpoint",
 }
+# A run's folder must take no file's place.
+RESERVED_ENDINGS = (".csv", ".html", ".json", ".zip")
+
+
+def is_reserved(run: str) -> bool:
+    """Whether a run of this name would stand where something else of a study does.
+
+    Upper and lower case count as the same, as on some file systems they are.
+    """
+    name = run.lower()
+    return name in RESERVED_RUN_NAMES or name.endswith(RESERVED_ENDINGS)
 
 
 class ConfigError(ValueError):
@@ -119,8 +125,10 @@ def load_study(
     wrong: dict[str, str] = {}
     for name, changes in study.runs.items():
         prefix = f"runs.{name}."
-        if name in RESERVED_RUN_NAMES:
-            wrong[f"runs.{name}"] = "this name is reserved, choose another"
+        if is_reserved(name):
+            wrong[f"runs.{name}"] = (
+                "this name is reserved for what else is in the folder: choose another"
+            )
             continue
         execution = (changes or {}).get("execution")
         if isinstance(execution, dict) and "checkpoint_minutes" in execution:

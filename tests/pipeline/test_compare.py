@@ -224,39 +224,59 @@ def metrics():
 def test_row_of_a_run(metrics):
     row = summary_row(metrics)
     assert row["run"] == "base" and row["small"] == "20x12" and row["large"] == "60x48"
-    assert row["short_ours"] == 0.01 and row["short_spread"] == 0.02
-    assert row["short_naive"] is None and row["short_sampling"] == 1e-4
-    assert row["short_ours_mmd"] == pytest.approx(0.03)
+    assert row["short:ours"] == 0.01 and row["short:spread"] == 0.02
+    assert row["short:naive"] is None and row["short:sampling"] == 1e-4
+    assert row["short:ours_mmd"] == pytest.approx(0.03)
     assert not [column for column in row if column.endswith("percent")]
     assert row["site_updates_ours"] == 200 and row["core_seconds_direct"] == 2
 
 
+@pytest.mark.parametrize(
+    "horizon", ["site_updates", "core_seconds", "run", "drift_rms", "short_ours"]
+)
+def test_no_horizon_takes_the_column_of_another(metrics, horizon):
+    """A horizon may be called as what the table tells of every run."""
+    (short,) = metrics["horizons"].values()
+    metrics["exact"] = {"drift": {}, "diffusion": {}}
+    plain = summary_row(metrics)
+    metrics["horizons"] = {"short": short, horizon: copy.deepcopy(short)}
+    metrics["horizons"][horizon]["ours"]["test_error"]["mean"] = 0.5
+    row = summary_row(metrics)
+    own = {column for column in row if column.startswith(f"{horizon}:")}
+    assert row[f"{horizon}:ours"] == 0.5 and len(own) == 7
+    assert {column: value for column, value in row.items() if column not in own} == plain
+
+
+def test_row_tells_the_share_outside_the_training_data(metrics):
+    assert "short:outside" not in summary_row(metrics)
+    metrics["horizons"]["short"]["ours"]["range"] = {"outside": 0.25, "initial_outside": 0.0}
+    assert summary_row(metrics)["short:outside"] == 0.25
+
+
 def test_summary_is_read_back(tmp_path):
     table = tmp_path / "summary.csv"
-    table.write_text(
-        "run,short_ours,short_naive,short_full\nbase,0.25,,diverged\n", encoding="utf-8"
-    )
+    table.write_text("run,short:ours,short:naive,short:full\nbase,0.25,,diverged\n", encoding="utf-8")
     assert read_summary(table) == [
-        {"run": "base", "short_ours": 0.25, "short_naive": None, "short_full": "diverged"}
+        {"run": "base", "short:ours": 0.25, "short:naive": None, "short:full": "diverged"}
     ]
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):
     table = tmp_path / "summary.csv"
-    table.write_text("run,small,short_ours\n8,16,0.25\n", encoding="utf-8")
-    assert read_summary(table) == [{"run": "8", "small": "16", "short_ours": 0.25}]
+    table.write_text("run,small,short:ours\n8,16,0.25\n", encoding="utf-8")
+    assert read_summary(table) == [{"run": "8", "small": "16", "short:ours": 0.25}]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "",
-        "run,short_ours\n",
-        "run,short_ours\nbase,0.2",
-        "run,short_ours\nbase\n",
-        "run,short_ours\nbase,0.2,3\n",
-        "name,short_ours\nbase,0.2\n",
-        'run,short_ours\n"base,0.2\n',
+        "run,short:ours\n",
+        "run,short:ours\nbase,0.2",
+        "run,short:ours\nbase\n",
+        "run,short:ours\nbase,0.2,3\n",
+        "name,short:ours\nbase,0.2\n",
+        'run,short:ours\n"base,0.2\n',
         "\0\n",
     ],
     ids=repr,
@@ -273,7 +293,7 @@ def test_metrics_in_the_folder_of_another_run_are_refused(tmp_path):
     write_sealed_json(path, {"run": "base"})
     job = SimpleNamespace(inputs={"metrics": [path]})
     with pytest.raises(StoreError, match=f"was made for another run: base: rm {path}, then"):
-        summarise_study(job)
+        summarise_study(job, tmp_path)
 
 
 def test_runs_with_horizons_of_their_own(metrics):
@@ -292,7 +312,7 @@ def test_a_run_that_diverged_is_shown(metrics):
     other["run"] = "diverged"
     bad = {"mean": "diverged", "std": None, "ensemble": "diverged", "members": ["diverged", 0.5]}
     other["horizons"]["short"]["ours"]["test_error"] = bad
-    assert summary_row(other)["short_ours"] == "diverged"
+    assert summary_row(other)["short:ours"] == "diverged"
     assert study_figures([metrics, other])
 
 
@@ -318,9 +338,9 @@ def test_row_tells_the_worst_deviation_from_what_is_exactly_known(metrics):
 
 def test_row_of_a_member_that_diverged(metrics):
     metrics["horizons"]["short"]["ours"]["mmd"]["members"] = ["diverged", 0.1]
-    assert summary_row(metrics)["short_ours_mmd"] == np.inf
+    assert summary_row(metrics)["short:ours_mmd"] == np.inf
     del metrics["horizons"]["short"]["ours"]["mmd"]
-    assert "short_ours_mmd" not in summary_row(metrics)
+    assert "short:ours_mmd" not in summary_row(metrics)
     assert study_figures([metrics])
 
 

@@ -32,8 +32,8 @@ STUDY = {
     "runs": {"base": {}},
 }
 VERSIONS = {"macrodyn": "0.1.0", "numpy": "1.26.4"}
-ROW = {"run": "base", "small": "8x8", "short_ours": 0.25, "short_ours_std": 0.01}
-ROW |= {"short_naive": "", "short_full": "", "short_sampling": 0.001}
+ROW = {"run": "base", "small": "8x8", "short:ours": 0.25, "short:ours_std": 0.01}
+ROW |= {"short:naive": "", "short:full": "", "short:sampling": 0.001}
 COSTS = {"stage": {"core_seconds": 2.0}}
 
 
@@ -103,8 +103,8 @@ def everything(folder: Path) -> dict[Path, bytes]:
 def test_table_figures_and_provenance_are_copied(results, target, config):
     written = publish(results, target, config, ["base"])
     assert sorted(path.name for path in written) == sorted(
-        ["README.md", "summary.csv", "costs.png", "base-trajectories-short-ours.png"]
-        + [f"base-{kind}.png" for kind in RUN_FIGURES]
+        ["README.md", "summary.csv", "costs.png", "base~trajectories~short-ours.png"]
+        + [f"base~{kind}.png" for kind in RUN_FIGURES]
     )
     assert {path.parent for path in written} == {target}
     page = (target / "README.md").read_text(encoding="utf-8")
@@ -112,10 +112,38 @@ def test_table_figures_and_provenance_are_copied(results, target, config):
     assert "0123456789+" in page and "![costs](costs.png)" in page
 
 
+def test_no_figure_takes_the_place_of_another(results, target, config):
+    """Names may be such that joined with dashes they were the same."""
+    others = ["base-equilibrium", "costs", "base-trajectories"]
+    content = yaml.safe_load(config.read_text()) | {"runs": {run: {} for run in ["base", *others]}}
+    config.write_text(yaml.safe_dump(content))
+    for run in others:
+        for kind in RUN_FIGURES:
+            path = results / run / "figures" / f"{kind}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{kind} of {run}")
+    for horizon in RUN_FIGURES:
+        for kind in ("equilibrium", "trajectories"):
+            path = results / "base" / "figures" / kind / f"{horizon}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"{kind} of base, {horizon}")
+    written = publish(results, target, config, ["base", *others])
+    copied = [path.read_text() for path in written if path.suffix == ".png"]
+    drawn = [path.read_text() for path in results.rglob("*.png")]
+    assert sorted(copied) == sorted(drawn) and len(set(written)) == len(written)
+
+
+def test_table_of_an_earlier_version_is_refused(results, target, config):
+    table = results / "summary.csv"
+    table.write_text(table.read_text().replace("short:", "short_"))
+    with pytest.raises(StoreError, match=f"has no column short:ours: rm {table}, then run"):
+        publish(results, target, config, [])
+
+
 def test_mmd_and_exact_deviations_stand_in_the_table(results, target, config):
     known = {"diffusion_rms_percent": 1.54, "diffusion_max_percent": 3.21}
     unknown = {"drift_rms_percent": "", "drift_max_percent": ""}
-    write_table(results, short_ours_mmd=0.0123, **unknown, **known)
+    write_table(results, **{"short:ours_mmd": 0.0123}, **unknown, **known)
     publish(results, target, config, [])
     lines = (target / "README.md").read_text(encoding="utf-8").splitlines()
     (head,) = (line for line in lines if line.startswith("| run |"))
@@ -173,7 +201,7 @@ def test_study_whose_folder_is_a_link_is_copied(results, target, tmp_path, confi
     results.rename(elsewhere)
     results.symlink_to(elsewhere)
     publish(results, target, config, ["base"])
-    assert (target / "base-markov.png").exists()
+    assert (target / "base~markov.png").exists()
 
 
 @pytest.mark.parametrize("pattern", ["summary.csv", "base/metrics.json", "stages/*/*/data.nc"])

@@ -73,7 +73,14 @@ class Folder:
         for run in self.plans:
             self.metrics(run, ago=5)
             (self.path / run / "figures").mkdir()
-        for name in ("summary.csv", "summary.html", "provenance.html", "figures/a.png"):
+        for name in (
+            "summary.csv",
+            "overview.html",
+            "configuration.html",
+            "provenance.html",
+            "figures/a.png",
+            "pages/study/01-a.html",
+        ):
             self.output(self.path / name, ago=5)
         self.summary(run_identities(self.plans))
 

@@ -309,7 +309,7 @@ class Bench:
         job = self._job({}, folder, device="cpu")
         job.inputs.update(metrics=[metrics])
         job.params.update(study=name, title=title)
-        summary.summarise_study(job)
+        summary.summarise_study(job, CAPTIONS)
         return job.outputs["html"].read_text(encoding="utf-8")
 
 

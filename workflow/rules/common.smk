@@ -77,7 +77,11 @@ def summarise_finished():
         from macrodyn.pipeline import partial
 
         done = partial.summarise_finished(
-            RESULTS, IDENTITIES, dict(rules.summarise.output), dict(rules.summarise.params)
+            RESULTS,
+            IDENTITIES,
+            dict(rules.summarise.output),
+            dict(rules.summarise.params),
+            Path(workflow.basedir) / "workflow" / "report",
         )
     except Exception as error:  # the failure of the run is what has to be told
         done = f"The finished runs could not be summarised ({error})"

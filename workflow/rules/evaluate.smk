@@ -1,4 +1,5 @@
-# What a run is worth: its metrics and figures, against direct simulation.
+# What a run is worth: its metrics and figures, against direct simulation. The figures come into the
+# report by their pages, which summarise writes.
 
 
 rule evaluate:
@@ -23,44 +24,12 @@ rule evaluate:
         ],
     output:
         metrics=f"{RESULTS}/{{run}}/metrics.json",
-        trajectories=report(
-            directory(f"{RESULTS}/{{run}}/figures/trajectories"),
-            patterns=["{horizon}-{method}.png"],
-            caption="../report/trajectories.rst",
-            category="Run {run}",
-            labels={"figure": "Trajectories", "horizon": "{horizon}", "method": "{method}"},
-        ),
-        equilibrium=report(
-            directory(f"{RESULTS}/{{run}}/figures/equilibrium"),
-            patterns=["{horizon}.png"],
-            caption="../report/equilibrium.rst",
-            category="Run {run}",
-            labels={"figure": "Equilibrium", "horizon": "{horizon}", "method": "all"},
-        ),
-        drift_diffusion=report(
-            f"{RESULTS}/{{run}}/figures/drift-diffusion.png",
-            caption="../report/drift_diffusion.rst",
-            category="Run {run}",
-            labels={"figure": "Drift and diffusion", "horizon": "", "method": "ours"},
-        ),
-        markov=report(
-            f"{RESULTS}/{{run}}/figures/markov.png",
-            caption="../report/markov.rst",
-            category="Run {run}",
-            labels={"figure": "Markov diagnostic", "horizon": "", "method": "ours"},
-        ),
-        snapshots=report(
-            f"{RESULTS}/{{run}}/figures/snapshots.png",
-            caption="../report/snapshots.rst",
-            category="Run {run}",
-            labels={"figure": "Snapshots", "horizon": "", "method": "ours"},
-        ),
-        training=report(
-            f"{RESULTS}/{{run}}/figures/training.png",
-            caption="../report/training.rst",
-            category="Run {run}",
-            labels={"figure": "Training", "horizon": "", "method": "all"},
-        ),
+        trajectories=directory(f"{RESULTS}/{{run}}/figures/trajectories"),
+        equilibrium=directory(f"{RESULTS}/{{run}}/figures/equilibrium"),
+        drift_diffusion=f"{RESULTS}/{{run}}/figures/drift-diffusion.png",
+        markov=f"{RESULTS}/{{run}}/figures/markov.png",
+        snapshots=f"{RESULTS}/{{run}}/figures/snapshots.png",
+        training=f"{RESULTS}/{{run}}/figures/training.png",
     log:
         f"{RESULTS}/{{run}}/logs/evaluate.log",
     benchmark:

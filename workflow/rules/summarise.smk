@@ -1,29 +1,52 @@
-# The study as a whole: one row a run, and the figures across runs.
+# The study as a whole: one row a run, the figures across runs, and the pages of the report.
+from hashlib import sha256
+
+from macrodyn.pipeline.figure_pages import page_label
 
 
+def captions_digest():
+    """Changes with the captions, as the pages show them."""
+    folder = Path(workflow.basedir) / "workflow" / "report"
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.rst")))
+    return sha256(content).hexdigest()[:12]
+
+
+# A page has one label only: of several, Snakemake's report makes a switch where one has two values,
+# each on half of the pages, and breaks on combinations that do not exist.
 rule summarise:
     input:
         metrics=expand(f"{RESULTS}/{{run}}/metrics.json", run=list(RUNS)),
     output:
         table=f"{RESULTS}/summary.csv",
-        html=report(
-            f"{RESULTS}/summary.html",
-            caption="../report/summary.rst",
-            category="Study",
-            labels={"figure": "Summary table"},
+        overview=report(
+            f"{RESULTS}/overview.html",
+            caption="../report/overview.rst",
+            category="Overview",
+            labels={"page": "00 Front page"},
         ),
-        figures=report(
-            directory(f"{RESULTS}/figures"),
-            patterns=["{name}.png"],
-            caption="../report/study.rst",
-            category="Study",
-            labels={"figure": "{name}"},
+        figures=directory(f"{RESULTS}/figures"),
+        study_pages=report(
+            directory(f"{RESULTS}/pages/study"),
+            patterns=["{page}.html"],
+            category="Overview",
+            labels=lambda wildcards: {"page": page_label(wildcards.page)},
+        ),
+        run_pages=report(
+            directory(f"{RESULTS}/pages/runs"),
+            patterns=["{run}/{page}.html"],
+            category="Run {run}",
+            labels=lambda wildcards: {"page": page_label(wildcards.page)},
+        ),
+        configuration=report(
+            f"{RESULTS}/configuration.html",
+            category="Overview",
+            labels={"page": "Configuration"},
         ),
         provenance=report(
             f"{RESULTS}/provenance.html",
             caption="../report/provenance.rst",
-            category="Study",
-            labels={"figure": "Provenance"},
+            category="Overview",
+            labels={"page": "Provenance"},
         ),
         origin=f"{RESULTS}/summary.json",
     log:
@@ -39,6 +62,7 @@ rule summarise:
     params:
         study=STUDY.name,
         title=STUDY.title,
+        captions=captions_digest(),
     message:
         "Summarising the study"
     script:

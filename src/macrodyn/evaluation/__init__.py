@@ -19,7 +19,7 @@ from macrodyn.evaluation.mmd import Discrepancy, mmd_at_equilibrium, mmd_at_time
 from macrodyn.evaluation.mmd_average import AverageDiscrepancy, mmd_over_times, spread_indices
 from macrodyn.evaluation.mmd_estimate import mmd_squared, null_distribution, rbf_bandwidths
 from macrodyn.evaluation.residual import AgeResidual, residual_by_age
-from macrodyn.evaluation.tables import summary_html, summary_text
+from macrodyn.evaluation.tables import html_table, summary_text
 
 __all__ = [
     "AgeResidual",
@@ -35,6 +35,7 @@ __all__ = [
     "bin_edges",
     "bin_index",
     "equilibrium",
+    "html_table",
     "late_values",
     "markov_diagnostic",
     "mean_error",
@@ -50,7 +51,6 @@ __all__ = [
     "sampling_error",
     "spread_error",
     "spread_indices",
-    "summary_html",
     "summary_text",
     "trajectory_errors",
 ]

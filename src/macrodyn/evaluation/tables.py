@@ -1,4 +1,4 @@
-"""Summary rows as an aligned text table for the terminal and as HTML for the report."""
+"""Rows of values as an aligned text table for the terminal and as an HTML table for the report."""
 
 from __future__ import annotations
 
@@ -6,19 +6,9 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-__all__ = ["format_value", "summary_html", "summary_text"]
+__all__ = ["format_value", "html_table", "summary_text"]
 
 Rows = Sequence[Mapping[str, object]]
-
-_STYLE = """\
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; margin: 1.5em; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .6em; }
-th, td { padding: .35em .8em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
-th { border-bottom: 2px solid #555; vertical-align: bottom; }
-.number { text-align: right; }
-tbody tr:hover { background: #f4f6f8; }"""  # noqa: E501
 
 
 def format_value(value: object) -> str:
@@ -56,11 +46,11 @@ def summary_text(rows: Rows) -> str:
     Returns:
         Lines joined by newlines, without one at the end; a note if there are no rows.
     """
-    columns = _columns(rows)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
     if not columns:
         return "(no rows)"
     cells = [[format_value(row.get(column)) for column in columns] for row in rows]
-    headers = [_header(column) for column in columns]
+    headers = [column.replace("_", " ") for column in columns]
     right = [_numeric(rows, column) for column in columns]
     widths = [max(len(headers[c]), *(len(line[c]) for line in cells)) for c in range(len(columns))]
 
@@ -74,17 +64,18 @@ def summary_text(rows: Rows) -> str:
     return "\n".join([line(headers), "  ".join("-" * w for w in widths), *map(line, cells)])
 
 
-def summary_html(rows: Rows, title: str = "Summary") -> str:
-    """Render rows as a standalone HTML page with one table, needing no other file.
+def html_table(rows: Rows, headings: Mapping[str, str], caption: str = "") -> str:
+    """Render rows as an HTML table whose headings wrap, in a box that scrolls sideways.
 
     Args:
-        rows: As for `summary_text`.
-        title: Page title and caption of the table.
+        rows: One mapping of column to value for each row.
+        headings: What stands above each column, in order. A column without any value is left out.
+        caption: Caption of the table.
 
     Returns:
-        The page; every cell is escaped.
+        The table; every text is escaped. The style is that of `macrodyn.evaluation.pages`.
     """
-    columns = _columns(rows)
+    columns = [c for c in headings if any(row.get(c) is not None for row in rows)]
     right = {column: _numeric(rows, column) for column in columns}
 
     def cell(tag: str, column: str, text: str) -> str:
@@ -92,29 +83,16 @@ def summary_html(rows: Rows, title: str = "Summary") -> str:
         kind = ' class="number"' if right[column] else ""
         return f"<{tag}{scope}{kind}>{html.escape(text)}</{tag}>"
 
-    head = "".join(cell("th", column, _header(column)) for column in columns)
+    head = "".join(cell("th", column, headings[column]) for column in columns)
     body = "\n".join(
-        "<tr>"
-        + "".join(cell("td", column, format_value(row.get(column))) for column in columns)
-        + "</tr>"
+        "<tr>" + "".join(cell("td", c, format_value(row.get(c))) for c in columns) + "</tr>"
         for row in rows
     )
-    name = html.escape(title)
+    title = f"<caption>{html.escape(caption)}</caption>\n" if caption else ""
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{name}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n"
-        f'<div class="scroll">\n<table>\n<caption>{name}</caption>\n'
-        f"<thead>\n<tr>{head}</tr>\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
-        "</body>\n</html>\n"
+        f'<div class="scroll">\n<table>\n{title}<thead>\n<tr>{head}</tr>\n</thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
-
-
-def _columns(rows: Rows) -> list[str]:
-    return list(dict.fromkeys(column for row in rows for column in row))
-
-
-def _header(column: str) -> str:
-    return column.replace("_", " ")
 
 
 def _is_number(value: object) -> bool:
@@ -123,4 +101,4 @@ def _is_number(value: object) -> bool:
 
 def _numeric(rows: Rows, column: str) -> bool:
     values = [row[column] for row in rows if row.get(column) is not None]
-    return bool(values) and all(_is_number(value) for value in values)
+    return bool(values) and all(_is_number(value) or value == "diverged" for value in values)

@@ -75,7 +75,9 @@ def judge(metrics: Metrics) -> Verdict:
         level = max((f.level for f in findings), key=lambda found: _ORDER[found])
         level = worst.level if level == "unknown" else level
     weak = f" Poor: {', '.join(dict.fromkeys(poor))}." if poor else ""
-    ordered = sorted(findings, key=lambda finding: -_ORDER[finding.level])
+    # A reference that cannot judge comes first: what it says of the rest may be noise.
+    blind = [finding for finding in errors if finding.level == "unknown"]
+    ordered = blind + sorted(findings, key=lambda finding: -_ORDER[finding.level])
     advice = {one.key: one for finding in reversed(ordered) for one in reversed(finding.advice)}
     return Verdict(level, worst.text + weak, tuple(findings), tuple(reversed(advice.values())))
 
@@ -141,9 +143,10 @@ def _origins(metrics: Metrics) -> Iterator[Finding]:
     shares = [plain(share) for share in get(metrics, "closure", "origin_share") or []]
     known = [share for share in shares if share is not None]
     if known and max(known) > ORIGIN_GOOD:
+        place = shares.index(max(known))
         text = (
-            f"{percent(max(known))} of the variance of closure variable {shares.index(max(known))} "
-            "comes from where the tiling begins, which is no property of the state."
+            f"{percent(min(max(known), 1.0))} of the variance of closure variable {place} comes "
+            "from where the tiling begins, which is no property of the state."
         )
         advice = Advice("closure.encoder", "pooled, which depends on it far less")
         yield Finding(

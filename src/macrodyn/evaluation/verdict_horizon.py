@@ -115,7 +115,7 @@ def _naive(metrics: Metrics, horizon: str) -> Finding:
     if math.isinf(naive):
         return Finding(subject, "good", f"{NAIVE.capitalize()} diverged{place}.")
     if naive > AS_WELL * ours:
-        text = f"{NAIVE.capitalize()} has {times(naive / max(ours, TINY))} its error{place}."
+        text = f"{NAIVE.capitalize()} has {times(naive / max(ours, TINY))} the error{place}."
         return Finding(subject, "good", text)
     better = naive * AS_WELL < ours
     does = f"does better, by {times(ours / max(naive, TINY))}," if better else "does as well"
@@ -174,7 +174,9 @@ def _width(metrics: Metrics, horizon: str) -> str:
             continue
         off = said / true - 1
         if abs(off) > math.sqrt(SPREAD_GOOD):
-            words.append(f"{name} {'wide' if off > 0 else 'narrow'} by {percent(abs(off))}")
+            words.append(
+                f"{name.replace('_', ' ')} {'wide' if off > 0 else 'narrow'} by {percent(abs(off))}"
+            )
     return f"; at late times: {', '.join(words)}" if words else ""
 
 

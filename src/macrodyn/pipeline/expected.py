@@ -33,7 +33,15 @@ _OUTPUTS = {
     "dynamics": _MODEL,
     "predict": ("data.nc",),
     "evaluate": ("metrics.json", "figures"),
-    "summarise": ("summary.csv", "summary.html", "provenance.html", "figures", "summary.json"),
+    "summarise": (
+        "summary.csv",
+        "overview.html",
+        "configuration.html",
+        "provenance.html",
+        "figures",
+        "pages",
+        "summary.json",
+    ),
 }
 
 

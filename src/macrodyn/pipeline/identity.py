@@ -21,7 +21,7 @@ from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 # Raised when the metrics or the figures of the same stages change.
 VERSION = 1
-# What summary.csv, summary.html and the figures across runs were made from.
+# What summary.csv, the figures and the pages across runs were made from.
 SUMMARY = "summary.json"
 
 # Why a run has no results.

@@ -20,6 +20,7 @@ def summarise_finished(
     identities: Mapping[str, str],
     outputs: Mapping[str, StrPath],
     params: Mapping[str, Any],
+    captions: StrPath,
 ) -> str:
     """Summarise the finished runs of a study of which others have no results.
 
@@ -31,6 +32,7 @@ def summarise_finished(
         identities: The identities of all its runs: results of another configuration do not count.
         outputs: Where to write, as of the rule ``summarise``.
         params: What else is needed, as of that rule.
+        captions: Where the captions of the figures stand.
 
     Returns:
         What was done, in words; nothing if no run is finished, or all of them are.
@@ -56,7 +58,8 @@ def summarise_finished(
                 device="cpu",
                 log=None,
                 started=time.monotonic(),
-            )
+            ),
+            Path(captions),
         )
         before = min(path.stat().st_mtime for path in metrics) - 1
         for path in paths.values():

@@ -19,7 +19,9 @@ from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import RecordError, read_record, run_command
 from macrodyn.pipeline.summary import read_summary
+from macrodyn.storage.errors import refusal
 from macrodyn.storage.files import atomic_path
+from macrodyn.storage.machine import processor
 from macrodyn.storage.netcdf import read_attributes
 from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.study import Study, load_study
@@ -107,17 +109,20 @@ def _made_by(study: Path, config: Path) -> str:
 
 
 def _sources(study: Path, runs: list[str]) -> dict[str, Path]:
-    """Return what is copied, by the name of the copy."""
+    """Return what is copied, by the name of the copy.
+
+    No name holds a tilde, so that no run's figure takes the place of another's.
+    """
     sources = {"summary.csv": study / "summary.csv"}
     sources |= {path.name: path for path in sorted((study / "figures").glob("*.png"))}
     for run in map(_checked, runs):
         folder = study / run / "figures"
         if not folder.exists():
             raise FileNotFoundError(f"{folder} is missing: is {run!r} a run of this study?")
-        sources |= {f"{run}-{kind}.png": folder / f"{kind}.png" for kind in RUN_FIGURES}
+        sources |= {f"{run}~{kind}.png": folder / f"{kind}.png" for kind in RUN_FIGURES}
         for kind in ("trajectories", "equilibrium"):
             for path in sorted((folder / kind).glob("*.png")):
-                sources[f"{run}-{kind}-{path.name}"] = path
+                sources[f"{run}~{kind}~{path.name}"] = path
     for source in sources.values():
         if not source.resolve().is_relative_to(study.resolve()):
             raise ValueError(f"{source} leads out of {study}: only the study's files are copied")
@@ -137,6 +142,9 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
     names = [row["run"] for row in rows]
     metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
     horizons = list(dict.fromkeys(h for found in metrics.values() for h in found["horizons"]))
+    lacking = [column for h in horizons if (column := f"{h}:ours") not in rows[0]]
+    if lacking:
+        raise refusal(study / "summary.csv", f"has no column {lacking[0]}")
     lines = [
         f"# Results of {config}",
         "",
@@ -147,7 +155,7 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
     heads = ["run", "n_s", "patches m of K"]
     for horizon in horizons:
         heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]
-        heads += ["MMD²"] if f"{horizon}_ours_mmd" in rows[0] else []
+        heads += ["MMD²"] if f"{horizon}:ours_mmd" in rows[0] else []
     heads += [f"{kind} %: rms (max)" for kind in _EXACT if f"{kind}_rms_percent" in rows[0]]
     lines += [_row(heads), _row(["---"] * len(heads))]
     lines += [_row(_cells(r, metrics[r["run"]], horizons)) for r in rows]
@@ -166,7 +174,7 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
         f"- commits that made the data: {', '.join(commits) or 'unknown'}",
         f"- versions that made the data: {', '.join(versions) or 'unknown'}",
         f"- seed: {metrics[rows[0]['run']]['config']['seed']}",
-        f"- copied with Python {platform.python_version()} on {_processor()}",
+        f"- copied with Python {platform.python_version()} on {processor()}",
         f"- core seconds: {seconds:.0f} of all runs, shared stages counted in each; "
         f"{direct:.0f} of direct simulation",
         "",
@@ -184,12 +192,12 @@ def _cells(row: dict[str, Any], metrics: dict[str, Any], horizons: list[str]) ->
     ]
     for horizon in horizons:
         published = metrics["config"]["published"].get(horizon, {})
-        cells.append(f"{_number(row[f'{horizon}_ours'])} ± {_number(row[f'{horizon}_ours_std'])}")
-        cells += [_number(row.get(f"{horizon}_{method}")) for method in ("naive", "full")]
+        cells.append(f"{_number(row[f'{horizon}:ours'])} ± {_number(row[f'{horizon}:ours_std'])}")
+        cells += [_number(row.get(f"{horizon}:{method}")) for method in ("naive", "full")]
         cells.append("; ".join(f"{_number(v)} ({k})" for k, v in published.items()) or "-")
-        cells.append(_number(row[f"{horizon}_sampling"]))
-        if f"{horizon}_ours_mmd" in row:
-            cells.append(_number(row[f"{horizon}_ours_mmd"]))
+        cells.append(_number(row[f"{horizon}:sampling"]))
+        if f"{horizon}:ours_mmd" in row:
+            cells.append(_number(row[f"{horizon}:ours_mmd"]))
     for kind in _EXACT:
         if f"{kind}_rms_percent" in row:
             rms, most = (row[f"{kind}_{size}_percent"] for size in ("rms", "max"))
@@ -224,12 +232,3 @@ def _origins(study: Path, loaded: Study) -> tuple[list[str], list[str]]:
             versions.setdefault(name, set()).add(version)
     found = [f"{name} {' and '.join(sorted(numbers))}" for name, numbers in versions.items()]
     return sorted(commits), found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        return f"{models[0]}, {len(models)} cores"
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import csv
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from macrodyn.evaluation import style, summary_html
+from macrodyn.evaluation import style
 from macrodyn.evaluation.figures_cost import Cost, costs
 from macrodyn.evaluation.figures_factor import (
     CovarianceFactor,
@@ -27,10 +27,13 @@ from macrodyn.evaluation.figures_study import (
 )
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
+from macrodyn.pipeline.figure_pages import run_figures, study_figure_files, write_figure_pages
 from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.origin_pages import configuration_page, provenance_page
+from macrodyn.pipeline.overview import Study, overview_page
+from macrodyn.pipeline.record import Record, RecordError, read_record
 from macrodyn.storage.errors import StoreError, missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
-from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import read_sealed_json
 
 Metrics = dict[str, Any]
@@ -38,10 +41,14 @@ Metrics = dict[str, Any]
 _WORDS = {"run", "small", "large"}
 # Different covariance factors that make a curve.
 FEWEST_FACTORS = 3
+METHODS = ("ours", "naive", "full")
 
 
 def summary_row(metrics: Metrics) -> dict[str, Any]:
-    """One run's row of summary.csv."""
+    """One run's row of summary.csv.
+
+    A column of one horizon is `<horizon>:<what>`: no name holds a colon, so that it is no other's.
+    """
     config, costs_of = metrics["config"], metrics["costs"]
     sizes = config["sizes"]
     row: dict[str, Any] = {
@@ -50,15 +57,17 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
         "large": "x".join(map(str, sizes["large"])),
     }
     for horizon, values in metrics["horizons"].items():
-        for method in ("ours", "naive", "full"):
-            row[f"{horizon}_{method}"] = _found(values, method, "test_error", "mean")
+        for method in METHODS:
+            row[f"{horizon}:{method}"] = _found(values, method, "test_error", "mean")
             if method == "ours":
-                row[f"{horizon}_ours_std"] = _found(values, method, "test_error", "std")
-        row[f"{horizon}_spread"] = _found(values, "ours", "spread_error", "mean")
+                row[f"{horizon}:ours_std"] = _found(values, method, "test_error", "std")
+        row[f"{horizon}:spread"] = _found(values, "ours", "spread_error", "mean")
         if "mmd" in values["ours"]:
             members = _found(values, "ours", "mmd", "members")
-            row[f"{horizon}_ours_mmd"] = members and float(np.mean(_numbers(members)))
-        row[f"{horizon}_sampling"] = _found(values, "sampling_error", "mean")
+            row[f"{horizon}:ours_mmd"] = members and float(np.mean(_numbers(members)))
+        row[f"{horizon}:sampling"] = _found(values, "sampling_error", "mean")
+        if "range" in values["ours"]:
+            row[f"{horizon}:outside"] = _found(values, "ours", "range", "outside")
     if metrics.get("exact"):
         for kind in ("drift", "diffusion"):
             for size in ("rms", "max"):
@@ -139,7 +148,7 @@ def _differ_in_size_only(runs: list[Metrics]) -> list[Metrics]:
 
 def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
     series, published = [], []
-    for method in ("ours", "naive", "full"):
+    for method in METHODS:
         having = [r for r in runs if _members(r, horizon, method)]
         if having:
             series.append(
@@ -270,43 +279,79 @@ def _costs(runs: list[Metrics]) -> list[Cost]:
     return [*entries, entry("direct simulation", runs[0]["costs"]["direct"])]
 
 
-def summarise_study(job: Job) -> None:
-    """Write summary.csv, its HTML table, the provenance and the figures across runs.
+def summarise_study(job: Job, captions: Path) -> None:
+    """Write summary.csv, the figures across runs, and the pages of the report.
 
     Args:
-        job: The job. Its inputs are the metrics of the runs, its params the study's name and
-            title, and ``missing``: the runs that have no results, by name, and why. They get rows
-            without numbers.
+        job: The job. Its inputs are the metrics of the runs, beside which their figures stand; its
+            params the study's name and title, and ``missing``: the runs that have no results, by
+            name, and why. They get rows without numbers.
+        captions: Where the captions of the figures stand.
     """
     runs = [_read_metrics(Path(p)) for p in job.inputs["metrics"]]
     missing = job.params.get("missing", {})
     rows = [*(summary_row(r) for r in runs), *({"run": name} for name in missing)]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with (
-        atomic_path(job.outputs["table"]) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    title = job.params["title"] or job.params["study"]
-    if missing:
-        title += f" (not finished: no results of {', '.join(missing)})"
-    with atomic_path(job.outputs["html"]) as temporary:
-        temporary.write_text(summary_html(rows, title), encoding="utf-8")
-    for name, figure in study_figures(runs).items():
+    with atomic_path(job.outputs["table"]) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+    figures = study_figures(runs)
+    for name, figure in figures.items():
         style.save(figure, job.outputs["figures"] / f"{name}.png")
-    origin = provenance("summary", {})
-    software = json.loads(origin["software"])
-    lines = [{"what": "git commit", "value": origin["git_commit"]}]
-    lines += [{"what": name, "value": version} for name, version in software.items()]
-    lines += [{"what": f"seed of {r['run']}", "value": str(r["config"]["seed"])} for r in runs]
-    with atomic_path(job.outputs["provenance"]) as temporary:
-        temporary.write_text(summary_html(lines, "Provenance"), encoding="utf-8")
+    _write_pages(job, captions, runs, rows, list(figures))
     # Last: what it describes is then whole.
     identities = {r["run"]: str(r.get("identity", "")) for r in runs}
-    origin_of = SummaryOrigin(identities, dict(missing), job.params["title"])
-    write_summary_origin(job.outputs["origin"], origin_of)
+    origin = SummaryOrigin(identities, dict(missing), str(job.params["title"]))
+    write_summary_origin(job.outputs["origin"], origin)
+
+
+def _write_pages(
+    job: Job,
+    captions: Path,
+    runs: list[Metrics],
+    rows: list[dict[str, Any]],
+    figures: Sequence[str],
+) -> None:
+    """Write the front page, a page for each figure, the configuration and the provenance."""
+    study = str(job.params["study"])
+    title = str(job.params["title"] or study)
+    if missing := job.params.get("missing"):
+        title += f" (not finished: no results of {', '.join(missing)})"
+    folder = job.outputs["table"].parent
+    record = _record(folder, study, runs)
+    differences = dict(record.config.get("runs") or {})
+    for run in runs:
+        drawn = run_figures(folder / run["run"], list(run["horizons"]))
+        target = job.outputs["run_pages"] / run["run"]
+        write_figure_pages(target, drawn, captions, f"Run {run['run']}, {title}")
+    drawn = study_figure_files(job.outputs["figures"], figures)
+    write_figure_pages(job.outputs["study_pages"], drawn, captions, title)
+    overview = Study(
+        title=title,
+        runs=runs,
+        rows=rows,
+        folder=folder,
+        captions=captions,
+        differences=differences,
+    )
+    pages = {
+        "overview": overview_page(overview),
+        "configuration": configuration_page(study, record.config, record.command),
+        "provenance": provenance_page(study, runs, record.command),
+    }
+    for name, text in pages.items():
+        with atomic_path(job.outputs[name]) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _record(folder: Path, study: str, runs: list[Metrics]) -> Record:
+    """Return the configuration as the user wrote it; where it is lost, that of each run."""
+    try:
+        return read_record(folder)
+    except RecordError:
+        return Record({"study": study, "runs": {run["run"]: run["config"] for run in runs}}, "")
 
 
 def _read_metrics(path: Path) -> Metrics:

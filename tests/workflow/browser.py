@@ -104,9 +104,7 @@ def chromium() -> Iterator[Browser]:
                 ],
             }
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-            made = _call(
-                "POST", f"{server}/session", {"capabilities": {"alwaysMatch": wanted}}
-            )
+            made = _call("POST", f"{server}/session", {"capabilities": {"alwaysMatch": wanted}})
             session = f"{server}/session/{made['sessionId']}"
             try:
                 yield Browser(session)
@@ -131,9 +129,7 @@ def _wait_for(server: str, driver: subprocess.Popen[bytes]) -> None:
 def _call(method: str, url: str, content: dict[str, Any] | None = None) -> Any:
     """Send one command; a script's error and the like are raised as the browser words them."""
     data = None if content is None else json.dumps(content).encode()
-    request = urllib.request.Request(
-        url, data, {"Content-Type": "application/json"}, method=method
-    )
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
     # A proxy of the environment is for other machines.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
