@@ -30,7 +30,7 @@ VERSIONS = {
     "encode": 1,
     "dynamics": 1,
     "predict": 2,
-    "reference": 2,
+    "reference": 3,
 }
 # The same for the estimated covariance factor, on which only those runs depend that ask for it.
 ESTIMATOR_VERSION = 2

@@ -14,7 +14,7 @@ from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 from macrodyn.systems import base
 from macrodyn.systems import ising_kernels as kernels
-from macrodyn.systems.spins import independent_spins
+from macrodyn.systems.spins import STATE_LABELS, independent_spins
 
 _ALGORITHMS = {
     "uniformisation": kernels.UNIFORMISATION,
@@ -55,6 +55,7 @@ class Ising(base.System):
         "magnetisation": r"magnetisation $m$",
         "domain_wall_density": r"domain-wall density $\rho$",
     }
+    state_labels = STATE_LABELS
     Parameters = IsingParameters
     parameters: IsingParameters
 
