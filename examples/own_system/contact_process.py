@@ -41,6 +41,7 @@ class ContactProcess(System):
         "density": r"density of infected sites $\rho$",
         "boundaries": r"unlike neighbour pairs $b$",
     }
+    state_labels: ClassVar = {0: "healthy", 1: "infected"}
     Parameters = ContactParameters
     parameters: ContactParameters
 

@@ -172,6 +172,13 @@ _ATTRIBUTES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "('cpu',) or ('cpu', 'cuda')",
     ),
     "labels": (_is_mapping(_is_text), "{observable: text}"),
+    "state_labels": (
+        lambda value: (
+            isinstance(value, Mapping)
+            and all(isinstance(k, int) and _is_text(v) for k, v in value.items())
+        ),
+        "{value of a site: text}",
+    ),
     "version": (_is_whole(1), "a whole number of 1 or more"),
     "Parameters": (
         lambda value: isinstance(value, type) and issubclass(value, Parameters),

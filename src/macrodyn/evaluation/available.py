@@ -10,6 +10,8 @@ __all__ = ["Findings", "Unavailable"]
 
 T = TypeVar("T")
 
+_RELATIVE_TO_NOTHING = "0/0: there is nothing that it could be relative to"
+
 
 class Unavailable(ValueError):
     """A measure that these data cannot give; the message says why, in a user's words.
@@ -73,27 +75,29 @@ class Findings:
             raise Unavailable(self.reasons[self._at(key)])
         return value
 
-    def explain(self, metrics: Any) -> None:
-        """Give every number of the metrics that is undefined a reason, where none was noted.
+    def explain(self, metrics: Any, reason: str = _RELATIVE_TO_NOTHING) -> None:
+        """Give a reason to every undefined number of some metrics that has none yet.
 
         Args:
-            metrics: Plain values, mappings and lists of them.
+            metrics: Plain values, mappings and lists of them; undefined are NaN and None.
+            reason: The reason.
         """
         for path in _undefined(metrics, self._path):
             known = (".".join(path[:end]) in self.reasons for end in range(1, len(path) + 1))
             if not any(known):
-                self.reasons[".".join(path)] = "0/0: there is nothing that it could be relative to"
+                self.reasons[".".join(path)] = reason
 
     def _at(self, key: str) -> str:
         return ".".join((*self._path, key) if key else self._path)
 
 
 def _undefined(value: Any, path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Paths of all values that are not a number."""
+    """Paths of all values that are None or not a number."""
     if isinstance(value, Mapping):
         parts = [(str(key), part) for key, part in value.items()]
     elif isinstance(value, list | tuple):
         parts = [(str(place), part) for place, part in enumerate(value)]
     else:
-        return [path] if isinstance(value, float) and math.isnan(value) else []
+        undefined = value is None or (isinstance(value, float) and math.isnan(value))
+        return [path] if undefined else []
     return [found for key, part in parts for found in _undefined(part, (*path, key))]

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from macrodyn.evaluation import style
 
 __all__ = ["Cost", "TrainingCurve", "costs", "training_curves"]
+
+_DWARFS = 10
+_GAP = (0.84, 0.89)
+"""Where a bar and the axis are broken, as parts of the longest bar's length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +41,9 @@ class Cost:
 def costs(entries: Sequence[Cost], *, title: str | None = None) -> Figure:
     """Draw costs as bars stacked by stage, in site updates and in seconds.
 
-    Lengths are linear, as stacks need; a bar far longer than the others is cut, which a
-    break and the total beside it show.
+    Lengths are linear, as stacks need. A bar that dwarfs all others is broken: a gap leaves out its
+    middle, its end is drawn on the same scale, and the axis is broken at the same place, with no
+    numbers beyond. The total stands beside each bar.
 
     Args:
         entries: Runs and direct simulation, from top to bottom.
@@ -54,30 +62,57 @@ def costs(entries: Sequence[Cost], *, title: str | None = None) -> Figure:
         parts = [getattr(entry, attribute) for entry in entries]
         totals = np.array([sum(part.values()) for part in parts])
         limit = _break_limit(totals)
-        for row, part in enumerate(parts):
+        gap = (_GAP[0] * limit, _GAP[1] * limit)
+        for row, (part, total) in enumerate(zip(parts, totals, strict=True)):
+            broken = total > limit
             left = 0.0
             for stage, value in part.items():
                 if value <= 0:
                     continue
-                width = min(left + value, limit) - min(left, limit)
-                panel.barh(row, width, left=left, height=0.62, color=colours[stage], lw=0)
+                ends = [(left, left + value)]
+                if broken:
+                    # Before the gap; and the bar's last part, brought to end at the limit.
+                    before, after = 0.0, limit - total
+                    ends = [
+                        tuple(np.clip([left + before, left + value + before], 0, gap[0])),
+                        tuple(np.clip([left + after, left + value + after], gap[1], limit)),
+                    ]
+                for low, high in ends:
+                    if high > low:
+                        panel.barh(
+                            row, high - low, left=low, height=0.62, color=colours[stage], lw=0
+                        )
                 left += value
             end = min(left, limit)
-            if left > limit:
-                panel.text(
-                    0.93 * limit, row, "//", ha="center", va="center", color="white",
-                    fontweight="bold", fontsize=13,
-                )  # fmt: skip
             panel.text(end + 0.02 * limit, row, _amount(left), va="center", fontsize=8.5)
         panel.set_xlim(0, 1.28 * limit)
         panel.set_xlabel(text)
         panel.grid(False, axis="y")
         panel.tick_params(axis="y", length=0)
+        if totals.max() > limit:
+            _break_axis(panel, gap)
     axes[0].set_yticks(range(len(entries)), [entry.name for entry in entries])
     axes[0].invert_yaxis()
     handles = [Line2D([], [], color=colours[s], lw=7, label=s.replace("_", " ")) for s in stages]
     style.legend(figure, handles, title, handlelength=0.9)
     return figure
+
+
+def _break_axis(panel: Axes, gap: tuple[float, float]) -> None:
+    """Break the horizontal axis: no numbers from there on, and two strokes across its line."""
+    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, gap[0])
+    panel.xaxis.set_major_locator(FixedLocator([t for t in ticks if 0 <= t < 0.98 * gap[0]]))
+    panel.spines["bottom"].set_visible(False)
+    line: dict[str, Any] = {
+        "transform": panel.get_xaxis_transform(), "color": "black", "clip_on": False, "lw": 0.8,
+    }  # fmt: skip
+    for low, high in ((0, gap[0]), (gap[1], panel.get_xlim()[1])):
+        panel.add_line(Line2D([low, high], [0, 0], **line))
+    for place in gap:
+        panel.plot(
+            [place], [0], ls="", marker=[(-0.5, -1), (0.5, 1)], ms=8, mec="black", mew=0.8,
+            transform=panel.get_xaxis_transform(), clip_on=False,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +173,10 @@ def training_curves(
 
 
 def _break_limit(totals: NDArray[np.float64]) -> float:
-    """Return the length at which bars are cut: none, unless one dwarfs the next by over 5."""
+    """Return the length at which bars are broken: none, unless one dwarfs the next by over 10."""
     ordered = np.sort(totals)
-    if len(ordered) > 1 and ordered[-2] > 0 and ordered[-1] > 5 * ordered[-2]:
-        return 1.6 * float(ordered[-2])
+    if len(ordered) > 1 and ordered[-2] > 0 and ordered[-1] > _DWARFS * ordered[-2]:
+        return 1.8 * float(ordered[-2])
     return float(ordered[-1]) or 1.0
 
 
@@ -149,6 +184,6 @@ def _amount(value: float) -> str:
     if value == 0:
         return "0"
     if 0.01 <= value < 10_000:
-        return f"{value:.3g}"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
     exponent = int(np.floor(np.log10(value)))
     return rf"${value / 10**exponent:.1f}\times10^{{{exponent}}}$"

@@ -20,6 +20,7 @@ from macrodyn.evaluation.markov import bin_average, bin_index
 __all__ = ["learned_drift_diffusion"]
 
 _EXACT = (0, (4, 2))
+_BIN = "."
 
 
 @style.styled
@@ -80,13 +81,13 @@ def learned_drift_diffusion(
     first = diagnostic.isel(lag=lag)
     for k, name in enumerate(names):
         panel = above[k]
-        _members(panel, x, mu[..., k])
+        _members(panel, x, mu[..., k], marker=_BIN)
         _exact(panel, x, true_drift[:, k])
         _points(panel, x, first["drift"].values[used, k], first["drift_error"].values[used, k])
         panel.axhline(0, color="black", lw=0.6)
         panel.set_ylabel(style.rate(f"drift of {style.symbol(name)}", time_unit))
     for panel, (i, j) in zip(below, pairs, strict=True):
-        _members(panel, x, sigma[..., i, j])
+        _members(panel, x, sigma[..., i, j], marker=_BIN)
         _exact(panel, x, true_sigma[:, i, j])
         estimate, error = first["covariance"].values, first["covariance_error"].values
         _points(panel, x, estimate[used, i, j], error[used, i, j])
@@ -105,14 +106,18 @@ def learned_drift_diffusion(
         for one in (panel, strip):
             one.set_xlim(min(low), max(high))
     elapsed = style.quantity_value(float(first["elapsed"]), time_unit)
+    factor = float(diagnostic.attrs["covariance_factor"])
     handles = [
         Line2D([], [], color="black", marker="o", ls="", ms=4,
-               label=f"binned pairs, Δt = {elapsed}, ±1 std. error"),
-        Line2D([], [], color=style.PALETTE[0], lw=1.8, label="learned, ensemble mean"),
-        Line2D([], [], color=style.PALETTE[0], lw=0.8, alpha=0.45, label="learned, members"),
+               label=f"pairs, mean of each bin, Δt = {elapsed}, ±1 std. error"),
+        Line2D([], [], color=style.PALETTE[0], lw=1.8, marker=_BIN, ms=4,
+               label="learned, mean over the snapshots of each bin"),
+        Line2D([], [], color=style.PALETTE[0], lw=0.8, alpha=0.45, label="each member likewise"),
     ]  # fmt: skip
     if np.isfinite(true_drift).any() or np.isfinite(true_sigma).any():
-        handles.append(Line2D([], [], color="black", lw=1.3, ls=_EXACT, label="exact"))
+        handles.append(Line2D([], [], color="black", lw=1.3, ls=_EXACT, label="exact, likewise"))
+    note = f"diffusion from pairs: of one patch, divided by K = {factor:g}"
+    handles.append(Line2D([], [], ls="", label=note))
     style.legend(figure, handles, title)
     return figure
 
@@ -173,10 +178,10 @@ def _draw_strips(
         panel.yaxis.set_major_locator(MaxNLocator(4))
 
 
-def _members(panel: Axes, x: NDArray[Any], values: NDArray[Any]) -> None:
+def _members(panel: Axes, x: NDArray[Any], values: NDArray[Any], marker: str | None = None) -> None:
     for member in values:
         panel.plot(x, member, color=style.PALETTE[0], lw=0.8, alpha=0.45)
-    panel.plot(x, values.mean(axis=0), color=style.PALETTE[0], lw=1.8)
+    panel.plot(x, values.mean(axis=0), color=style.PALETTE[0], lw=1.8, marker=marker)
 
 
 def _exact(panel: Axes, x: NDArray[Any], values: NDArray[Any]) -> None:

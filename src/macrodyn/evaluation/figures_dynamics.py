@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from macrodyn.evaluation import style
@@ -64,7 +65,10 @@ def markov_lags(
                 panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
                 panel.set_xlabel(names[0])
             panel.set_ylabel(style.rate(f"{quantity} of {style.symbol(name)}", time_unit))
-    style.legend(figure, axes[0, 0].get_legend_handles_labels()[0], title)
+    factor = float(diagnostic.attrs["covariance_factor"])
+    note = f"diffusion: of one patch, divided by K = {factor:g}"
+    handles = [*axes[0, 0].get_legend_handles_labels()[0], Line2D([], [], ls="", label=note)]
+    style.legend(figure, handles, title)
     return figure
 
 

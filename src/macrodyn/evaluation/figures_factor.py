@@ -25,8 +25,8 @@ class CovarianceFactor:
 
     Attributes:
         name: Name of the run.
-        theory: K = number of patches of the large system.
-        estimate: Estimated factor.
+        theory: K = number of patches of the large system, the factor of a single patch.
+        estimate: Estimated factor of a single patch.
         error: Standard error of the estimate; NaN if it is not known, which draws no bar.
         patches: Numbers m' of patches over which increments are averaged, shape [size]; may be
             empty.
@@ -61,7 +61,7 @@ def covariance_factors(runs: Sequence[CovarianceFactor], *, title: str | None = 
     markers = "osD^vP"
     ends = [v for run in runs for v in (run.theory, run.estimate)]
     limits = np.array([min(ends) / 1.6, max(ends) * 1.6])
-    axes[0].plot(limits, limits, color="black", lw=0.8, label="estimate = theory")
+    axes[0].plot(limits, limits, color="black", lw=0.8, label="estimate = $K$")
     for n, run in enumerate(runs):
         look: dict[str, Any] = {
             "color": style.PALETTE[n % len(style.PALETTE)],
@@ -69,7 +69,10 @@ def covariance_factors(runs: Sequence[CovarianceFactor], *, title: str | None = 
             "capsize": 2.5,
             "elinewidth": 1.1,
         }
-        axes[0].errorbar(run.theory, run.estimate, run.error, ls="", label=run.name, **look)
+        axes[0].errorbar(
+            run.theory, run.estimate, run.error, ls="",
+            label=rf"{run.name}, $K = {run.theory:g}$", **look,
+        )  # fmt: skip
         if len(run.patches) > 1:
             m = np.asarray(run.patches, np.float64)
             scale = m / (m[0] * run.variance[0])
@@ -84,8 +87,8 @@ def covariance_factors(runs: Sequence[CovarianceFactor], *, title: str | None = 
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter("")
-    axes[0].set_xlabel(r"theoretical factor $K$")
-    axes[0].set_ylabel("estimated factor")
+    axes[0].set_xlabel("factor of a single patch by theory, $K$")
+    axes[0].set_ylabel("the same, estimated")
     if curves:
         axes[1].axhline(1, color="black", lw=0.8)
         axes[1].set_xscale("log", base=2)

@@ -60,7 +60,9 @@ def residuals_by_age(
                 marker=marker, ms=4, ls="", elinewidth=1.0, capsize=2,
             )  # fmt: skip
             notes.append(_chi2(float(entry.chi2_per_degree[k])))
-        panel.set_title(rf"$\chi^2$ per degree {', '.join(notes)}", loc="right", fontsize=8.5)
+        panel.set_title(
+            rf"$\chi^2$ per degree {', held out '.join(notes)}", loc="right", fontsize=8.5
+        )
         step = -(-len(ages) // 8)
         panel.set_xticks(range(0, len(ages), step), [f"{age:.3g}" for age in ages[::step]])
         panel.set_xlim(-0.6, len(ages) - 0.4)

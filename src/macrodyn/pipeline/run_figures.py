@@ -39,31 +39,67 @@ MAX_POINTS = 20_000
 def snapshot_figure(
     small: xr.Dataset, large: xr.Dataset, reference: xr.Dataset, system: System, title: str
 ) -> Figure:
-    """Snapshots of each upsampling level beside true ones.
+    """Snapshots of each upsampling level beside true ones of the same age.
 
-    The upsampled example is the one whose observables are nearest to the true snapshot's, as only
-    snapshots of the same macrostate can be compared by eye.
+    All are of the middle snapshot time, the true one of the recorded time that is nearest to it. Of
+    the examples of the last level and of direct simulation the two are shown whose observables
+    are nearest to each other, as only snapshots of the same macrostate can be compared by eye; of
+    the other levels the examples nearest to these.
+
+    Args:
+        small: The small systems' snapshots.
+        large: The large snapshots, with examples of every level at the middle snapshot time.
+        reference: Direct simulation, with the states of a few trajectories.
+        system: The system.
+        title: Title of the figure.
     """
-    truth = reference.final_states.values
-    goal = system.observe(truth[:1])[0]
+    middle = small.sizes["time"] // 2
+    time = float(small["time"].values[middle])
+    moments = reference["example_time"].values
+    moment = int(np.argmin(np.abs(moments - time)))
+    truths = reference["example_states"].values[:, moment]
     numbers = sorted(int(str(n).split("_")[1]) for n in large.data_vars if str(n).endswith("_raw"))
-    first = small.states.values[:, small.sizes["time"] // 2, 0]
-    levels = [SnapshotLevel(upsampled=None, relaxed=_nearest(first, system, goal))]
-    for number in numbers:
-        raw = large[f"level_{number}_raw"].values
-        relaxed = large[f"level_{number}_relaxed"].values
-        best = _nearest_index(relaxed, system, goal)
-        last = number == numbers[-1]
-        levels.append(
-            SnapshotLevel(
-                upsampled=raw[best], relaxed=relaxed[best], direct=truth[0] if last else None
-            )
+    first = small.states.values[:, middle, 0]
+    last = large[f"level_{numbers[-1]}_relaxed"].values if numbers else first
+    best, true = _nearest_pair(last, truths, system)
+    goal = system.observe(truths[true : true + 1])[0]
+
+    def level(raw: NDArray | None, relaxed: NDArray, direct: NDArray | None) -> SnapshotLevel:
+        ages = (time, time, float(moments[moment]))
+        states = (raw, relaxed, direct)
+        captions = tuple(
+            "" if state is None else _caption(state, age, system)
+            for state, age in zip(states, ages, strict=True)
         )
-    if not numbers:
-        levels = [SnapshotLevel(upsampled=None, relaxed=levels[0].relaxed, direct=truth[0])]
+        return SnapshotLevel(upsampled=raw, relaxed=relaxed, direct=direct, captions=captions)
+
+    nearest = best if not numbers else _nearest_index(first, system, goal)
+    levels = [level(None, first[nearest], None if numbers else truths[true])]
+    for number in numbers:
+        raw, relaxed = (large[f"level_{number}_{kind}"].values for kind in ("raw", "relaxed"))
+        final = number == numbers[-1]
+        index = best if final else _nearest_index(relaxed, system, goal)
+        levels.append(level(raw[index], relaxed[index], truths[true] if final else None))
+    channels = _channel_names(system)
     return snapshots(
-        levels, dimension=system.dimension, channel_names=_channel_names(system), title=title
+        levels,
+        dimension=system.dimension,
+        channel_names=channels,
+        state_labels=system.state_labels,
+        title=title,
+        **({"quantity": channels[0]} if channels and system.dimension > 1 else {}),
     )
+
+
+def _caption(state: NDArray, time: float, system: System) -> str:
+    """Write a snapshot's time and macrostate, two observables a line."""
+    values = system.observe(state[None])[0]
+    parts = [
+        f"{style.symbol(name)} = {value:.3g}"
+        for name, value in zip(_written(system, system.observables), values, strict=True)
+    ]
+    pairs = [", ".join(parts[n : n + 2]) for n in range(0, len(parts), 2)]
+    return "\n".join([f"$t$ = {style.quantity_value(time, system.time_unit)}", *pairs])
 
 
 def _channel_names(system: System) -> list[str]:
@@ -78,13 +114,21 @@ def _channel_names(system: System) -> list[str]:
 def _nearest_index(states: NDArray, system: System, goal: NDArray[np.float64]) -> int:
     """Find the state nearest in all observables, each in units of its spread over the states."""
     values = system.observe(states)
+    return int(np.argmin(_distances(values, goal[None])))
+
+
+def _nearest_pair(states: NDArray, others: NDArray, system: System) -> tuple[int, int]:
+    """Find the state and the other state whose observables are nearest to each other."""
+    distances = _distances(system.observe(states), system.observe(others))
+    one, other = np.unravel_index(np.argmin(distances), distances.shape)
+    return int(one), int(other)
+
+
+def _distances(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distances [value, other], each observable in units of its spread over the values."""
     spread = values.std(axis=0)
-    distance = (values - goal) / np.where(spread > 0, spread, 1.0)
-    return int(np.argmin(np.square(distance).sum(axis=1)))
-
-
-def _nearest(states: NDArray, system: System, goal: NDArray[np.float64]) -> NDArray:
-    return states[_nearest_index(states, system, goal)]
+    scaled = (values[:, None] - others) / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.square(scaled).sum(axis=-1))
 
 
 def comparison_figures(

@@ -81,7 +81,7 @@ def evaluate_run(job: Job) -> None:
         way: costs_by_stage({stage: [Path(p) for p in paths] for stage, paths in stages.items()})
         for way, stages in params["costs"].items()
     }
-    findings.explain(metrics)
+    findings.explain({k: v for k, v in metrics.items() if k != "covariance_factor"})
     metrics["unavailable"] = findings.reasons
     for path, reason in findings.reasons.items():
         job.info(f"{path} cannot be had: {reason}")
@@ -133,13 +133,16 @@ def _diagnose(job: Job, system: System, title: str, findings: Findings) -> dict[
 
 def _covariance_factors(trainings: dict[str, Any], findings: Findings) -> dict[str, Any]:
     """Estimated and used covariance factor of each method."""
+    factors = {}
     for method, training in trainings.items():
-        factor = training["factor"]
-        for key in ("estimated", "standard_error"):
-            if factor[key] is None:
-                reason = factor["reason"] or "the increments do not vary enough to tell"
-                findings.lack(f"covariance_factor.{method}.{key}", reason)
-    return {m: {**t["factor"], "used": t["factor_used"]} for m, t in trainings.items()}
+        factor = dict(training["factor"])
+        # That there is no reason is no missing figure.
+        reason = factor.pop("reason")
+        findings.below("covariance_factor", method).explain(
+            factor, reason or "the increments are too few, or vary too little, to tell"
+        )
+        factors[method] = {**factor, "reason": reason, "used": training["factor_used"]}
+    return factors
 
 
 def _samples(latents: xr.Dataset) -> dict[str, int]:

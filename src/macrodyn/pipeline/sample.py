@@ -193,8 +193,15 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         times=record_times(config["horizons"]),
         seed=config["seed"],
         work=work,
+        examples=_examples(len(initial), config["replicas"]),
     )
     return data.assign_attrs(site_updates=work.cost.site_updates)
+
+
+def _examples(trajectories: int, replicas: int) -> list[int]:
+    """Number of the first trajectory of the first, the middle and the last initial macrostate."""
+    begin = range(0, trajectories, replicas)
+    return sorted({begin[0], begin[len(begin) // 2], begin[-1]})
 
 
 def gather_stage(stage: str, shards: Sequence[Path], config: dict[str, Any]) -> xr.Dataset:
@@ -227,9 +234,10 @@ def _order_reference(data: xr.Dataset, config: dict[str, Any]) -> xr.Dataset:
         {
             "observables": observables,
             "initial_values": (("initial", "component"), initial),
-            "final_states": data.final_states,
+            "example_states": data.example_states,
         },
         coords={
+            "example_time": data.example_time,
             "component": list(system.macrostates),
             "time": data.time,
             "observable": data.observable,

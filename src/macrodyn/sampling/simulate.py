@@ -101,7 +101,8 @@ def simulate_reference(
     times: Sequence[float],
     seed: int,
     work: Work,
-    examples: int = 2,
+    examples: Sequence[int] = (0,),
+    example_bytes: int = 2**25,
 ) -> xr.Dataset:
     """Simulate large systems directly, to compare with.
 
@@ -113,23 +114,30 @@ def simulate_reference(
         times: Record times, increasing, >= 0.
         seed: The study's seed.
         work: Goes through the trajectories, and adds up what they cost.
-        examples: Trajectories whose final states are kept for figures: those of the lowest
-            global numbers.
+        examples: Global numbers of trajectories whose states are kept for figures.
+        example_bytes: Most memory for these states. Where those of all record times need more,
+            early times are kept more densely than late ones.
 
     Returns:
-        ``observables`` [trajectory, time, observable], ``final_states`` of the examples among them.
+        ``observables`` [trajectory, time, observable], and of the examples among them
+        ``example_states`` [example, example_time, channel, *lattice].
     """
     begin = seeds(seed, "reference-initial", index=numbers)
     keys = seeds(seed, "reference", index=numbers)
+    now = system.initial_states(initial, shape, begin)
+    shown = np.flatnonzero(np.isin(numbers, examples))
+    moments = _thinned(len(times), example_bytes // (max(len(examples), 1) * now[:1].nbytes))
     arrays = {
-        "now": system.initial_states(initial, shape, begin),
+        "now": now,
         "values": np.empty((len(initial), len(times), len(system.observables))),
+        "examples": np.empty((len(shown), len(moments), *now.shape[1:]), now.dtype),
     }
     for i, rows in work.blocks([len(initial)] * len(times), arrays):
         _advance(system, arrays["now"], rows, times, i, keys)
         arrays["values"][rows, i] = system.observe(arrays["now"][rows])
+        for example in np.flatnonzero((shown >= rows.start) & (shown < rows.stop)):
+            arrays["examples"][example, moments == i] = arrays["now"][shown[example]]
         work.cost.add((rows.stop - rows.start) * int(np.prod(shape)), _interval(times, i))
-    kept = np.flatnonzero(numbers < examples)
     attributes = {"long_name": "macroscopic observables of the large system", "units": "1"}
     return xr.Dataset(
         {
@@ -139,18 +147,34 @@ def simulate_reference(
                 attributes,
             ),
             "number": ("trajectory", numbers),
-            "final_states": (
-                ("example", "channel", *axis_names(len(shape))),
-                arrays["now"][kept],
+            "example_states": (
+                ("example", "example_time", "channel", *axis_names(len(shape))),
+                arrays["examples"],
                 state_attributes(system),
             ),
-            "example_number": ("example", numbers[kept]),
+            "example_number": ("example", numbers[shown]),
         },
         coords={
+            "example_time": (
+                "example_time",
+                np.asarray(times, float)[moments],
+                {"long_name": "time of the example's state", "units": system.time_unit},
+            ),
             "time": ("time", np.asarray(times, float), {"units": system.time_unit}),
             "observable": list(system.observables),
         },
     )
+
+
+def _thinned(count: int, most: int) -> NDArray[np.int64]:
+    """Choose at least two of so many record times, the first and the last among them.
+
+    Small systems are seen at early times: these are kept more densely.
+    """
+    if count <= most:
+        return np.arange(count)
+    places = np.geomspace(1, count, max(most, 2)).round().astype(np.int64) - 1
+    return np.unique(places)
 
 
 def _interval(times: Sequence[float], i: int) -> float:

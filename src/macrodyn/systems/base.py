@@ -63,6 +63,8 @@ class System(ABC):
         devices: Where patches can be evolved: ``cpu``, and ``cuda`` where there are kernels for it.
         labels: How observables are written in figures, by name, e.g. ``order parameter $m$``; what
             stands between dollar signs, in TeX, is the symbol. Without one, the name is written.
+        state_labels: What the values of a site are called in figures, by value, where they are few,
+            e.g. ``{0: "empty", 1: "occupied"}``. Without a label, the value is written.
         version: Raise it when the same parameters give other results: what was computed with
             another version is then not used again.
         Parameters: The pydantic model of its parameters.
@@ -84,6 +86,7 @@ class System(ABC):
     upsamplings: ClassVar[tuple[str, ...]] = ("tile", "replicate")
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     labels: ClassVar[Mapping[str, str]] = {}
+    state_labels: ClassVar[Mapping[int, str]] = {}
     version: ClassVar[int] = 1
     Parameters: ClassVar[type[Parameters]]
 

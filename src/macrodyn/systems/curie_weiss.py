@@ -14,7 +14,7 @@ from macrodyn.streams import Seeds
 from macrodyn.systems import base
 from macrodyn.systems import curie_weiss_kernels as kernels
 from macrodyn.systems.parameters import CurieWeissParameters
-from macrodyn.systems.spins import independent_spins
+from macrodyn.systems.spins import STATE_LABELS, independent_spins
 
 
 class CurieWeiss(base.System):
@@ -36,6 +36,7 @@ class CurieWeiss(base.System):
     macrostates: ClassVar[dict[str, tuple[float, float]]] = {"magnetisation": (-1.0, 1.0)}
     time_unit = "sweep"
     labels: ClassVar[Mapping[str, str]] = {"magnetisation": "magnetisation $m$"}
+    state_labels = STATE_LABELS
     stops = ("time", "events")
     Parameters = CurieWeissParameters
     parameters: CurieWeissParameters

@@ -14,7 +14,7 @@ from macrodyn.streams import Seeds
 from macrodyn.systems import base
 from macrodyn.systems import ising_kernels as kernels
 from macrodyn.systems.parameters import IsingParameters
-from macrodyn.systems.spins import independent_spins
+from macrodyn.systems.spins import STATE_LABELS, independent_spins
 
 _ALGORITHMS = {
     "uniformisation": kernels.UNIFORMISATION,
@@ -43,6 +43,7 @@ class Ising(base.System):
         "magnetisation": r"magnetisation $m$",
         "domain_wall_density": r"domain-wall density $\rho$",
     }
+    state_labels = STATE_LABELS
     Parameters = IsingParameters
     parameters: IsingParameters
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds
+
+STATE_LABELS: Mapping[int, str] = {-1: "spin down", 1: "spin up"}
 
 
 def independent_spins(
