@@ -139,6 +139,7 @@ class Bench:
         self.folder = folder
         self._spied = 0
         self._made: dict[Path, Any] = {}
+        self._seen: dict[str, Seen] = {}
 
     def observe(
         self,
@@ -159,6 +160,20 @@ class Bench:
             fakes: Functions to replace, see `spying`.
             stop: Whether to end once all targets have been called.
         """
+        asked = repr((work, changes, targets, fakes, stop))
+        if asked not in self._seen:
+            self._seen[asked] = self._observe(work, changes, targets, fakes or {}, stop=stop)
+        return self._seen[asked]
+
+    def _observe(
+        self,
+        work: str,
+        changes: Mapping[str, Any],
+        targets: Sequence[str],
+        fakes: Mapping[str, Fake],
+        *,
+        stop: bool,
+    ) -> Seen:
         content = merge(BASE, dict(changes))
         study = load_study(content, check_systems=False)
         plans = plan_study(study)
@@ -167,7 +182,7 @@ class Bench:
         folder = self.folder / "spied" / str(self._spied)
         folder.mkdir(parents=True)
         prepared = self._prepare(work, plan, folder, unspied=not (targets or fakes))
-        with spying(targets, fakes or {}, stop=stop) as calls:
+        with spying(targets, fakes, stop=stop) as calls:
             try:
                 if work == "plan":
                     result = SimpleNamespace(study=study, plans=plans, run=plan)
@@ -182,6 +197,12 @@ class Bench:
         unused = [name for name, made in calls.items() if not made]
         assert not (stop and unused), f"{work} does not call {', '.join(unused)}"
         return Seen(calls, result)
+
+    def input(self, work: str, changes: Mapping[str, Any], role: str) -> Path:
+        """Return a file that a stage reads."""
+        study = load_study(merge(BASE, dict(changes)), check_systems=False)
+        parent = self.stage(work, plan_study(study)["base"]).parents[role]
+        return self.path(parent) / "data.nc"
 
     def stage(self, work: str, plan: RunPlan) -> Stage:
         """Return a stage of a run."""

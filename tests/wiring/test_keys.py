@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from macrodyn.pipeline.plan import VERSIONS
 
@@ -14,14 +11,6 @@ from .keys import choices, leaves
 from .table import DIFFERS, ROWS, Row
 
 KEYS = dict(leaves())
-
-
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield Bench(tmp_path_factory.mktemp("bench"))
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -1,0 +1,113 @@
+"""Each parameter of a built-in system changes what the system does."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+import pytest
+
+from macrodyn.lattice import PatchGeometry
+from macrodyn.systems import System, system_class
+
+BUILT_IN = {
+    entry.name: system_class(entry.name)
+    for entry in entry_points(group="macrodyn.systems")
+    if entry.value.startswith("macrodyn.")
+}
+# By system: parameters, sizes of lattice and patch, an initial macrostate.
+CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[float]]] = {
+    "ising": ({"temperature": 2.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
+    "curie-weiss": ({"temperature": 1.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
+    "predator-prey": (
+        {"conversion": 3.0, "threshold": 0.4, "diffusion": 0.5, "noise": 0.02, "step": 0.05},
+        (40,),
+        (10,),
+        [0.5, 0.3],
+    ),
+}
+MOVES = ("evolve", "evolve_patch")
+# By system and parameter: another value, and what it changes.
+PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
+    ("ising", "temperature"): (4.0, MOVES),
+    ("ising", "field"): (2.0, MOVES),
+    ("ising", "algorithm"): ("n-fold", MOVES),
+    ("curie-weiss", "temperature"): (4.0, (*MOVES, "exact_moments")),
+    ("curie-weiss", "field"): (2.0, (*MOVES, "exact_moments")),
+    ("predator-prey", "conversion"): (1.5, MOVES),
+    ("predator-prey", "threshold"): (0.8, MOVES),
+    ("predator-prey", "diffusion"): (0.1, MOVES),
+    ("predator-prey", "noise"): (0.2, (*MOVES, "exact_moments")),
+    ("predator-prey", "step"): (0.01, MOVES),
+    ("predator-prey", "integrator"): ("runge-kutta", MOVES),
+    ("predator-prey", "spacing"): (0.01, ("initial_states",)),
+}
+
+
+def behaviour(name: str, **changes: Any) -> dict[str, Any]:
+    """What a system makes of the same states and the same random streams."""
+    parameters, lattice, patch, macrostate = CASES[name]
+    cls = BUILT_IN[name]
+    system: System = cls(cls.Parameters.model_validate({**parameters, **changes}))
+    usual: System = cls(cls.Parameters.model_validate(parameters))
+    seeds = np.arange(1, 65, dtype=np.uint64)
+    geometry = PatchGeometry(patch, system.halo)
+    values = np.tile(macrostate, (64, 1))
+    states = usual.initial_states(values, lattice, seeds)
+    windows = usual.initial_states(values, geometry.window, seeds)
+    return {
+        "initial_states": system.initial_states(values, lattice, seeds),
+        "evolve": system.evolve(states, 1.0, seeds),
+        "evolve_patch": system.evolve_patch(windows, geometry, 1.0, seeds)[0],
+        "exact_moments": system.exact_moments(system.observe(states), lattice),
+    }
+
+
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS, ids="-".join)
+def test_parameter_changes_the_behaviour(name: str, parameter: str) -> None:
+    value, parts = PARAMETERS[name, parameter]
+    usual, other = behaviour(name), behaviour(name, **{parameter: value})
+    for part in parts:
+        assert not _equal(usual[part], other[part]), f"{parameter} does not change {part}"
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple):
+        return all(map(_equal, one, other))
+    return np.array_equal(one, other, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "taken"), [(1.5, "n-fold"), (4.0, "uniformisation")], ids=["cold", "warm"]
+)
+def test_algorithm_is_chosen_by_the_share_of_accepted_attempts(
+    temperature: float, taken: str
+) -> None:
+    """`auto` is the one that is quicker for a state, to the same bits."""
+    states, seeds = np.ones((64, 1, 8, 8), np.int8), np.arange(64, dtype=np.uint64)
+    cls = BUILT_IN["ising"]
+    found = {
+        algorithm: cls(
+            cls.Parameters.model_validate({"temperature": temperature, "algorithm": algorithm})
+        ).evolve(states, 4.0, seeds)
+        for algorithm in ("auto", "uniformisation", "n-fold")
+    }
+    assert not np.array_equal(found["uniformisation"], found["n-fold"])
+    np.testing.assert_array_equal(found["auto"], found[taken])
+
+
+def test_spacing_by_default_of_the_size() -> None:
+    """Without a spacing there are five waves at every size."""
+    waves = behaviour("predator-prey", spacing=None)["initial_states"][0, 0]
+    np.testing.assert_allclose(waves[:8], waves[8:16], rtol=1e-5)
+    assert not np.allclose(waves[:4], waves[4:8])
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_parameter_is_tried(name: str) -> None:
+    missing = set(BUILT_IN[name].Parameters.model_fields) - {p for n, p in PARAMETERS if n == name}
+    assert not missing, (
+        f"no test shows that parameters {sorted(missing)} of {name} do anything: add them to "
+        "PARAMETERS in tests/wiring/test_parameters.py, with another value and what it changes"
+    )
