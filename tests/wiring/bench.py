@@ -27,6 +27,7 @@ from macrodyn.study import load_study, merge
 
 from .spies import Calls, Fake, ReachedError, spying
 
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 # Choices and numbers that a row changes stand here, so that no row depends on a default.
 BASE: dict[str, Any] = {
     "study": "t0",
@@ -307,6 +308,7 @@ class Bench:
             large=data(plan.data),
         )
         job.params.update(
+            identity="",
             predictions={
                 method: {name: str(data(stage)) for name, stage in horizons.items()}
                 for method, horizons in plan.predictions.items()
@@ -331,7 +333,7 @@ class Bench:
         job.inputs.update(metrics=[metrics])
         job.params.update(study=name, title=title)
         summary.summarise_study(job, CAPTIONS)
-        return job.outputs["html"].read_text(encoding="utf-8")
+        return job.outputs["overview"].read_text(encoding="utf-8")
 
 
 def _begin_job(content: dict[str, Any]) -> None:

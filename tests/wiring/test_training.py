@@ -45,7 +45,7 @@ def test_closure_variables_are_scaled_over_whole_snapshots(
     seen = bench.observe("closure", {"closure": {"hidden": patches}}, [target])
     states = read_dataset(bench.input("closure", {}, "data")).states.values
     model = seen.result.model
-    zhat = learn.encode_states(model, states, model.architecture.patch)
+    zhat = learn.encode_states(model, states, periodic=True)
     if patches == 72:
         zhat = zhat[np.unique(seen.split_groups[0].result[0] // 4)]
         assert len(zhat) == 12
