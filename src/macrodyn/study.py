@@ -15,6 +15,14 @@ from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.config_text import Document, Written
 from macrodyn.environment import EnvironmentFault
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
+from macrodyn.run_limits import (
+    check_amounts,
+    check_change,
+    check_events,
+    check_neighbours,
+    check_steps,
+    check_training,
+)
 from macrodyn.system_check import check_class, check_methods, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
 
@@ -179,6 +187,8 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         return lambda path, value: written((*keys, *path), value) if written else None
 
     yield from check_numbers(run)
+    yield from check_training(run)
+    yield from check_steps(run)
     try:
         cls = system_class(run.system.name)
         incomplete = list(check_class(cls))
@@ -201,6 +211,26 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         yield "system.name", describe_failure(error, cls)
         return
     yield from check_parameters(system)
+    wrong_conditions = list(_check_conditions(run, system))
+    yield from wrong_conditions
+    wrong_sizes = list(check_sizes(run, system))
+    yield from wrong_sizes
+    wrong_sampling = list(check_sampling(run, system))
+    yield from wrong_sampling
+    if wrong_sizes:
+        return
+    yield from check_factor(run)
+    beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
+    yield from beyond
+    if not (wrong_conditions or wrong_sampling or beyond):
+        yield from check_events(run, system)
+        wrong_methods = list(check_methods(run, system))
+        yield from wrong_methods or check_change(run, system)
+
+
+def _check_conditions(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    """Check that the system takes all values of the conditions."""
+    cls = type(system)
     for name, values in run.conditions.items():
         try:
             for value in values:
@@ -210,14 +240,6 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
             yield f"conditions.{name}", "; ".join(told.values())
         except Exception as error:
             yield f"conditions.{name}", describe_failure(error, cls)
-    wrong_sizes = list(check_sizes(run, system))
-    yield from wrong_sizes
-    wrong_sampling = list(check_sampling(run, system))
-    yield from wrong_sampling
-    if not wrong_sizes:
-        yield from check_factor(run)
-    if not (wrong_sizes or wrong_sampling):
-        yield from check_methods(run, system)
 
 
 def _no_keys(content: Any, where: str) -> str:
