@@ -63,11 +63,13 @@ class Study:
         name: Its name, that of its folder.
         title: A line that says what it is.
         runs: The runs by name, each with the base merged in.
+        warnings: What is allowed but hardly meant, a line each; only of systems that were checked.
     """
 
     name: str
     title: str
     runs: dict[str, RunConfig]
+    warnings: tuple[str, ...] = ()
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +126,7 @@ def load_study(
     base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
+    warnings: list[str] = []
     for name, changes in study.runs.items():
         prefix = f"runs.{name}."
         if name in RESERVED_RUN_NAMES:
@@ -146,9 +149,11 @@ def load_study(
         for path, message in check_run(runs[name], written) if check_systems else ():
             changed = path.split(".")[0] in (changes or {})
             wrong[(prefix if changed else "") + path] = message
+        if check_systems and not wrong:
+            warnings += [f"runs.{name}: {said}" for said in _extrapolations(runs[name])]
     if wrong:
         raise _config_error(where, wrong)
-    return Study(study.study, study.title, runs)
+    return Study(study.study, study.title, runs, tuple(warnings))
 
 
 def make_system(run: RunConfig) -> System:
@@ -226,6 +231,18 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         yield from check_events(run, system)
         wrong_methods = list(check_methods(run, system))
         yield from wrong_methods or check_change(run, system)
+
+
+def _extrapolations(run: RunConfig) -> Iterator[str]:
+    """Yield the conditions that are evaluated outside of the values that are sampled."""
+    parameters = make_system(run).parameters
+    for name, values in run.conditions.items():
+        value, low, high = float(getattr(parameters, name)), min(values), max(values)
+        if not low <= value <= high:
+            yield (
+                f"{name} is evaluated at {value:g} (system.parameters.{name}), outside of the "
+                f"sampled values {low:g} to {high:g} (conditions.{name}): the model extrapolates"
+            )
 
 
 def _check_conditions(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
@@ -28,6 +29,9 @@ try:
     )
 except (ConfigError, ConfigFileError, EnvironmentFault) as error:
     raise WorkflowError(str(error)) from None
+
+for warning in STUDY.warnings:
+    logger.warning(f"{STUDY.name}: {warning}")
 
 
 class Stages(dict):
