@@ -54,6 +54,19 @@ def test_check_tells_what_is_wrong(capsys, tmp_path):
     assert "  sizes.large: is missing" in captured.err
 
 
+def test_check_warns_of_a_condition_outside_of_its_values(capsys, tmp_path):
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    content["conditions"] = {"field": [0.2, 0.3]}
+    config = tmp_path / "extrapolates.yaml"
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert main(["check", str(config)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{config}: study tiny, 3 run(s)")
+    first, *others = captured.err.splitlines()
+    assert first.startswith("macrodyn: warning: runs.base: field is evaluated at 0.1")
+    assert len(others) == 2
+
+
 def test_check_of_no_file(capsys, tmp_path):
     assert main(["check", str(tmp_path / "none.yaml")]) == 1
     assert "cannot read the configuration" in capsys.readouterr().err

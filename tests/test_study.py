@@ -425,3 +425,22 @@ def test_macrostates_of_several_numbers_are_checked(simulate, expected):
         load_study({**content, "simulate": simulate})
     (line,) = str(caught.value).splitlines()[1:]
     assert line.strip().startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("own", "values", "runs"),
+    [(2.5, [2.0, 3.0], []), (3.5, [2.0, 3.0], ["a", "b"]), (3.0, [2.0, 3.0], [])],
+    ids=["inside", "outside", "at the edge"],
+)
+def test_condition_that_is_evaluated_outside_of_its_values_is_warned_of(own, values, runs):
+    content = {
+        **BASE,
+        "system": {"name": "ising", "parameters": {"temperature": own}},
+        "conditions": {"temperature": values},
+        "runs": {"a": None, "b": {"seed": 2}, "c": {"conditions": {"temperature": [2.0, 4.0]}}},
+    }
+    warnings = load_study(content).warnings
+    assert [line.split(":")[0] for line in warnings] == [f"runs.{name}" for name in runs]
+    for line in warnings:
+        assert "temperature is evaluated at 3.5" in line and "sampled values 2 to 3" in line
+    assert load_study(content, check_systems=False).warnings == ()

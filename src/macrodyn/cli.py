@@ -100,6 +100,8 @@ def _check(given: argparse.Namespace) -> None:
     from macrodyn.study import load_study
 
     study = load_study(given.config)
+    for warning in study.warnings:
+        print(f"macrodyn: warning: {warning}", file=sys.stderr)
     plans = plan_study(study)
     runs_of = Counter(found for plan in plans.values() for found in plan.stages())
     print(f"{given.config}: study {study.name}, {len(plans)} run(s), {len(runs_of)} stage(s)")

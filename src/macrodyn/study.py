@@ -15,6 +15,14 @@ from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.config_text import Document, Written
 from macrodyn.environment import EnvironmentFault
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
+from macrodyn.run_limits import (
+    check_amounts,
+    check_change,
+    check_events,
+    check_neighbours,
+    check_steps,
+    check_training,
+)
 from macrodyn.system_check import check_class, check_methods, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
 
@@ -62,11 +70,13 @@ class Study:
         name: Its name, that of its folder.
         title: A line that says what it is.
         runs: The runs by name, each with the base merged in.
+        warnings: What is allowed but hardly meant, a line each; only of systems that were checked.
     """
 
     name: str
     title: str
     runs: dict[str, RunConfig]
+    warnings: tuple[str, ...] = ()
 
 
 def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +133,7 @@ def load_study(
     base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
+    warnings: list[str] = []
     for name, changes in study.runs.items():
         prefix = f"runs.{name}."
         if is_reserved(name):
@@ -147,9 +158,11 @@ def load_study(
         for path, message in check_run(runs[name], written) if check_systems else ():
             changed = path.split(".")[0] in (changes or {})
             wrong[(prefix if changed else "") + path] = message
+        if check_systems and not wrong:
+            warnings += [f"runs.{name}: {said}" for said in _extrapolations(runs[name])]
     if wrong:
         raise _config_error(where, wrong)
-    return Study(study.study, study.title, runs)
+    return Study(study.study, study.title, runs, tuple(warnings))
 
 
 def make_system(run: RunConfig) -> System:
@@ -188,6 +201,8 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         return lambda path, value: written((*keys, *path), value) if written else None
 
     yield from check_numbers(run)
+    yield from check_training(run)
+    yield from check_steps(run)
     try:
         cls = system_class(run.system.name)
         incomplete = list(check_class(cls))
@@ -210,6 +225,38 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         yield "system.name", describe_failure(error, cls)
         return
     yield from check_parameters(system)
+    wrong_conditions = list(_check_conditions(run, system))
+    yield from wrong_conditions
+    wrong_sizes = list(check_sizes(run, system))
+    yield from wrong_sizes
+    wrong_sampling = list(check_sampling(run, system))
+    yield from wrong_sampling
+    if wrong_sizes:
+        return
+    yield from check_factor(run)
+    beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
+    yield from beyond
+    if not (wrong_conditions or wrong_sampling or beyond):
+        yield from check_events(run, system)
+        wrong_methods = list(check_methods(run, system))
+        yield from wrong_methods or check_change(run, system)
+
+
+def _extrapolations(run: RunConfig) -> Iterator[str]:
+    """Yield the conditions that are evaluated outside of the values that are sampled."""
+    parameters = make_system(run).parameters
+    for name, values in run.conditions.items():
+        value, low, high = float(getattr(parameters, name)), min(values), max(values)
+        if not low <= value <= high:
+            yield (
+                f"{name} is evaluated at {value:g} (system.parameters.{name}), outside of the "
+                f"sampled values {low:g} to {high:g} (conditions.{name}): the model extrapolates"
+            )
+
+
+def _check_conditions(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+    """Check that the system takes all values of the conditions."""
+    cls = type(system)
     for name, values in run.conditions.items():
         try:
             for value in values:
@@ -219,14 +266,6 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
             yield f"conditions.{name}", "; ".join(told.values())
         except Exception as error:
             yield f"conditions.{name}", describe_failure(error, cls)
-    wrong_sizes = list(check_sizes(run, system))
-    yield from wrong_sizes
-    wrong_sampling = list(check_sampling(run, system))
-    yield from wrong_sampling
-    if not wrong_sizes:
-        yield from check_factor(run)
-    if not (wrong_sizes or wrong_sampling):
-        yield from check_methods(run, system)
 
 
 def _no_keys(content: Any, where: str) -> str:

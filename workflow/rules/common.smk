@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
@@ -31,6 +32,9 @@ try:
     )
 except (ConfigError, ConfigFileError, EnvironmentFault) as error:
     raise WorkflowError(str(error)) from None
+
+for warning in STUDY.warnings:
+    logger.warning(f"{STUDY.name}: {warning}")
 
 
 class Stages(dict):

@@ -252,8 +252,8 @@ class PatchAutoencoder(nn.Module):
         constant = np.flatnonzero(deviation <= 1e-6 * (1e-6 + np.abs(mean)))
         if constant.size:
             raise ValueError(
-                f"Closure variables {constant.tolist()} do not vary over the snapshots: train "
-                "longer or with another seed, or lower the closure's dimension"
+                f"Closure variables {constant.tolist()} do not vary over the snapshots: raise "
+                "closure.steps, take another seed, or lower closure.dimension"
             )
         like = self.closure_scale
         shift, scale = (torch.as_tensor(x, device=like.device) for x in (mean, deviation))

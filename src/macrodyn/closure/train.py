@@ -205,8 +205,8 @@ class _Run:
         )
         if not (math.isfinite(loss) and math.isfinite(training_loss)):
             raise FloatingPointError(
-                f"The closure's loss diverged before step {self.step}: lower learning_rate "
-                f"(now {self.settings.learning_rate})"
+                f"The closure's loss diverged before step {self.step}: lower "
+                f"closure.learning_rate (now {self.settings.learning_rate})"
             )
         history.steps.append(self.step)
         history.training_loss.append(training_loss)

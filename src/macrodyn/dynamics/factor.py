@@ -146,7 +146,9 @@ def covariance_factor(
         return estimate.theory
     if choice == "estimated":
         if estimate.reason is not None:
-            raise ValueError(f"covariance_factor: estimated is not possible: {estimate.reason}")
+            raise ValueError(
+                f"dynamics.covariance_factor: estimated is not possible: {estimate.reason}"
+            )
         return estimate.estimated
     if isinstance(choice, str) or not choice > 0 or not np.isfinite(choice):
         raise ValueError(
@@ -184,7 +186,7 @@ def within_factor(
     if not within > 0:
         raise ValueError(
             f"The estimated factor within snapshots is {within}: the patches of a snapshot do not "
-            "scatter; choose likelihood: mean"
+            "scatter; set dynamics.likelihood to mean"
         )
     return within
 

@@ -42,11 +42,7 @@ def fit_scalers(data: TransitionData) -> Scalers:
     try:
         diffusion_scale = np.linalg.cholesky(_covariance_rate(data, fit))
     except np.linalg.LinAlgError:
-        raise ValueError(
-            "The increments' noise has no full rank: a variable does not fluctuate or is a linear "
-            f"combination of others (variances per unit time {np.diag(fit.noise)}). Use fewer "
-            "closure variables."
-        ) from None
+        raise ValueError(_no_rank(increment, fit)) from None
     linear = fit_drift(inputs, increment, elapsed, degree=1).coefficients
     padded = np.zeros((1 + inputs.shape[1], data.variables))
     padded[: len(linear)] = linear
@@ -58,6 +54,27 @@ def fit_scalers(data: TransitionData) -> Scalers:
         drift_scale=torch.from_numpy(drift_scale),
         diffusion_scale=torch.from_numpy(diffusion_scale),
         linear_drift=torch.from_numpy(padded / drift_scale),
+    )
+
+
+def _no_rank(increment: Array, fit: DriftFit) -> str:
+    """Say why the covariance of the noise has no full rank, and which key to change."""
+    still = np.flatnonzero(np.ptp(increment, axis=0) == 0)
+    if len(still) == increment.shape[1]:
+        return (
+            "No variable changes in any pair: evolve.dt is too short for anything to happen, or "
+            "the system is frozen at its system.parameters"
+        )
+    if still.size:
+        return (
+            f"A variable does not fluctuate: number {still.tolist()} (from 0) has the same "
+            "increment in all pairs. Raise evolve.dt, or lower closure.dimension if it is a "
+            "closure variable"
+        )
+    return (
+        "The increments' noise has no full rank: a variable is a linear combination of others, or "
+        f"hardly fluctuates (variances per unit time {np.diag(fit.noise)}). Lower "
+        "closure.dimension, or raise evolve.dt if few pairs change in it"
     )
 
 

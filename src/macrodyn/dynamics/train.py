@@ -236,7 +236,9 @@ class Trainer:
         if not bool(torch.isfinite(values).all()):
             raise FloatingPointError(
                 f"The validation likelihood is not finite at step {self.step} (members "
-                f"{values.tolist()}): lower learning_rate, or look for outliers in the increments"
+                f"{values.tolist()}): lower dynamics.learning_rate (now "
+                f"{self.settings.learning_rate}) or dynamics.weight_decay (now "
+                f"{self.settings.weight_decay}), or look for outliers in the increments"
             )
         patience = self.settings.patience
         improved = (values < self.best_nll) & (self.waited < patience)

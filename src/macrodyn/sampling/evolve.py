@@ -100,6 +100,11 @@ def evolve_patches(
         lags,
         patch_keys,
     )
+    if not np.isfinite(pairs["elapsed"]).all():
+        raise ValueError(
+            "a patch waits for ever for its events: set evolve.stop to time, or choose other "
+            "system.parameters"
+        )
     cost.add(int(np.prod(patch.active)), pairs["elapsed"][..., -1])
     batched = {name: a.reshape(len(states), number, *a.shape[1:]) for name, a in pairs.items()}
     return Pairs(**batched, origins=origins[chosen])

@@ -227,6 +227,16 @@ class System(ABC):
         """
         return None
 
+    def longest_wait(self) -> float | None:
+        """Longest mean time until an event of one site, over all surroundings that it may have.
+
+        A patch that evolves until events have happened may wait so long for each of them.
+
+        Returns:
+            Physical time, infinite where a site may be frozen for good; None if it is not known.
+        """
+        return None
+
     def exact_moments(
         self, observables: NDArray[np.float64], shape: Shape
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

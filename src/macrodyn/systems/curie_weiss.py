@@ -77,6 +77,12 @@ class CurieWeiss(base.System):
         after[moving], elapsed = self._advance(windows[moving], rest, duration, seeds, events)
         return after, elapsed
 
+    def longest_wait(self) -> float:
+        """Mean waiting time of a spin that agrees with all others and the field."""
+        p = self.parameters
+        with np.errstate(over="ignore"):
+            return float(1.0 + np.exp(2.0 * (1.0 + abs(p.field)) / p.temperature))
+
     def observe(self, states: NDArray) -> NDArray[np.float64]:
         """Measure the mean spin: [batch, 1]."""
         return states.mean(axis=(2, 3), dtype=np.float64)

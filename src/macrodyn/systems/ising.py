@@ -112,6 +112,11 @@ class Ising(base.System):
         inner = padded[:, None, 1:-1, 1:-1] if periodic else padded[:, None]
         return np.ascontiguousarray(inner), elapsed
 
+    def longest_wait(self) -> float:
+        """Mean waiting time of a spin that agrees with its four neighbours and the field."""
+        with np.errstate(divide="ignore"):
+            return float(1.0 / self._rates.min())
+
     def observe(self, states: NDArray) -> NDArray[np.float64]:
         """Measure magnetisation and domain-wall density: [batch, 2]."""
         return kernels.measure(np.ascontiguousarray(states[:, 0]))
