@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from macrodyn.paths import StrPath
+
 MOST_BYTES = 10**6
 MOST_VALUES = 10**6
 MOST_LEVELS = 50
@@ -21,13 +23,14 @@ class ConfigFileError(ValueError):
     """A configuration file cannot be read."""
 
 
-def read_config(path: Path) -> Any:
+def read_config(path: StrPath) -> Any:
     """Read a YAML file that holds plain values only.
 
     Raises:
         ConfigFileError: If it cannot be read, is not YAML, has a key twice, or is beyond the
             limits.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
@@ -47,7 +50,7 @@ def read_config(path: Path) -> Any:
     return content
 
 
-def check_keys(path: Path) -> None:
+def check_keys(path: StrPath) -> None:
     """Check that no key stands twice in a file that another program has read, and joined the two.
 
     What is not YAML, such as JSON with tabs, or cannot be read here passes: that program knew how.
@@ -55,6 +58,7 @@ def check_keys(path: Path) -> None:
     Raises:
         ConfigFileError: If a key stands twice in one mapping.
     """
+    path = Path(path)
     try:
         _, repeated = _parse(path.read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):

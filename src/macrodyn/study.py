@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from macrodyn.config import RunConfig, StudyConfig
 from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
+from macrodyn.paths import StrPath
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
 from macrodyn.system_check import check_class, check_methods, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
@@ -72,7 +73,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_study(
-    source: Path | dict[str, Any], where: str = "", *, check_systems: bool = True
+    source: StrPath | dict[str, Any], where: str = "", *, check_systems: bool = True
 ) -> Study:
     """Read and check a configuration.
 
@@ -89,9 +90,9 @@ def load_study(
         ConfigError: With one line for each wrong key.
     """
     try:
-        if isinstance(source, Path):
+        if isinstance(source, str | os.PathLike):
             where = where or str(source)
-            content = read_config(source)
+            content: Any = read_config(source)
         else:
             content = source
             check_size(content, where)

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from macrodyn.storage.models import load_model, save_model
+from macrodyn.paths import StrPath
+from macrodyn.storage.models import check_kind, load_model, save_model
 
 Activation = Literal["silu", "tanh"]
 CovarianceForm = Literal["full", "diagonal", "constant"]
@@ -264,7 +264,7 @@ class EnsembleSDE(nn.Module):
             return self.triangle(self.diffusion_bias).expand(-1, inputs.shape[1], -1, -1)
         return self.triangle(torch.baddbmm(self.diffusion_bias, hidden, self.diffusion_out))
 
-    def save(self, path: Path, metadata: dict[str, Any] | None = None) -> None:
+    def save(self, path: StrPath, metadata: dict[str, Any] | None = None) -> None:
         """Write the model to `path` (.safetensors) and a JSON file beside it.
 
         Args:
@@ -291,7 +291,7 @@ class EnsembleSDE(nn.Module):
         save_model(path, dict(self.state_dict()), description)
 
     @classmethod
-    def load(cls, path: Path, *, device: str | torch.device = "cpu") -> EnsembleSDE:
+    def load(cls, path: StrPath, *, device: str | torch.device = "cpu") -> EnsembleSDE:
         """Read what `save` wrote.
 
         Args:
@@ -299,11 +299,11 @@ class EnsembleSDE(nn.Module):
             device: Where to put the model.
 
         Raises:
-            ValueError: If the file holds another kind of model.
+            ModelKindError: If the file holds another kind of model.
+            ModelFileError: If the files are missing or damaged.
         """
         tensors, description = load_model(path)
-        if description.get("kind") != "EnsembleSDE":
-            raise ValueError(f"{path} holds a {description.get('kind')!r}, not an EnsembleSDE")
+        check_kind(path, description, "EnsembleSDE")
         architecture = description["architecture"]
         model = cls(Architecture(**{**architecture, "hidden": tuple(architecture["hidden"])}))
         model.load_state_dict(tensors)

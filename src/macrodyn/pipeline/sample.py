@@ -19,12 +19,14 @@ from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
 from macrodyn.sampling.groups import by_condition, initial_ranges, initial_values, make_groups
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.variables import axis_names, state_attributes
-from macrodyn.storage.netcdf import gather_shards
+from macrodyn.storage.netcdf import gather_shards, pad_examples
 from macrodyn.streams import seeds
 from macrodyn.systems import System
 
 # Snapshots whose patches are evolved together: a bound on memory.
 _MOST_SAMPLES = 512
+# Trajectories whose final states are kept for figures.
+_EXAMPLES = 2
 
 
 def simulate_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
@@ -172,7 +174,9 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         times=record_times(config["horizons"]),
         seed=config["seed"],
         work=work,
+        examples=_EXAMPLES,
     )
+    data = pad_examples(data, min(_EXAMPLES, len(initial)))
     return data.assign_attrs(site_updates=work.cost.site_updates)
 
 
