@@ -127,10 +127,16 @@ def test_study_of_the_example_is_accepted(contact):
     assert study.runs["small-64"].sizes.large == (512,)
 
 
-def test_methods_of_the_example_are_tried(contact, monkeypatch):
-    monkeypatch.setattr(type(contact), "observe", lambda self, states: states[:, 0].mean(axis=1))
+def test_methods_of_the_example_are_tried(contact, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "contact_wrong.py").write_text(
+        "import contact_process\n\nclass ContactProcess(contact_process.ContactProcess):\n"
+        "    def observe(self, states):\n        return states[:, 0].mean(axis=1)\n"
+    )
+    content = yaml.safe_load((EXAMPLE / "config.yaml").read_text())
+    content["system"]["name"] = "contact_wrong:ContactProcess"
     with pytest.raises(ConfigError, match=r"system.name: ContactProcess: observe returns shape"):
-        load_study(EXAMPLE / "config.yaml")
+        load_study(content)
 
 
 def test_the_example_says_how_its_observables_are_written(contact):

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from macrodyn.config_text import Document
+from macrodyn.paths import StrPath
 
 MOST_BYTES = 10**6
 MOST_VALUES = 10**6
@@ -24,13 +25,14 @@ class ConfigFileError(ValueError):
     """A configuration file cannot be read."""
 
 
-def read_config(path: Path) -> Document:
+def read_config(path: StrPath) -> Document:
     """Read a YAML file that holds plain values only.
 
     Raises:
         ConfigFileError: If it cannot be read, is not YAML, has a key twice or a number in a
             notation of YAML 1.1 alone, or is beyond the limits.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             text = file.read(MOST_BYTES + 1)
@@ -49,7 +51,7 @@ def read_config(path: Path) -> Document:
     return document
 
 
-def check_file(path: Path) -> Document | None:
+def check_file(path: StrPath) -> Document | None:
     """Check a file that another program has read: it keeps the last of keys that stand twice.
 
     Returns:
@@ -60,6 +62,7 @@ def check_file(path: Path) -> Document | None:
         ConfigFileError: If a key stands twice in one mapping, or a number is in a notation of YAML
             1.1 alone.
     """
+    path = Path(path)
     try:
         document = Document(path.read_bytes())
         _check(document, path)

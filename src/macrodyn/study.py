@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from macrodyn.config_errors import problems, shown
 from macrodyn.config_file import ConfigFileError, check_size, read_config
 from macrodyn.config_text import Document, Written
 from macrodyn.environment import EnvironmentFault
+from macrodyn.paths import StrPath
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
 from macrodyn.run_limits import (
     check_amounts,
@@ -90,7 +91,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_study(
-    source: Path | dict[str, Any],
+    source: StrPath | dict[str, Any],
     where: str = "",
     *,
     check_systems: bool = True,
@@ -114,7 +115,7 @@ def load_study(
         EnvironmentFault: If the machine keeps a system from being loaded or tried.
     """
     try:
-        if isinstance(source, Path):
+        if isinstance(source, str | os.PathLike):
             where = where or str(source)
             documents = [read_config(source)]
             content = documents[0].content

@@ -18,6 +18,7 @@ from macrodyn.systems import Parameters, System
 from macrodyn.systems.base import STATE_KINDS
 from macrodyn.systems.parameters import plain_parameters
 from macrodyn.systems.registry import describe_error
+from macrodyn.trial_limit import tried
 
 STOPS = get_args(Stop)
 UPSAMPLINGS = get_args(Upsampling)
@@ -81,9 +82,13 @@ def check_methods(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
     cls = type(system)
     # The tests of those that are built in say more, and their kernels take long to compile.
     if cls.__module__.split(".")[0] != "macrodyn":
-        trial = Trial(system)
-        trial.run(run)
-        yield from _message(cls, trial.wrong)
+
+        def trial() -> list[str]:
+            here = Trial(system)
+            here.run(run)
+            return here.wrong
+
+        yield from _message(cls, tried(run, system, trial))
 
 
 def describe_failure(error: Exception, cls: type[System]) -> str:

@@ -156,8 +156,19 @@ def test_save_and_load(tmp_path: Path, encoder, closure_dim: int) -> None:
 def test_other_models_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "drift.safetensors"
     save_model(path, {}, {"model": "drift"})
-    with pytest.raises(ModelFileError, match=r"drift\.safetensors is not a patch autoencoder"):
+    with pytest.raises(ModelFileError, match=r"drift\.safetensors holds .* unknown kind 'drift'"):
         load_autoencoder(path)
+
+
+def test_a_model_of_the_dynamics_is_named_as_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, {}, {"kind": "EnsembleSDE"})
+    with pytest.raises(ModelFileError) as refusal:
+        load_autoencoder(path)
+    assert str(refusal.value) == (
+        f"{path} holds a model of the dynamics (ensemble of drift and diffusion networks), which "
+        "macrodyn.dynamics.EnsembleSDE.load opens, not a closure model (patch autoencoder)"
+    )
 
 
 def test_weights_that_do_not_fit_the_architecture_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from macrodyn import closure
 from macrodyn.dynamics import Architecture, EnsembleSDE, Scalers
 from macrodyn.storage.models import save_model
 
@@ -94,8 +95,23 @@ def test_a_saved_model_is_the_same_model(form: str, tmp_path: Path) -> None:
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "other.safetensors", {"x": torch.zeros(1)}, {"kind": "Encoder"})
-    with pytest.raises(ValueError, match=r"other\.safetensors holds a 'Encoder'"):
+    with pytest.raises(ValueError, match=r"other\.safetensors holds .* kind 'Encoder', not"):
         EnsembleSDE.load(tmp_path / "other.safetensors")
+
+
+def test_a_closure_model_is_named_as_what_it_is(tmp_path: Path) -> None:
+    architecture = closure.Architecture(
+        kind="spin", patch=(4, 4), state_channels=1, observables=1, closure_dim=1
+    )
+    path = tmp_path / "closure.safetensors"
+    closure.save_autoencoder(path, closure.PatchAutoencoder(architecture, seed=1), {})
+    with pytest.raises(ValueError) as refusal:
+        EnsembleSDE.load(path)
+    assert str(refusal.value) == (
+        f"{path} holds a closure model (patch autoencoder), which "
+        "macrodyn.closure.load_autoencoder opens, not a model of the dynamics (ensemble of drift "
+        "and diffusion networks)"
+    )
 
 
 @pytest.mark.parametrize(

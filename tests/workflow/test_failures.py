@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
+
+from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.shown import shown_summary
+from macrodyn.pipeline.summary import read_summary
+from macrodyn.study import load_study
 
 pytestmark = pytest.mark.workflow
 
@@ -101,3 +107,32 @@ def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_s
     # A failed job leaves nothing that could be taken for a result.
     assert not list((copied_study.folder / target).parent.glob("shard-*.nc"))
     assert not list((copied_study.folder / target).parent.glob(".*"))
+
+
+def test_of_a_study_with_one_bad_run_the_others_are_summarised(copied_study, study, monkeypatch):
+    results = copied_study.folder / "results/tiny"
+    plan = plan_study(load_study(study.config_file))["estimated"]
+    damaged = results / "stages" / plan.predictions["ours"]["transient"].folder / "data.nc"
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    (results / "estimated" / "metrics.json").unlink()
+    done = copied_study.run("--cores", "2", "--configfile", study.config_file)
+    assert done.returncode != 0
+    lacks = "it lacks estimated (no results yet)"
+    assert f"results/tiny/summary.csv has the 2 finished run(s); {lacks}" in done.stdout
+    rows = read_summary(results / "summary.csv")
+    assert [row["run"] for row in rows] == ["base", "published-setting", "estimated"]
+    assert rows[0]["transient_ours"] > 0 and rows[2]["transient_ours"] is None
+    page = (results / "summary.html").read_text(encoding="utf-8")
+    assert "not finished: no results of estimated" in page
+    assert (results / "figures" / "costs.png").exists()
+    monkeypatch.chdir(copied_study.folder)
+    shown = shown_summary("tiny")
+    assert [row["run"] for row in shown.rows] == ["base", "published-setting"]
+    assert "  estimated: no results yet\n" in shown.missing
+    # The next run makes it anew, with all runs; no report shows a part for the whole.
+    damaged.write_bytes((study.folder / damaged.relative_to(copied_study.folder)).read_bytes())
+    planned = copied_study.run("-n", "--configfile", study.config_file)
+    assert re.search(r"^summarise +1$", planned.stdout, re.MULTILINE)
+    report = copied_study.run("--report", "a.html", "--configfile", study.config_file)
+    assert report.returncode != 0 and "  estimated: no results yet" in report.stdout
+    assert not (copied_study.folder / "a.html").exists()

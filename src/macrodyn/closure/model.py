@@ -18,7 +18,9 @@ from macrodyn.closure.layers import (
     pooled_kernels,
 )
 from macrodyn.closure.reconstruction import as_states, encoder_input, reconstruction_loss
-from macrodyn.storage.models import ModelFileError, load_model, save_model
+from macrodyn.paths import StrPath
+from macrodyn.storage.errors import refusal
+from macrodyn.storage.models import ModelFileError, check_kind, load_model, save_model
 
 _SITES_PER_CHUNK = 2**19
 
@@ -262,7 +264,7 @@ class PatchAutoencoder(nn.Module):
         self.closure_scale.copy_(scale * previous)
 
 
-def save_autoencoder(path: Path, model: PatchAutoencoder, provenance: dict[str, Any]) -> None:
+def save_autoencoder(path: StrPath, model: PatchAutoencoder, provenance: dict[str, Any]) -> None:
     """Write an autoencoder with its architecture and scalers.
 
     Args:
@@ -279,7 +281,7 @@ def save_autoencoder(path: Path, model: PatchAutoencoder, provenance: dict[str, 
     save_model(path, dict(model.state_dict()), metadata)
 
 
-def load_autoencoder(path: Path) -> tuple[PatchAutoencoder, dict[str, Any]]:
+def load_autoencoder(path: StrPath) -> tuple[PatchAutoencoder, dict[str, Any]]:
     """Read what `save_autoencoder` wrote.
 
     Args:
@@ -289,20 +291,19 @@ def load_autoencoder(path: Path) -> tuple[PatchAutoencoder, dict[str, Any]]:
         The model, on the CPU and ready for evaluation, and the stored provenance.
 
     Raises:
-        ModelFileError: If the files are missing, damaged, or of another kind of model.
+        ModelKindError: If the file holds another kind of model.
+        ModelFileError: If the files are missing or damaged, or of another version.
     """
+    path = Path(path)
     tensors, metadata = load_model(path)
+    check_kind(path, metadata, "patch-autoencoder")
     try:
-        if metadata["model"] != "patch-autoencoder":
-            raise ValueError(f"it holds a {metadata['model']}")
         stored = dict(metadata["architecture"])
         stored |= {name: tuple(stored[name]) for name in ("patch", "channels")}
         model = PatchAutoencoder(Architecture(**stored))
         model.load_state_dict(tensors)
         provenance = metadata["provenance"]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelFileError(
-            f"Model file {path} is not a patch autoencoder of this version ({error}). "
-            f"Delete it and {path.with_suffix('.json').name} beside it, and run again."
-        ) from error
+        problem = f"is not a patch autoencoder of this version ({error})"
+        raise ModelFileError(str(refusal(path, problem, path.with_suffix(".json")))) from error
     return model.eval(), provenance

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from macrodyn.dynamics.domain import Domain
-from macrodyn.storage.models import load_model, save_model
+from macrodyn.paths import StrPath
+from macrodyn.storage.models import check_kind, load_model, save_model
 
 Activation = Literal["silu", "tanh"]
 CovarianceForm = Literal["full", "diagonal", "constant"]
@@ -284,7 +284,7 @@ class EnsembleSDE(nn.Module):
             return self.triangle(self.diffusion_bias).expand(-1, inputs.shape[1], -1, -1)
         return self.triangle(torch.baddbmm(self.diffusion_bias, hidden, self.diffusion_out))
 
-    def save(self, path: Path, metadata: dict[str, Any] | None = None) -> None:
+    def save(self, path: StrPath, metadata: dict[str, Any] | None = None) -> None:
         """Write the model to `path` (.safetensors) and a JSON file beside it.
 
         Args:
@@ -312,7 +312,7 @@ class EnsembleSDE(nn.Module):
         save_model(path, dict(self.state_dict()), description)
 
     @classmethod
-    def load(cls, path: Path, *, device: str | torch.device = "cpu") -> EnsembleSDE:
+    def load(cls, path: StrPath, *, device: str | torch.device = "cpu") -> EnsembleSDE:
         """Read what `save` wrote.
 
         Args:
@@ -320,11 +320,12 @@ class EnsembleSDE(nn.Module):
             device: Where to put the model.
 
         Raises:
-            ValueError: If the file holds another kind of model, or one of an earlier version.
+            ModelKindError: If the file holds another kind of model.
+            ModelFileError: If the files are missing or damaged.
+            ValueError: If the model is of an earlier version.
         """
         tensors, description = load_model(path)
-        if description.get("kind") != "EnsembleSDE":
-            raise ValueError(f"{path} holds a {description.get('kind')!r}, not an EnsembleSDE")
+        check_kind(path, description, "EnsembleSDE")
         if "domain" not in description:
             raise ValueError(
                 f"{path} holds an EnsembleSDE of an earlier version, which does not say what range "

@@ -7,7 +7,6 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -18,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.files import atomic_path
 
 __all__ = [
@@ -223,7 +223,7 @@ def initial_norm(initial: ArrayLike) -> Normalize:
     return Normalize(low, high) if high > low else Normalize(low - 1, high + 1)
 
 
-def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
+def save(figure: Figure, path: StrPath, dpi: int = 150) -> None:
     """Write a figure as PNG, whole or not at all, the same bytes for the same figure.
 
     Args:
@@ -231,5 +231,5 @@ def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
         path: Where to; the folder is made if need be.
         dpi: Dots per inch.
     """
-    with mpl.rc_context(RC), atomic_path(Path(path)) as temporary:
+    with mpl.rc_context(RC), atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from macrodyn.paths import StrPath
 from macrodyn.pipeline.plan import RunPlan, Stage, study_stages
 
 # In the order in which a study needs them. The reference waits for nothing and nothing but the
@@ -95,13 +96,14 @@ class ExpectedJob:
         return f"{self.rule}{f' {stage}' if stage != self.rule else ''} {key}{part}"
 
 
-def expected_jobs(folder: Path, plans: dict[str, RunPlan]) -> list[ExpectedJob]:
+def expected_jobs(folder: StrPath, plans: dict[str, RunPlan]) -> list[ExpectedJob]:
     """List the jobs of a study, whether they have run or not.
 
     Args:
         folder: The study's folder.
         plans: Its runs.
     """
+    folder = Path(folder)
     stages = study_stages(plans).values()
     jobs = [job for stage in stages for job in _stage_jobs(folder / "stages", stage)]
     for run in plans:

@@ -19,7 +19,7 @@ from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
 from macrodyn.sampling.groups import by_condition, initial_ranges, initial_values, make_groups
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.variables import axis_names, state_attributes
-from macrodyn.storage.netcdf import gather_shards
+from macrodyn.storage.netcdf import gather_shards, pad_examples
 from macrodyn.streams import seeds
 from macrodyn.systems import System
 
@@ -184,6 +184,7 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
     initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
     # Dealt out in turn, so that every shard has the same mixture and takes as long.
     numbers = np.arange(len(initial))[shard::shards]
+    examples = _examples(len(initial), config["replicas"])
     work = job.work("reference")
     data = simulate_reference(
         system,
@@ -193,8 +194,9 @@ def reference_shard(job: Job, shard: int, shards: int) -> xr.Dataset:
         times=record_times(config["horizons"]),
         seed=config["seed"],
         work=work,
-        examples=_examples(len(initial), config["replicas"]),
+        examples=examples,
     )
+    data = pad_examples(data, len(examples))
     return data.assign_attrs(site_updates=work.cost.site_updates)
 
 

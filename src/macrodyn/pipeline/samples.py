@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from macrodyn.paths import StrPath
 from macrodyn.sampling.variables import axis_names
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.systems import System, system_class
@@ -20,7 +20,7 @@ def stage_system(config: dict[str, Any]) -> System:
     return cls(cls.Parameters.model_validate(config["system"]["parameters"]))
 
 
-def snapshots(path: Path, scope: str, config: dict[str, Any]) -> xr.Dataset:
+def snapshots(path: StrPath, scope: str, config: dict[str, Any]) -> xr.Dataset:
     """Read snapshots as samples; of small systems as many as the patches of the partial scheme."""
     data = read_dataset(path)
     if scope != "small":

@@ -19,7 +19,7 @@ from macrodyn.sampling.relax import Relaxation
 from macrodyn.sampling.upsample import upsample_pools
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.sampling.work import Work
-from macrodyn.storage.netcdf import read_dataset
+from macrodyn.storage.netcdf import pad_examples, read_dataset
 from macrodyn.systems import System
 
 # Snapshots of each level that are kept for figures.
@@ -51,6 +51,7 @@ def upsample_shard(job: Job, small: Path, shard: int, shards: int) -> xr.Dataset
     for name, states in arrays.items():
         axes = axis_names(system.dimension, f"{name.rpartition('_')[0]}_")
         data[name] = (("example", "channel", *axes), states, state_attributes(system))
+    data = pad_examples(data, len(_example_groups(whole.group.values)))
     return data.assign_attrs(site_updates=work.cost.site_updates)
 
 

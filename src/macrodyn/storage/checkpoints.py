@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.errors import StoreError, refusal
 from macrodyn.storage.files import atomic_path, error_number
 from macrodyn.storage.sealed import read_sealed, seal
@@ -56,7 +57,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, *, every: float = 300.0, stop: Callable[[], bool] | None = None
+        self, folder: StrPath, *, every: float = 300.0, stop: Callable[[], bool] | None = None
     ) -> None:
         self.folder = Path(folder)
         self.paths = [self.folder / f"{slot}.checkpoint" for slot in (0, 1)]
@@ -169,7 +170,7 @@ class Checkpoints:
             pass
 
 
-def write_checkpoint(path: Path, arrays: dict[str, Any], header: dict[str, Any]) -> None:
+def write_checkpoint(path: StrPath, arrays: dict[str, Any], header: dict[str, Any]) -> None:
     """Write arrays and a header atomically, and seal them.
 
     Args:
@@ -183,8 +184,12 @@ def write_checkpoint(path: Path, arrays: dict[str, Any], header: dict[str, Any])
     plain = {name: np.ascontiguousarray(_numpy(array)) for name, array in arrays.items()}
     text = json.dumps(header)
     with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(plain, temporary, {"checkpoint": text})
+            # The library puts a file of its own there, which nobody else may read.
+            temporary.chmod(mode)
         except SafetensorError as error:
             number = error_number(error)
             if number is None:
@@ -194,7 +199,7 @@ def write_checkpoint(path: Path, arrays: dict[str, Any], header: dict[str, Any])
         seal(temporary)
 
 
-def read_checkpoint(path: Path) -> tuple[Arrays, dict[str, Any]]:
+def read_checkpoint(path: StrPath) -> tuple[Arrays, dict[str, Any]]:
     """Read what `write_checkpoint` wrote, once its seal has been verified.
 
     Raises:

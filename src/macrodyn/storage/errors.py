@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
+
+from macrodyn.paths import StrPath
 
 AGAIN = "then run the same command again"
 
@@ -24,7 +25,7 @@ class StoreError(RuntimeError):
         self.problem = problem or message
 
 
-def refusal(path: Path, problem: str, *beside: Path) -> StoreError:
+def refusal(path: StrPath, problem: str, *beside: StrPath) -> StoreError:
     """Make the error of a file that cannot be used: its name, the reason and the way on.
 
     Args:
@@ -36,12 +37,12 @@ def refusal(path: Path, problem: str, *beside: Path) -> StoreError:
     return StoreError(f"{path} {problem}: rm {files}, {AGAIN}", problem)
 
 
-def missing(path: Path) -> StoreError:
+def missing(path: StrPath) -> StoreError:
     """Make the error of a file that is not there."""
     return StoreError(f"{path} is missing: run the same command again", "is missing")
 
 
-def unreadable(path: Path, error: OSError) -> StoreError:
+def unreadable(path: StrPath, error: OSError) -> StoreError:
     """Make the error of a file that the system does not give."""
     problem = f"cannot be read ({error.strerror or error})"
     return StoreError(f"{path} {problem}: make it readable, {AGAIN}", problem)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.errors import AGAIN, WriteError
 
 # As much as a probe writes: more than what a file system keeps back for the file's last block.
@@ -35,7 +36,7 @@ _REASONS = {
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: StrPath) -> Iterator[Path]:
     """Give a temporary path to write to, and put it in place of `path` on success.
 
     The temporary file stands in the same folder, as a rename is atomic only within one file
@@ -70,7 +71,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _synchronise(path.parent)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: StrPath, content: Any) -> None:
     """Write strict, readable JSON atomically.
 
     Args:
@@ -83,7 +84,7 @@ def write_json(path: Path, content: Any) -> None:
         )
 
 
-def remove_temporaries(path: Path, before: float) -> None:
+def remove_temporaries(path: StrPath, before: float) -> None:
     """Remove temporary files of `path` that processes left which were killed while they wrote.
 
     Args:
@@ -91,6 +92,7 @@ def remove_temporaries(path: Path, before: float) -> None:
         before: Only those last written to before this time, in seconds of the epoch: a later one
             may belong to a process that lives.
     """
+    path = Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.stem)}.*-*{path.suffix}"):
         try:
             if temporary.stat().st_mtime < before:
@@ -109,7 +111,7 @@ def error_number(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
-def probe(path: Path) -> OSError | None:
+def probe(path: StrPath) -> OSError | None:
     """Find out why a file cannot be written, where a library has not said it, by writing to it.
 
     Args:
@@ -119,7 +121,7 @@ def probe(path: Path) -> OSError | None:
         The system's error; None if it takes what is written.
     """
     try:
-        with path.open("ab", buffering=0) as file:
+        with Path(path).open("ab", buffering=0) as file:
             left = _PROBE_BYTES
             while left:  # a nearly full disk first takes a part
                 left -= file.write(bytes(left))

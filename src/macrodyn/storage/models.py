@@ -10,18 +10,56 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.errors import StoreError, refusal, unreadable
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.sealed import read_sealed_json, sealed_text
 
 _FORMAT = "macrodyn-model-2"
+# Kinds of models by the word in their descriptions: what they are, and what opens them.
+_KINDS = {
+    "patch-autoencoder": (
+        "a closure model (patch autoencoder)",
+        "macrodyn.closure.load_autoencoder",
+    ),
+    "EnsembleSDE": (
+        "a model of the dynamics (ensemble of drift and diffusion networks)",
+        "macrodyn.dynamics.EnsembleSDE.load",
+    ),
+}
 
 
 class ModelFileError(StoreError):
     """A model's files are missing, damaged, or do not belong together."""
 
 
-def save_model(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
+class ModelKindError(ModelFileError, ValueError):
+    """A file holds another kind of model than was asked for."""
+
+
+def check_kind(path: StrPath, metadata: dict[str, Any], wanted: str) -> None:
+    """Check that a model is of the kind that shall be opened.
+
+    Args:
+        path: Its file.
+        metadata: What `load_model` gave beside the tensors.
+        wanted: The word for the kind, as its description has it.
+
+    Raises:
+        ModelKindError: If it is of another kind; the message says of which, and what opens it.
+    """
+    found = metadata.get("kind", metadata.get("model"))
+    if found == wanted:
+        return
+    if found in _KINDS:
+        held, opener = _KINDS[found]
+        what = f"holds {held}, which {opener} opens"
+    else:
+        what = f"holds a model of the unknown kind {found!r}"
+    raise ModelKindError(f"{path} {what}, not {_KINDS[wanted][0]}")
+
+
+def save_model(path: StrPath, tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
     """Write a model's tensors and its description, each atomically.
 
     `path` holds the tensors; `path.with_suffix(".json")` holds the metadata and the SHA-256
@@ -38,6 +76,7 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str,
         TypeError: If `metadata` holds a value that JSON cannot express.
         WriteError: If a file cannot be written.
     """
+    path = Path(path)
     description = _description_path(path)
     payload = save({name: _storable(tensor) for name, tensor in tensors.items()})
     content = {
@@ -53,7 +92,7 @@ def save_model(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str,
         temporary.write_bytes(text)
 
 
-def load_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_model(path: StrPath) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what `save_model` wrote, and verify that the two files are whole and belong together.
 
     Args:
@@ -69,6 +108,7 @@ def load_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             model was made for another stage's folder. The message names the file and says what to
             do.
     """
+    path = Path(path)
     description = _description_path(path)
     stored = _read_description(description)
     try:

@@ -11,17 +11,31 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.errors import StoreError, refusal
 from macrodyn.storage.files import atomic_path, probe
 from macrodyn.storage.provenance import check_origin, place
 from macrodyn.storage.sealed import seal, verify
 
-__all__ = ["StoreError", "gather_shards", "read_attributes", "read_dataset", "write_dataset"]
+__all__ = [
+    "StoreError",
+    "gather_shards",
+    "pad_examples",
+    "read_attributes",
+    "read_dataset",
+    "write_dataset",
+]
 
 _CHUNK_BYTES = 4 * 2**20
+# Files that stand beside data sets and could be taken for them.
+_OTHERS = {
+    ".safetensors": "a model: macrodyn.closure.load_autoencoder opens it, or "
+    "macrodyn.dynamics.EnsembleSDE.load",
+    ".json": "JSON: any editor, or json.load, reads it",
+}
 
 
-def write_dataset(dataset: xr.Dataset, path: Path, attributes: Mapping[str, Any]) -> None:
+def write_dataset(dataset: xr.Dataset, path: StrPath, attributes: Mapping[str, Any]) -> None:
     """Write a data set atomically: temporary file beside it, seal, fsync, rename.
 
     The place of the file (`place`) joins the attributes, so that a file which is moved to another
@@ -49,14 +63,22 @@ def write_dataset(dataset: xr.Dataset, path: Path, attributes: Mapping[str, Any]
                 encoding[name]["_FillValue"] = None
     with atomic_path(path) as temporary:
         try:
-            dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
+            # Dimensions in the order of the variables. Left out, those without an extent, which
+            # the file that was read called unlimited, come first, in the order of a set.
+            dataset.to_netcdf(
+                temporary,
+                engine="netcdf4",
+                format="NETCDF4",
+                encoding=encoding,
+                unlimited_dims=[],
+            )
         except (OSError, RuntimeError) as error:
             # HDF5 says no more than that there was an error, or calls a full disk a permission.
             raise probe(temporary) or error from error
         seal(temporary)
 
 
-def read_dataset(path: Path, variables: Sequence[str] | None = None) -> xr.Dataset:
+def read_dataset(path: StrPath, variables: Sequence[str] | None = None) -> xr.Dataset:
     """Read a data set into memory, once its seal and its origin are verified.
 
     Args:
@@ -67,6 +89,8 @@ def read_dataset(path: Path, variables: Sequence[str] | None = None) -> xr.Datas
         StoreError: If the file is missing, damaged, lacks a variable, or was made for another
             place.
     """
+    if Path(path).suffix in _OTHERS and Path(path).exists():
+        raise StoreError(f"{path} is no data set, but {_OTHERS[Path(path).suffix]}")
     verify(path)
     try:
         with xr.open_dataset(path, engine="netcdf4", decode_times=False) as dataset:
@@ -77,13 +101,33 @@ def read_dataset(path: Path, variables: Sequence[str] | None = None) -> xr.Datas
         raise refusal(path, f"cannot be read ({error})") from error
 
 
-def read_attributes(path: Path) -> dict[str, Any]:
+def read_attributes(path: StrPath) -> dict[str, Any]:
     """Read the global attributes of a data set, verified like `read_dataset`."""
     return dict(read_dataset(path, []).attrs)
 
 
+def pad_examples(shard: xr.Dataset, total: int) -> xr.Dataset:
+    """Give a shard as many examples as there are in all shards.
+
+    Sizes along ``example`` are then the same in all of them, as `xarray.open_mfdataset` needs.
+
+    Args:
+        shard: The shard; what it lacks is filled with zeros, and ``example_number`` with -1.
+        total: Number of examples in all shards.
+    """
+    if "example_number" not in shard:
+        return shard
+    shard = shard.copy()
+    for name, variable in shard.variables.items():
+        if "example" in variable.dims:
+            lacking = {"example": (0, total - variable.sizes["example"])}
+            fill = -1 if name == "example_number" else 0
+            shard[name] = variable.pad(lacking, constant_values=fill)
+    return shard
+
+
 def gather_shards(
-    paths: Sequence[Path], dimension: str, order: str, config: dict[str, Any] | None = None
+    paths: Sequence[StrPath], dimension: str, order: str, config: dict[str, Any] | None = None
 ) -> xr.Dataset:
     """Concatenate shards along a dimension, sorted by one of its variables.
 
@@ -101,6 +145,7 @@ def gather_shards(
         StoreError: If a shard is unreadable or from another configuration, one is missing or given
             twice, or they do not fit together.
     """
+    paths = [Path(path) for path in paths]
     shards = [read_dataset(path) for path in paths]
     wanted = shards[0].attrs.get("stage_config") if config is None else json.dumps(config)
     for path, shard in zip(paths, shards, strict=True):
@@ -182,6 +227,7 @@ def _examples(paths: Sequence[Path], shards: Sequence[xr.Dataset]) -> dict[Hasha
     ]
     if not all("example_number" in part for part in kept):
         return dict(kept[0].variables)
+    kept = [part.isel(example=np.flatnonzero(part["example_number"] >= 0)) for part in kept]
     joined = _join(paths, kept, "example")
     ordered = joined.isel(example=np.argsort(joined["example_number"].values, kind="stable"))
     return dict(ordered.variables)

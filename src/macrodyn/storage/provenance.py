@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.errors import refusal
 
 _PACKAGES = ("numpy", "numba", "torch", "xarray", "netCDF4", "snakemake")
@@ -73,7 +74,7 @@ def provenance(stage: str, config: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def place(path: Path) -> dict[str, Any]:
+def place(path: StrPath) -> dict[str, Any]:
     """Return what a file's path says of its content.
 
     Args:
@@ -83,6 +84,7 @@ def place(path: Path) -> dict[str, Any]:
         ``stage`` and ``stage_key`` for a file in a stage's folder, which is
         ``stages/<stage>/<stage_key>``; ``shard`` and ``shards`` for a shard.
     """
+    path = Path(path)
     found: dict[str, Any] = {}
     parts = path.absolute().parts
     if len(parts) >= 4 and parts[-4] == "stages" and _KEY.fullmatch(parts[-2]):
@@ -92,7 +94,7 @@ def place(path: Path) -> dict[str, Any]:
     return found
 
 
-def check_origin(attributes: Mapping[str, Any], path: Path) -> None:
+def check_origin(attributes: Mapping[str, Any], path: StrPath) -> None:
     """Check that a file was made for the place where it stands.
 
     A stage's folder is named by a digest of its configuration, so this finds out files of another

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from macrodyn.paths import StrPath
 from macrodyn.storage.errors import missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.provenance import check_origin, place
@@ -31,22 +32,22 @@ _CLOSING = b'"\n}\n'
 _TAIL = len(_OPENING) + 2 * _DIGEST + len(_CLOSING)
 
 
-def seal(path: Path) -> None:
+def seal(path: StrPath) -> None:
     """Append the digest of a binary file to it."""
-    with path.open("r+b") as file:
+    with Path(path).open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         file.seek(0, 2)
         file.write(_MAGIC + digest)
 
 
-def verify(path: Path) -> None:
+def verify(path: StrPath) -> None:
     """Check that a binary file is whole: all that was sealed, and nothing behind it.
 
     Raises:
         StoreError: If the file is missing, cannot be read, is not sealed, or has changed since.
     """
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             left = file.seek(0, 2) - _TRAILER
             if left < 0:
                 raise refusal(path, _NO_SEAL)
@@ -66,7 +67,7 @@ def verify(path: Path) -> None:
     _check_trailer(path, trailer, found.digest())
 
 
-def read_sealed(path: Path) -> bytes:
+def read_sealed(path: StrPath) -> bytes:
     """Read a binary file whole, without its seal, once that is verified.
 
     Raises:
@@ -78,7 +79,7 @@ def read_sealed(path: Path) -> bytes:
     return payload
 
 
-def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
+def write_sealed_json(path: StrPath, content: dict[str, Any]) -> None:
     """Write strict, readable JSON atomically, with the digest of its text as the last key.
 
     Args:
@@ -94,17 +95,17 @@ def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_bytes(text)
 
 
-def sealed_text(path: Path, content: dict[str, Any]) -> bytes:
+def sealed_text(path: StrPath, content: dict[str, Any]) -> bytes:
     """Return what `write_sealed_json` writes to a path."""
     if not content or {_ORIGIN, _SEAL} & content.keys():
-        raise ValueError(f"{path.name} needs keys other than {_ORIGIN!r} and {_SEAL!r}")
+        raise ValueError(f"{Path(path).name} needs keys other than {_ORIGIN!r} and {_SEAL!r}")
     origin = {_ORIGIN: place(path)} if place(path) else {}
     text = json.dumps({**content, **origin}, indent=1, allow_nan=False)
     body = text.removesuffix("\n}").encode()
     return body + _OPENING + _hexdigest(body) + _CLOSING
 
 
-def read_sealed_json(path: Path) -> dict[str, Any]:
+def read_sealed_json(path: StrPath) -> dict[str, Any]:
     """Read what `write_sealed_json` wrote, once its seal and its origin are verified.
 
     Raises:
@@ -126,16 +127,16 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path) -> bytes:
+def _read(path: StrPath) -> bytes:
     try:
-        return path.read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise missing(path) from None
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def _check_trailer(path: Path, trailer: bytes, digest: bytes) -> None:
+def _check_trailer(path: StrPath, trailer: bytes, digest: bytes) -> None:
     if not trailer.startswith(_MAGIC):
         raise refusal(path, _NO_SEAL)
     if trailer != _MAGIC + digest:
