@@ -42,6 +42,10 @@ onstart:
     keep_record()
 
 
+onerror:
+    tell_reasons()
+
+
 localrules:
     all,
 

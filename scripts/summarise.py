@@ -1,7 +1,11 @@
 """Summarise all runs of a study."""
 
+from macrodyn.pipeline.interrupt import listen
+
+stop = listen(snakemake)
+
 from macrodyn.pipeline.job import job
 from macrodyn.pipeline.summary import summarise_study
 
-with job(snakemake) as this:
+with job(snakemake, stop) as this:
     summarise_study(this)
