@@ -43,6 +43,7 @@ onstart:
 
 
 onerror:
+    tell_reasons()
     summarise_finished()
 
 

@@ -1,7 +1,11 @@
 """Train the patch autoencoder."""
 
+from macrodyn.pipeline.interrupt import listen
+
+stop = listen(snakemake)
+
 from macrodyn.pipeline.job import job
 from macrodyn.pipeline.learn import closure_stage
 
-with job(snakemake) as this:
+with job(snakemake, stop) as this:
     closure_stage(this)

@@ -13,10 +13,8 @@ from pathlib import Path
 import pytest
 
 JOB = """
-import sys, time, types
-import numpy as np
+import hashlib, sys, time, types
 from macrodyn.pipeline import interrupt
-from macrodyn.pipeline.job import job
 
 interrupt._BEAT, interrupt._WAIT = 0.2, float(sys.argv[2])
 rule = types.SimpleNamespace(
@@ -24,7 +22,14 @@ rule = types.SimpleNamespace(
     output={"data": "data.nc"}, wildcards={"shard": "0", "shards": "1"}, resources={},
     config={"execution": {"checkpoint_minutes": 60}},
 )
-with job(rule) as this:
+stop = interrupt.listen(rule)
+if sys.argv[1] == "loading":
+    time.sleep(0.5)
+    sys.argv[1] = "loop"
+import numpy as np
+from macrodyn.pipeline.job import job
+with job(rule, stop) as this:
+    this.info("at work")
     if sys.argv[1] == "loop":
         arrays = {"x": np.zeros(200)}
         for _, block in this.work("count").blocks([200], arrays, most=1):
@@ -34,6 +39,11 @@ with job(rule) as this:
     elif sys.argv[1] == "busy":
         for _ in range(20):
             time.sleep(0.1)
+    elif sys.argv[1] == "long":
+        work = this.work("count")
+        for _ in work.blocks([1], {"x": np.zeros(1)}, most=1):
+            # Compiled code, during which Python calls no handler.
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
     else:
         raise ValueError("no such thing")
     this.outputs["data"].write_text("result")
@@ -63,10 +73,12 @@ class Process:
         path = self.folder / "logs" / "data.log"
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def terminate(self, after: float, by: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal some time after the job has begun."""
+    def terminate(
+        self, after: float, by: signal.Signals = signal.SIGTERM, when: str = "at work"
+    ) -> None:
+        """Send a signal some time after the job's log has said something."""
         end = time.monotonic() + 60
-        while "starts with" not in self.log:
+        while when not in self.log:
             assert time.monotonic() < end and self.process.poll() is None
             time.sleep(0.02)
         time.sleep(after)
@@ -137,11 +149,43 @@ def test_without_a_loop_a_job_ends_at_once_alone_and_works_on_in_slurm(start, tm
     assert (tmp_path / "data.nc").read_text(encoding="utf-8") == "result"
 
 
+def test_a_signal_that_comes_while_a_job_loads_is_not_lost(start, tmp_path):
+    alone = start("loading")
+    alone.terminate(after=0.0, when="starts with")
+    assert alone.process.wait(timeout=30) == 143
+    assert "stopped by SIGTERM: the program was still loading" in alone.log
+    in_slurm = start("loading", slurm=True)
+    in_slurm.terminate(after=0.0, when="starts with")
+    assert in_slurm.process.wait(timeout=30) == 143
+    assert "SIGTERM has come (a time limit, preemption or scancel)" in in_slurm.log
+    assert re.search(r"stopped by SIGTERM after .* checkpoint written at step 1 of", in_slurm.log)
+    assert in_slurm.log.count("starts with") == 1
+
+
+def test_a_signal_is_told_while_a_step_is_longer_than_what_is_left(start):
+    job = start("long", slurm=True)
+    job.terminate(after=0.5)
+    end = time.monotonic() + 10
+    while "to stop after the step under way" not in job.log:
+        assert time.monotonic() < end and job.process.poll() is None
+        time.sleep(0.05)
+    assert "stopped by" not in job.log
+
+
+def test_what_a_script_imports_first_is_light():
+    heavy = "{'numpy', 'xarray', 'numba', 'torch', 'pydantic', 'snakemake'} & set(sys.modules)"
+    code = f"import sys, macrodyn.pipeline.interrupt; assert not {heavy}, {heavy}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for script in (Path(__file__).parents[2] / "scripts").glob("*.py"):
+        first = script.read_text().split("import", 1)[1]
+        assert first.startswith(" listen\n\nstop = listen(snakemake)\n"), script
+
+
 def test_a_living_job_touches_its_log(start, tmp_path):
     job = start("busy")
     log = tmp_path / "logs" / "data.log"
     end = time.monotonic() + 60
-    while "starts with" not in job.log and time.monotonic() < end:
+    while "at work" not in job.log and time.monotonic() < end:
         time.sleep(0.02)
     before, text = log.stat().st_mtime_ns, job.log
     time.sleep(1.0)

@@ -1,10 +1,10 @@
-"""Before any job, Snakemake says if it could not learn how jobs end."""
+"""Before any job, Snakemake says if the cluster cannot do it, or not tell how it ends."""
 
 from __future__ import annotations
 
 import pytest
 
-from macrodyn.pipeline.slurm import read_settings, status_problem
+from macrodyn.pipeline.slurm import gpu_problem, read_gpus, read_settings, status_problem
 
 # AccountingStorageType, MinJobAge and slurm-status-command, with words of the message.
 CASES = {
@@ -37,5 +37,23 @@ def test_status_command_suits_the_cluster_or_the_key_is_named(accounts, age, com
 
 def test_a_cluster_that_does_not_answer_is_left_to_snakemake(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert read_settings() == ""
+    assert read_settings() == "" and read_gpus() == ""
     assert status_problem("", "squeue", 40) is None
+    assert gpu_problem("") is None
+
+
+# What sinfo prints, a line for each partition, and whether one of them has GPUs.
+GRES = {
+    "none": ("(null)\n(null)\n", False),
+    "other things": ("craynetwork:4\n(null)\n", False),
+    "in one partition": ("(null)\ngpu:2\n", True),
+    "by their name": ("gpu:a100:4(S:0-1)\n", True),
+    "beside other things": ("lustre:1,gpu:v100:2\n", True),
+}
+
+
+@pytest.mark.parametrize(("printed", "has"), GRES.values(), ids=GRES)
+def test_a_cluster_without_gpus_is_told_by_what_sinfo_prints(printed, has):
+    problem = gpu_problem(printed)
+    assert (problem is None) == has
+    assert has or "set execution.device: cpu" in problem

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import xarray as xr
 import yaml
 from safetensors.numpy import load_file
 
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.plan import RunPlan, plan_study
 from macrodyn.study import load_study
 
 from . import cluster
@@ -127,8 +128,17 @@ class Workflow:
     @property
     def reference(self) -> str:
         """The direct simulation: two shards without inputs, and their gathering."""
-        plan = plan_study(load_study(SMALL, check_systems=False))["base"]
-        return f"results/small/stages/{plan.reference.folder}/data.nc"
+        return f"results/small/stages/{self._plan().reference.folder}/data.nc"
+
+    @property
+    def simulated(self) -> str:
+        """The simulation of small systems: its only shard."""
+        stages = self._plan().stages()
+        (folder,) = (stage.folder for (name, _), stage in stages.items() if name == "simulate")
+        return f"results/small/stages/{folder}/shard-0-of-1.nc"
+
+    def _plan(self) -> RunPlan:
+        return plan_study(load_study(SMALL, check_systems=False))["base"]
 
     def shard(self, number: int) -> Path:
         """A shard of the direct simulation."""
@@ -196,6 +206,27 @@ def workflow(slurm: None, tmp_path: Path) -> Iterator[Workflow]:
     copy = Workflow.copied_to(tmp_path / "clone")
     yield copy
     copy.stop()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[Path], None]]:
+    """Put a real small disk, full, in a folder's place."""
+    mounted: list[Path] = []
+
+    def fill(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        mounted.append(folder)
+        with suppress(OSError), (folder / "filling").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    yield fill
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 SLOW = 1.0
 
 
-def asked_for(workflow, resource: str) -> list[str]:
-    """What the jobs of a shard asked for, one after the other."""
-    return [cluster.describe(job)[resource] for job, _ in workflow.jobs()]
+def asked_for(workflow, resource: str, name: str) -> list[str]:
+    """What a job's attempts asked for, one after the other."""
+    return [cluster.describe(job)[resource] for job, named in workflow.jobs() if named == name]
 
 
 def submitted(workflow) -> list[str]:
@@ -64,7 +64,7 @@ def test_a_job_over_its_time_limit_goes_on_with_a_longer_one(workflow, same_as_l
     workflow.burden()
     printed = workflow.finish(run)
     assert "SLURM status is: 'TIMEOUT'" in printed
-    assert asked_for(workflow, "TimeLimit") == ["00:01:00", "00:02:00"]
+    assert asked_for(workflow, "TimeLimit", "reference 0") == ["00:01:00", "00:02:00"]
     assert continued_from(workflow, 0) > 1
     same_as_local(workflow, shard)
 
@@ -103,14 +103,20 @@ def test_the_job_of_a_failed_node_goes_to_another(workflow, same_as_local, slow_
     same_as_local(workflow, shard)
 
 
-def test_a_job_over_its_memory_comes_back_with_more(workflow, same_as_local):
+def test_only_a_job_over_its_memory_comes_back_with_more(workflow, same_as_local, full_disk):
+    full_disk(workflow.results / "stages" / "simulate")
     workflow.burden(megabytes=900, seconds=SLOW / 10)
     shard = workflow.reference.replace("data", "shard-0-of-2")
-    memory = "reference:mem_mb=900*attempt"
-    printed = workflow.run(shard, "--set-resources", memory)
+    limits = ("--retries", "1", "--set-resources", "reference:mem_mb=900*attempt")
+    printed = workflow.run(shard, workflow.simulated, *limits, succeeds=False)
     assert re.search(r"SLURM status is: '(OUT_OF_MEMORY|FAILED)'", printed)
-    assert asked_for(workflow, "MinMemoryNode") == ["900M", "1800M"]
+    assert asked_for(workflow, "MinMemoryNode", "reference 0") == ["900M", "1800M"]
     same_as_local(workflow, shard)
+    # A full disk leaves the job's log empty, and is no reason to ask for more.
+    assert asked_for(workflow, "MinMemoryNode", "simulate") == ["4000M"] * 2
+    assert asked_for(workflow, "TimeLimit", "simulate") == ["01:00:00"] * 2
+    assert printed.count("left no reason in its own log") == 1
+    assert re.search(r"^    rule simulate: .* the disk is full .*: make room", printed, re.M)
 
 
 def test_snakemake_is_killed_and_started_again(workflow, same_as_local):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -100,7 +101,14 @@ def test_a_gpu_is_asked_for_by_its_name_where_the_profile_has_one(workflow, loca
     assert witnesses(workflow) == {"closure [0]"}
 
 
-def test_a_status_command_that_knows_no_jobs_is_refused(workflow):
+def test_a_cluster_that_cannot_do_it_is_refused(workflow, tmp_path, monkeypatch):
     printed = workflow.run("--slurm-status-command", "sacct", succeeds=False)
     assert "set slurm-status-command: squeue in profiles/slurm/config.yaml" in printed
+    sinfo = tmp_path / "sinfo"
+    sinfo.write_text("#!/bin/sh\necho '(null)'\n")
+    sinfo.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    workflow.edit("execution", device="cuda")
+    printed = workflow.run(succeeds=False)
+    assert "no partition of this cluster has a GPU" in printed
     assert not workflow.jobs()

@@ -94,7 +94,8 @@ def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_s
     damaged = copied_study.folder / small.relative_to(study.folder)
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     target = next(study.results.glob("stages/upsample/*/data.nc")).relative_to(study.folder)
-    done = copied_study.run(target, "--cores", "1", "--configfile", study.config_file)
+    arguments = ("--cores", "1", "--retries", "1", "--configfile", study.config_file)
+    done = copied_study.run(target, *arguments)
     assert done.returncode != 0
     name = str(damaged.relative_to(copied_study.folder))
     (log,) = (copied_study.folder / target).parent.glob("logs/shard-*.log")
@@ -102,8 +103,12 @@ def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_s
     assert "Traceback (most recent call last)" in text
     assert "StoreError" in text and f"{name} cannot be read" in text
     # The reason stands on the terminal as well, with where to read more.
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("rule upsample: ")]
-    assert name in line and str(log.relative_to(copied_study.folder)) in line
+    lines = [line for line in done.stdout.splitlines() if line.startswith("rule upsample: ")]
+    for line in lines:
+        assert name in line and str(log.relative_to(copied_study.folder)) in line
+    # The second attempt knows that it would end as the first one did.
+    assert ["not tried again" in line for line in lines] == [False, True]
+    assert "not tried again" in text
     # A failed job leaves nothing that could be taken for a result.
     assert not list((copied_study.folder / target).parent.glob("shard-*.nc"))
     assert not list((copied_study.folder / target).parent.glob(".*"))

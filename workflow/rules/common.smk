@@ -10,12 +10,14 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.config_file import ConfigFileError, check_file
 from macrodyn.environment import EnvironmentFault
+from macrodyn.pipeline.attempts import begin_run, growth
 from macrodyn.pipeline.canonical import completed
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import run_command, write_record
-from macrodyn.pipeline.slurm import read_settings, status_problem
+from macrodyn.pipeline.slurm import gpu_problem, read_gpus, read_settings, status_problem
 from macrodyn.pipeline.slurm_patch import survive_outages
+from macrodyn.pipeline.slurm_reasons import newest_log, read_end, reasons
 from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
 
@@ -32,6 +34,8 @@ try:
     )
 except (ConfigError, ConfigFileError, EnvironmentFault) as error:
     raise WorkflowError(str(error)) from None
+if FIRST_READING:
+    begin_run()
 
 for warning in STUDY.warnings:
     logger.warning(f"{STUDY.name}: {warning}")
@@ -106,15 +110,44 @@ def check_report():
 
 
 def check_cluster():
-    """Let Snakemake learn how jobs on the cluster end, or stop before any job if it could not."""
+    """Stop before any job if the cluster cannot do them, or Snakemake not learn how they end."""
+    if not on_slurm():
+        return
     settings = workflow.executor_settings
-    if hasattr(settings, "status_command"):
-        problem = status_problem(
-            read_settings(), settings.status_command, settings.init_seconds_before_status_checks
-        )
-        if problem:
-            raise WorkflowError(problem)
-        survive_outages(import_module("snakemake_executor_plugin_slurm"), logger)
+    problem = status_problem(
+        read_settings(), settings.status_command, settings.init_seconds_before_status_checks
+    )
+    jobs = workflow.dag.needrun_jobs()
+    if not problem and any(
+        job.rule.name in ON_GPUS and wants_gpu(job.rule.name, job.wildcards) for job in jobs
+    ):
+        problem = gpu_problem(read_gpus())
+    if problem:
+        raise WorkflowError(problem)
+    survive_outages(import_module("snakemake_executor_plugin_slurm"), logger)
+
+
+def on_slurm():
+    """Whether jobs go to a SLURM cluster."""
+    return hasattr(workflow.executor_settings, "status_command")
+
+
+def slurm_logs():
+    """Where the executor plugin keeps what SLURM prints of each job."""
+    given = getattr(workflow.executor_settings, "logdir", None)
+    return Path(workflow.workdir_init) / (given or ".snakemake/slurm_logs")
+
+
+def tell_reasons():
+    """Say why jobs failed whose own log does not, as on a full disk."""
+    if on_slurm():
+        failed = [
+            (job.rule.name, tuple(job.wildcards), Path(job.log[0]) if job.log else None)
+            for job in workflow.scheduler.failed
+            if not job.is_group()
+        ]
+        for text in reasons(slurm_logs(), failed):
+            logger.error(text)
 
 
 def stage_config(name):
@@ -122,20 +155,35 @@ def stage_config(name):
     return lambda wildcards: STAGES[name, wildcards.key].config
 
 
+def further(attempt, rulename, wildcards):
+    """How many times what the first attempt got a further one needs."""
+    # On a node that is settled.
+    if attempt == 1 or not FIRST_READING:
+        return attempt
+    log = Path(workflow.get_rule(rulename).log[0].apply_wildcards(wildcards))
+    said = read_end(newest_log(slurm_logs(), rulename, wildcards)) if on_slurm() else ""
+    return growth(attempt, log, said)
+
+
 def memory(megabytes):
-    """Memory of a job in MB: twice as much at each further attempt."""
-    return lambda wildcards, attempt: megabytes * 2 ** (attempt - 1)
+    """Memory of a job in MB: twice as much at each further attempt after one that was killed."""
+    return lambda wildcards, attempt, rulename: (
+        megabytes * 2 ** (further(attempt, rulename, wildcards) - 1)
+    )
 
 
 def minutes(number):
-    """Time limit of a job: as much again at each further attempt."""
-    return lambda wildcards, attempt: number * attempt
+    """Time limit of a job: as much again at each further attempt after one that was killed."""
+    return lambda wildcards, attempt, rulename: number * further(attempt, rulename, wildcards)
 
 
 def gpu_name():
     """How the cluster calls a GPU, where its profile wants --gres rather than --gpus."""
     given = (workflow.resource_settings.default_resources or {}).get("gpu_gres")
     return str(getattr(given, "raw", given) or "").strip("'\"")
+
+
+ON_GPUS = {"closure", "dynamics", "predict", "upsample", "evolve"}
 
 
 def wants_gpu(name, wildcards):

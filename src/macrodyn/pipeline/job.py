@@ -18,9 +18,11 @@ from typing import Any
 import xarray as xr
 
 from macrodyn.config import ExecutionConfig
-from macrodyn.pipeline.interrupt import StopSignal, heartbeat, host, leave
+from macrodyn.pipeline.attempts import forget, refuse_repetition, remember
+from macrodyn.pipeline.interrupt import StopSignal, heartbeat, leave, listen
 from macrodyn.sampling.work import Work
-from macrodyn.storage.checkpoints import Checkpoints, Interrupted, fingerprint
+from macrodyn.storage.checkpoints import Checkpoints, fingerprint
+from macrodyn.storage.errors import Interrupted
 from macrodyn.storage.files import remove_temporaries
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.provenance import provenance
@@ -145,7 +147,7 @@ def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[Job]:
+def job(snakemake: Any, signal: StopSignal | None = None) -> Iterator[Job]:
     """Set up a job from a script's ``snakemake`` object, and log what happens in it.
 
     Threads of numba and torch are set to the rule's; messages and, on failure, the traceback go to
@@ -153,18 +155,19 @@ def job(snakemake: Any) -> Iterator[Job]:
 
     Args:
         snakemake: The object that Snakemake puts into a script.
+        signal: What `listen` returned at the script's beginning; None if that is here.
 
     Yields:
         The job.
     """
     log = Path(str(snakemake.log[0])) if snakemake.log else None
+    signal = signal or listen(snakemake)
     _set_up_log(log)
     _set_threads(int(snakemake.threads))
     started, began = time.monotonic(), time.time()
     params = dict(snakemake.params.items())
     outputs = {k: Path(v) for k, v in snakemake.output.items()}
     first = next(iter(outputs.values()))
-    signal = StopSignal()
     checkpoints = Checkpoints(
         first.parent / "checkpoint" / first.stem,
         every=60 * _checkpoint_minutes(snakemake.config),
@@ -172,9 +175,7 @@ def job(snakemake: Any) -> Iterator[Job]:
     )
     try:
         with signal.handled(checkpoints), heartbeat(log):
-            _LOGGER.info(
-                "rule %s starts with %d thread(s) on %s", snakemake.rule, snakemake.threads, host()
-            )
+            refuse_repetition(log)
             yield Job(
                 config=params.pop("config", {}),
                 inputs={
@@ -195,8 +196,10 @@ def job(snakemake: Any) -> Iterator[Job]:
     except Exception as error:
         _LOGGER.error("failed after %.1f s\n%s", time.monotonic() - started, traceback.format_exc())
         print(f"rule {snakemake.rule}: {error} (log: {log})", file=sys.stderr)
+        remember(log, error)
         raise
     checkpoints.remove()
+    forget(log)
     for path in outputs.values():
         remove_temporaries(path, before=began)
     _LOGGER.info("done in %.1f s", time.monotonic() - started)
@@ -232,7 +235,7 @@ def _set_up_log(log: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        handlers = [logging.FileHandler(log, mode="w", encoding="utf-8")]
+        handlers = [logging.FileHandler(log, encoding="utf-8")]
     logging.basicConfig(
         handlers=handlers, level=logging.INFO, format="%(asctime)s %(message)s", force=True
     )

@@ -1,4 +1,4 @@
-"""Whether Snakemake can learn how its jobs on a SLURM cluster end."""
+"""Whether jobs can run on a SLURM cluster, and Snakemake can learn how they end."""
 
 from __future__ import annotations
 
@@ -12,13 +12,35 @@ _PROFILE = "profiles/slurm/config.yaml"
 
 def read_settings() -> str:
     """Return what ``scontrol show config`` prints, nothing where SLURM does not answer."""
+    return _printed("scontrol", "show", "config")
+
+
+def read_gpus() -> str:
+    """Return what ``sinfo`` prints of the partitions' generic resources, a line for each."""
+    return _printed("sinfo", "--noheader", "--format=%G")
+
+
+def gpu_problem(gres: str) -> str | None:
+    """Say why no job would get the GPU that it asks for, if none would.
+
+    Args:
+        gres: The generic resources of the partitions, as `read_gpus` returns them.
+
+    Returns:
+        A message that names the key to change, or None.
+    """
+    if not gres.strip() or re.search(r"\bgpu\b", gres):
+        return None
+    return (
+        "execution.device is cuda, but no partition of this cluster has a GPU (sinfo -o %G shows "
+        "none): set execution.device: cpu, or run where there is one"
+    )
+
+
+def _printed(*command: str) -> str:
     try:
         done = subprocess.run(
-            ["scontrol", "show", "config"],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=60,
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=60
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

@@ -1,8 +1,8 @@
 """An outage of SLURM's daemons must not make Snakemake forget its jobs.
 
-Version 2.8.0 of the executor plugin stops looking after all active jobs when one look at them fails, as
-it does while ``slurmctld`` or ``munge`` is down: Snakemake then waits for ever for jobs that have
-long ended. Here such a look says instead that nothing is known, and the next one tells.
+Version 2.8.0 of the executor plugin stops looking after all active jobs when one look at them
+fails, as it does while ``slurmctld`` or ``munge`` is down: Snakemake then waits for ever for jobs
+that have long ended. Here such a look says instead that nothing is known, and the next one tells.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def survive_outages(plugin: ModuleType, logger: logging.Logger) -> bool:
     if installed not in TRIED or not _is_known(query):
         logger.warning(
             f"{_PLUGIN} is version {installed}, with which an outage of SLURM has not been tried "
-            f"(that was {', '.join(sorted(TRIED))}): should slurmctld or munge be down for a while, "
-            "Snakemake may wait for ever; interrupt it then, and run it again"
+            f"(that was {', '.join(sorted(TRIED))}): should slurmctld or munge be down for a "
+            "while, Snakemake may wait for ever; interrupt it then, and run it again"
         )
         return False
     setattr(plugin, _QUERY, patient(query))

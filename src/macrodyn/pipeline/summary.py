@@ -26,8 +26,8 @@ from macrodyn.evaluation.figures_study import (
     error_against_patch_size,
 )
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
 from macrodyn.pipeline.figure_pages import run_figures, study_figure_files, write_figure_pages
+from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.origin_pages import configuration_page, provenance_page
 from macrodyn.pipeline.overview import Study, overview_page

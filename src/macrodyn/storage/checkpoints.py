@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from macrodyn.paths import StrPath
-from macrodyn.storage.errors import StoreError, refusal
+from macrodyn.storage.errors import Interrupted, StoreError, refusal
 from macrodyn.storage.files import atomic_path, error_number
 from macrodyn.storage.sealed import read_sealed, seal
 
@@ -29,14 +29,6 @@ _FORMAT = "macrodyn-checkpoint-1"
 _SHARE = 0.05
 
 Arrays = dict[str, NDArray]
-
-
-class Interrupted(BaseException):
-    """A computation stopped because it was asked to; its checkpoint is written.
-
-    No error, so that nothing takes it for one: like KeyboardInterrupt, it passes by
-    ``except Exception``.
-    """
 
 
 class Checkpoints:

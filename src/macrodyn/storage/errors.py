@@ -9,6 +9,14 @@ from macrodyn.paths import StrPath
 AGAIN = "then run the same command again"
 
 
+class Interrupted(BaseException):
+    """A computation stopped because it was asked to; its checkpoint is written.
+
+    No error, so that nothing takes it for one: like KeyboardInterrupt, it passes by
+    ``except Exception``.
+    """
+
+
 class WriteError(OSError):
     """A file could not be written; the message says why and how to go on."""
 
