@@ -68,6 +68,19 @@ def test_conditions_outside_are_named() -> None:
     }
 
 
+def test_conditions_are_those_that_were_given() -> None:
+    data = TransitionData(
+        z=torch.zeros(2, 1),
+        increment=torch.zeros(2, 1),
+        elapsed=torch.ones(2),
+        conditions=torch.tensor([[2.3, 0.1], [2.8, 1e-12]]),
+        group=torch.arange(2),
+    )
+    domain = Domain.of(data)
+    assert (domain.condition_low, domain.condition_high) == ((2.3, 1e-12), (2.8, 0.1))
+    assert not domain.conditions_outside(["temperature", "field"], [2.3, 0.1])
+
+
 def _double_well(seed: int) -> TransitionData:
     """dphi = phi (1 - phi^2) dt + noise: the mean of a phi^4 field, seen in [-1.5, 1.5]."""
     rng = np.random.default_rng(seed)

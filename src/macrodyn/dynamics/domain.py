@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from macrodyn.dynamics.data import TransitionData
 
@@ -41,8 +42,8 @@ class Domain:
         return cls(
             low=tuple(z.amin(0).tolist()),
             high=tuple(z.amax(0).tolist()),
-            condition_low=tuple(conditions.amin(0).tolist()),
-            condition_high=tuple(conditions.amax(0).tolist()),
+            condition_low=_as_written(conditions.amin(0)),
+            condition_high=_as_written(conditions.amax(0)),
         )
 
     def limits(
@@ -125,6 +126,11 @@ class Domain:
     def from_dict(cls, stored: dict[str, Any]) -> Domain:
         """The domain that `as_dict` described."""
         return cls(**{name: tuple(values) for name, values in stored.items()})
+
+
+def _as_written(values: Tensor) -> tuple[float, ...]:
+    """The shortest decimals of the values: 2.3, not what single precision makes of it."""
+    return tuple(float(str(value)) for value in values.numpy())
 
 
 def _outside(
