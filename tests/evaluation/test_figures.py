@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -25,6 +26,7 @@ from macrodyn.evaluation.figures_factor import (
     covariance_factors,
     mmd_against_factor,
 )
+from macrodyn.evaluation.figures_residual import residuals_by_age
 from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
 from macrodyn.evaluation.figures_study import (
     Ablation,
@@ -34,6 +36,7 @@ from macrodyn.evaluation.figures_study import (
 )
 from macrodyn.evaluation.figures_trajectories import trajectories
 from macrodyn.evaluation.markov import bin_index, markov_diagnostic
+from macrodyn.evaluation.residual import residual_by_age
 from macrodyn.systems import system_class
 
 NAMES = ["magnetisation", "domain_wall_density"]
@@ -207,6 +210,10 @@ def test_learned_drift_and_diffusion_average_over_the_bins(latents: xr.Dataset) 
     assert figure.axes[0].lines[1].get_ydata()[0] == pytest.approx(-0.12 * first.mean())
     labels = [panel.get_ylabel() for panel in figure.axes]
     assert labels[0] == "drift of $m$ [1/sweep]"
+    said = _legend(figure)
+    assert said[0].startswith("pairs, mean of each bin, Δt = 0.5 sweep")
+    assert said[1] == "learned, mean over the snapshots of each bin"
+    assert said[-1] == "diffusion from pairs: of one patch, divided by K = 16"
     assert labels[4] == r"diffusion $\Sigma_{m \rho}$ [1/sweep]"
     _assert_drawn(figure)
     single = learned_drift_diffusion(diagnostic, z, drift, covariance, names=WRITTEN[:1])
@@ -233,7 +240,7 @@ def test_one_observable_is_compared_with_the_exact_functions(
         comparison=compare_with_exact(z, NAMES[:1], learned, exact),
     )  # fmt: skip
     drift, diffusion, drift_strip, diffusion_strip = figure.axes
-    assert "exact" in _legend(figure)
+    assert "exact, likewise" in _legend(figure)
     for panel in (drift, diffusion):
         assert [line.get_label() for line in panel.lines].count("exact") == 1
     # Lines of a strip: zero, two members, their mean.
@@ -265,7 +272,8 @@ def test_markov_lags(latents: xr.Dataset) -> None:
     figure = markov_lags(markov_diagnostic(latents, bins=8), names=WRITTEN, time_unit="sweep")
     assert len(figure.axes) == 4
     assert all(len(panel.containers) == 3 for panel in figure.axes)
-    assert _legend(figure) == ["Δt = 0.5 sweep", "Δt = 1 sweep", "Δt = 2 sweep"]
+    lags = ["Δt = 0.5 sweep", "Δt = 1 sweep", "Δt = 2 sweep"]
+    assert _legend(figure) == [*lags, "diffusion: of one patch, divided by K = 16"]
     assert figure.axes[3].get_ylabel() == r"diffusion of $\rho$ [1/sweep]"
     assert "lag dependence" in figure.axes[0].get_title(loc="right")
     _assert_drawn(figure)
@@ -313,6 +321,76 @@ def test_snapshots_of_spins_on_a_rectangle() -> None:
     _pixels(figure)
     box = figure.axes[1].get_window_extent(figure.canvas.get_renderer())
     assert box.height / box.width == pytest.approx(10 / 6, rel=0.01)
+
+
+def _species(shape: tuple[int, ...], number: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, number, shape).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 40)], ids=["plane", "line"])
+def test_species_have_a_legend_and_one_colour_each(shape: tuple[int, ...]) -> None:
+    states = _species(shape)
+    levels = [
+        SnapshotLevel(upsampled=None, relaxed=states, captions=("", "$t$ = 1 s", "")),
+        SnapshotLevel(upsampled=states, relaxed=np.ones_like(states), direct=states),
+    ]
+    figure = snapshots(
+        levels, dimension=len(shape) - 1, state_labels={0: "vacancy", 1: "nickel"}, title="base"
+    )
+    assert _legend(figure) == ["vacancy", "nickel", "2"]
+    assert len(figure.axes) == 6, "a colour bar is drawn for states that have names"
+    named = [patch.get_facecolor() for patch in figure.legends[0].get_patches()]
+    for panel in figure.axes:
+        for image in panel.images:
+            values = image.get_array()
+            drawn = image.to_rgba(values)
+            for value in np.unique(values):
+                np.testing.assert_allclose(drawn[values == value] - named[value], 0, atol=1e-12)
+    assert figure.axes[1].get_title() == "after relaxation\n$t$ = 1 s"
+    _pixels(figure)
+
+
+def test_states_of_many_values_have_a_scale() -> None:
+    states = _species((1, 8, 8), number=40)
+    figure = snapshots([SnapshotLevel(upsampled=states, relaxed=states)], quantity="height")
+    assert figure.axes[-1].get_ylabel() == "height" and not figure.legends
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_residuals_by_age(held_out: bool) -> None:
+    rng = np.random.default_rng(0)
+    ages = np.tile([0, 1e-12, 5e-12, 1e-10], 60)
+    group = np.repeat(np.arange(12), 20)
+    data = {"increment": rng.normal(size=(240, 2, 3)), "elapsed": np.ones((240, 2))}
+    data |= {"drift": np.full((240, 3), [0.5, 0.0, 0.0]), "age": ages, "group": group}
+    rows = group < 4
+    all_of_it = residual_by_age(**data, fitted=True)
+    some = residual_by_age(**{name: v[rows] for name, v in data.items()}, fitted=False)
+    figure = residuals_by_age(
+        all_of_it,
+        held_out=some if held_out else None,
+        names=[*WRITTEN, "closure 0"],
+        time_unit="s",
+        title="base",
+    )
+    panels = [panel for panel in figure.axes if panel.get_visible()]
+    assert len(panels) == 3
+    drawn = panels[0].containers[0].lines[0].get_ydata()
+    np.testing.assert_allclose(drawn, all_of_it.residual[:, 0])
+    assert [tick.get_text() for tick in panels[0].get_xticklabels()] == [
+        "0", "1e-12", "5e-12", "1e-10",
+    ]  # fmt: skip
+    assert panels[1].get_ylabel() == r"residual of $\rho$ [1/s]"
+    note = panels[0].get_title(loc="right")
+    assert note.startswith(rf"$\chi^2$ per degree {all_of_it.chi2_per_degree[0]:.2g}")
+    assert ("held out" in note) == held_out == (len(_legend(figure)) == 2)
+    _pixels(figure)
+
+
+def test_a_figure_that_cannot_be_drawn_says_why() -> None:
+    figure = style.note("there are too few snapshots", title="base")
+    assert "there are too few snapshots" in figure.texts[0].get_text()
+    assert _pixels(figure).std() > 1
 
 
 def test_snapshots_leave_out_a_column_without_any() -> None:
@@ -446,26 +524,46 @@ def test_covariance_factors() -> None:
     figure = covariance_factors(runs)
     curve = figure.axes[1].containers[0].lines[0]
     np.testing.assert_allclose(curve.get_ydata(), [1.0, 1.1, 1.2])
-    assert _legend(figure) == ["estimate = theory", "8 × 8", "16 × 16"]
-    assert figure.axes[0].get_xlabel() == "theoretical factor $K$"
+    assert _legend(figure) == ["estimate = $K$", "8 × 8, $K = 64$", "16 × 16, $K = 16$"]
+    assert figure.axes[0].get_xlabel() == "factor of a single patch by theory, $K$"
     _assert_drawn(figure)
     assert len(covariance_factors(runs[1:]).axes) == 1
 
 
-def test_costs_cut_only_a_bar_that_dwarfs_the_others() -> None:
+def _bars(panel: Axes) -> list[tuple[float, float, str]]:
+    """Begin, end and colour of all bars."""
+    return [
+        (bar.get_x(), bar.get_x() + bar.get_width(), mpl.colors.to_hex(bar.get_facecolor()))
+        for bar in panel.patches
+    ]
+
+
+def test_costs_break_bar_and_axis_where_one_dwarfs_the_others() -> None:
     entries = [
-        Cost(name="ours", updates={"simulate": 2e8, "relax": 1e8}, seconds={"simulate": 10.0}),
-        Cost(name="direct", updates={"direct": 9e9}, seconds={"direct": 40.0}),
+        Cost(name="ours", updates={"simulate": 2e8, "relax": 1e8}, seconds={"simulate": 1010.0}),
+        Cost(name="direct", updates={"direct": 9e9, "simulate": 2e7}, seconds={"direct": 4000.0}),
     ]
     figure = costs(entries)
     updates, seconds = figure.axes
-    assert [bar.get_width() for bar in updates.patches] == [2e8, 1e8, pytest.approx(4.8e8)]
+    blue, orange, green = (colour.lower() for colour in style.PALETTE[:3])
+    colours = {"simulate": blue, "relax": orange, "direct": green}
+    ours, rest = _bars(updates)[:2], _bars(updates)[2:]
+    assert [bar[:2] for bar in ours] == [(0, 2e8), (2e8, 3e8)]
+    # Before the gap the first stage; after it the end of the bar, on the same scale.
+    limit = 1.8 * 3e8
+    ends = [(0, 0.84 * limit), (0.89 * limit, limit - 2e7), (limit - 2e7, limit)]
+    np.testing.assert_allclose([bar[:2] for bar in rest], ends)
+    assert [bar[2] for bar in rest] == [colours[s] for s in ("direct", "direct", "simulate")]
+    assert max(updates.get_xticks()) < 0.84 * limit and len(updates.get_xticks()) > 2
+    assert not updates.spines["bottom"].get_visible()
     assert [text.get_text() for text in updates.texts] == [
         r"$3.0\times10^{8}$",
-        "//",
         r"$9.0\times10^{9}$",
     ]
-    assert [text.get_text() for text in seconds.texts] == ["10", "40"]
+    # Four times as long is no reason to break.
+    assert [bar[:2] for bar in _bars(seconds)] == [(0, 1010), (0, 4000)]
+    assert seconds.spines["bottom"].get_visible()
+    assert [text.get_text() for text in seconds.texts] == ["1,010", "4,000"]
     assert _legend(figure) == ["simulate", "relax", "direct"]
     assert seconds.get_xlabel() == "processor time [s]"
     _assert_drawn(figure)

@@ -17,7 +17,8 @@ from macrodyn.pipeline.run_figures import comparison_figures, learned_moments, s
 class Waves:
     """A system of two fields on a line, whose observables are their means."""
 
-    dimension, channels, observables, time_unit = 1, 2, ("prey", "predator"), "1"
+    dimension, channels, observables, time_unit = 1, 2, ("prey", "predator"), "s"
+    labels, state_labels = {"predator": r"predators $\bar v$"}, {}
 
     def __init__(self, rate: float = 2.0) -> None:
         self.rate = rate
@@ -39,18 +40,30 @@ def _fields(prey: list[float], predator: list[float], sites: int) -> np.ndarray:
 
 
 def _stores() -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
-    """The true snapshot is (0.5, 0.6); example 1 is near it in both, example 0 in prey alone."""
+    """True snapshots at 0, 2e-12 and 5e-12 s; the middle one of example 1 is (0.5, 0.6).
+
+    Example 1 of the large ones is near it in both observables, example 0 in prey alone.
+    """
     small = _fields([0.5, 0.52, 0.8], [0.1, 0.61, 0.6], 100)[:, None, None]
+    small = np.concatenate([small + 7, small, small + 7], axis=1)
     large = _fields([0.5, 0.53, 0.9], [0.2, 0.62, 0.6], 200)
+    true = _fields([0.9, 0.5], [0.1, 0.6], 200)[:, None]
+    true = np.concatenate([true + 7, true, true + 7], axis=1)
     axes = ("example", "channel", "x")
     return (
-        xr.Dataset({"states": (("group", "time", "replica", "channel", "x"), small)}),
+        xr.Dataset(
+            {"states": (("group", "time", "replica", "channel", "x"), small)},
+            coords={"time": [0.0, 2e-12, 4e-12]},
+        ),
         xr.Dataset({"level_0_raw": (axes, large + 1), "level_0_relaxed": (axes, large)}),
-        xr.Dataset({"final_states": (axes, _fields([0.5], [0.6], 200))}),
+        xr.Dataset(
+            {"example_states": (("example", "example_time", "channel", "x"), true)},
+            coords={"example_time": [0.0, 2.1e-12, 5e-12]},
+        ),
     )
 
 
-def test_snapshots_shown_are_nearest_in_all_observables() -> None:
+def test_snapshots_shown_are_of_one_time_and_nearest_in_all_observables() -> None:
     figure = snapshot_figure(*_stores(), Waves(), "base")
     drawn = [[line.get_ydata()[0] for line in panel.lines] for panel in figure.axes if panel.lines]
     np.testing.assert_allclose(drawn[0], [0.52, 0.61], rtol=1e-6)
@@ -59,6 +72,25 @@ def test_snapshots_shown_are_nearest_in_all_observables() -> None:
     np.testing.assert_allclose(drawn[3], [0.5, 0.6], rtol=1e-6)
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["prey", "predator"]
+
+
+def test_snapshots_say_their_time_and_macrostate() -> None:
+    figure = snapshot_figure(*_stores(), Waves(), "base")
+    heads = [panel.get_title() for panel in figure.axes]
+    assert heads[0] == "after upsampling" and heads[2] == "direct simulation"
+    assert heads[1] == "after relaxation\n$t$ = 2e-12 s\nprey = 0.52, $\\bar v$ = 0.61"
+    assert heads[3:] == [
+        "$t$ = 2e-12 s\nprey = 1.53, $\\bar v$ = 1.62",
+        "$t$ = 2e-12 s\nprey = 0.53, $\\bar v$ = 0.62",
+        "$t$ = 2.1e-12 s\nprey = 0.5, $\\bar v$ = 0.6",
+    ]
+
+
+def test_snapshots_without_upsampling() -> None:
+    small, _, reference = _stores()
+    figure = snapshot_figure(small, xr.Dataset(), reference, Waves(), "base")
+    drawn = [[line.get_ydata()[0] for line in panel.lines] for panel in figure.axes]
+    np.testing.assert_allclose(drawn, [[0.52, 0.61], [0.5, 0.6]], rtol=1e-6)
 
 
 def test_channels_that_are_not_the_observables_are_numbered() -> None:

@@ -344,6 +344,39 @@ def test_row_of_a_member_that_diverged(metrics):
     assert study_figures([metrics])
 
 
+MISSING = [
+    ("horizons", "short", "ours", "test_error"),
+    ("horizons", "short", "ours", "spread_error"),
+    ("horizons", "short", "ours", "equilibrium"),
+    ("horizons", "short", "ours", "mmd"),
+    ("horizons", "short", "sampling_error"),
+    ("exact",),
+    ("residual_by_age",),
+    ("markov",),
+]
+
+
+@pytest.mark.parametrize("path", [*MISSING, None], ids=str)
+def test_what_a_run_lacks_is_left_out_of_the_study(metrics, path):
+    """Each figure of merit may be null; the study is summarised all the same."""
+    lacking = copy.deepcopy(metrics)
+    for one in MISSING if path is None else [path]:
+        place = lacking
+        for key in one[:-1]:
+            place = place[key]
+        place[one[-1]] = None
+    row = summary_row(lacking)
+    # A row has the same columns whatever is missing.
+    assert set(row) == set(summary_row(metrics))
+    if path is None:
+        assert row["short_ours"] is row["short_spread"] is row["short_sampling"] is None
+        assert row["short_ours_mmd"] is None
+    lacking["run"], third = "lacking", copy.deepcopy(metrics)
+    third["run"], third["horizons"]["short"]["ours"]["test_error"] = "third", error(0.05)
+    for runs in [[lacking, metrics, third], *([[lacking] * 3] if path is None else [])]:
+        assert "error-against-patch-size-short" in study_figures(runs)
+
+
 def curve_of(patches):
     """The variance curve of so many evolved patches, as long as it is in training.json."""
     sizes = [n for n in (1, 2, 4, 8) if n <= patches]
@@ -407,7 +440,7 @@ def test_runs_that_share_their_pairs_share_one_estimate(metrics):
     third["run"] = "third"
     third["covariance_factor"]["ours"]["estimated"] = 5.5
     figure = study_figures([metrics, other, third])["covariance-factor"]
-    assert legend(figure) == ["estimate = theory", "base", "third"]
+    assert legend(figure) == ["estimate = $K$", "base, $K = 12$", "third, $K = 12$"]
 
 
 MMD_FIGURE = "mmd-against-covariance-factor-short"

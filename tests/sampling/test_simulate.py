@@ -176,18 +176,46 @@ def test_reference_does_not_depend_on_its_shards(make_ising):
             times=TIMES,
             seed=5,
             work=work or Work(),
+            examples=[1, 5],
         )
 
     work = Work()
     whole = run(np.arange(8), work)
     assert whole.observables.shape == (8, 3, 2)
-    assert whole.final_states.shape == (2, 1, 12, 8)
+    assert whole.example_states.shape == (2, 3, 1, 12, 8)
+    assert whole.example_number.values.tolist() == [1, 5]
     assert work.cost.site_updates == 8 * 96 * 2.0
     for part in ([0, 1, 2], [7, 5]):
         np.testing.assert_array_equal(run(part).observables, whole.observables[part])
-    final = system.observe(whole.final_states.values)
-    np.testing.assert_array_equal(final, whole.observables[:2, -1])
+    np.testing.assert_array_equal(run([7, 5]).example_states[0], whole.example_states[1])
+    for moment, time in enumerate(whole.example_time.values):
+        shown = system.observe(whole.example_states.values[:, moment])
+        np.testing.assert_array_equal(shown, whole.observables.sel(time=time)[[1, 5]])
     np.testing.assert_array_equal(whole.observable, system.observables)
+
+
+def test_states_of_examples_are_few_where_they_are_large(make_ising):
+    times = np.arange(100) / 10
+
+    def kept(states: float) -> list[float]:
+        found = simulate_reference(
+            make_ising(),
+            (8, 4),
+            initial=np.zeros((2, 1)),
+            numbers=np.arange(2),
+            times=times,
+            seed=5,
+            work=Work(),
+            example_bytes=int(states * 32),
+        )
+        assert found.example_states.sizes["example_time"] == found.sizes["example_time"]
+        return found.example_time.values.tolist()
+
+    assert kept(100) == times.tolist()
+    few = kept(12)
+    assert 8 <= len(few) <= 12 and few[0] == 0 and few[-1] == times[-1]
+    assert np.diff(few)[0] < 0.2 * np.diff(few)[-1]
+    assert kept(0.5) == [0, times[-1]]
 
 
 def small_run(system):
