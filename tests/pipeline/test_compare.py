@@ -255,7 +255,8 @@ def test_row_tells_the_share_outside_the_training_data(metrics):
 
 def test_summary_is_read_back(tmp_path):
     table = tmp_path / "summary.csv"
-    table.write_text("run,short:ours,short:naive,short:full\nbase,0.25,,diverged\n", encoding="utf-8")
+    text = "run,short:ours,short:naive,short:full\nbase,0.25,,diverged\n"
+    table.write_text(text, encoding="utf-8")
     assert read_summary(table) == [
         {"run": "base", "short:ours": 0.25, "short:naive": None, "short:full": "diverged"}
     ]
