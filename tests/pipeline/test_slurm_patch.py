@@ -1,4 +1,4 @@
-"""While SLURM does not answer, the executor plugin's jobs are kept; no unknown plugin is touched."""
+"""While SLURM does not answer, the executor plugin's jobs are kept; no other plugin is touched."""
 
 from __future__ import annotations
 
