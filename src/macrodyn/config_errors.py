@@ -138,8 +138,9 @@ def _message(items: list[ErrorDetails], write: _Given) -> str:
     kind, given = first["type"], first["input"]
     if kind == "missing":
         place = first["loc"][-1]
-        is_entry = isinstance(place, int)
-        return f"entry {place + 1} is missing: add it to the list" if is_entry else _MISSING
+        if isinstance(place, int):
+            return f"entry {place + 1} is missing: add it to the list"
+        return _MISSING
     if kind == "too_short" and not given:
         return f"is empty: give at least {first['ctx']['min_length']} entry"
     if given is None and kind in _SECTIONS:

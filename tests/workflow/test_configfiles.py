@@ -30,6 +30,16 @@ def test_key_that_stands_twice_in_the_default_configuration_is_refused(workflow)
     assert done.returncode != 0 and "study stands in line" in done.stdout
 
 
+def test_values_are_shown_as_they_stand_in_the_file(workflow, tiny):
+    config = workflow.write_config({**tiny, "x-mine": {"steps": 3}})
+    text = config.read_text(encoding="utf-8").replace("seed: 5", "seed: Yes")
+    config.write_text(text.replace("temperature: 2.5", "temperature: on"), encoding="utf-8")
+    done = workflow.run("-n", "--configfile", config)
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "seed: must be a whole number, not Yes" in done.stdout
+    assert "x-mine" not in done.stdout
+
+
 @pytest.mark.parametrize("form", ["two files", "a file and --config", "JSON with tabs"])
 def test_keys_of_different_sources_replace_each_other(workflow, tiny, form):
     given = {
@@ -37,7 +47,7 @@ def test_keys_of_different_sources_replace_each_other(workflow, tiny, form):
         "a file and --config": ["--configfile", "edited.yaml", "--config", "study=other"],
         "JSON with tabs": ["--configfile", "tabs.json"],
     }
-    workflow.write_config(tiny)
+    workflow.write_config({**tiny, "x-mine": {"steps": 3}})
     workflow.write_config({"study": "other"}, "other.yaml")
     tabs = json.dumps({**tiny, "study": "other"}, indent="\t")
     (workflow.folder / "tabs.json").write_text(tabs, encoding="utf-8")
