@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +227,15 @@ def test_the_fingerprint_sees_values_shapes_types_and_settings() -> None:
     ]
     assert len(set(different)) == len(different)
     assert fingerprint({"a": 1}, torch.from_numpy(x)) == different[0]
+
+
+def test_checkpoints_have_the_permissions_of_other_files(tmp_path: Path) -> None:
+    """A colleague who may read the results may go on with the computation."""
+    before = os.umask(0o027)
+    try:
+        write_checkpoint(str(tmp_path / "a.checkpoint"), {"x": np.ones(2)}, {})
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.filemode(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"a.checkpoint": "-rw-r-----", "plain": "-rw-r-----"}

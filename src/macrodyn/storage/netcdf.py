@@ -117,13 +117,15 @@ def pad_examples(shard: xr.Dataset, total: int) -> xr.Dataset:
     """
     if "example_number" not in shard:
         return shard
-    shard = shard.copy()
-    for name, variable in shard.variables.items():
-        if "example" in variable.dims:
-            lacking = {"example": (0, total - variable.sizes["example"])}
-            fill = -1 if name == "example_number" else 0
-            shard[name] = variable.pad(lacking, constant_values=fill)
-    return shard
+    padded = {
+        name: variable.pad(
+            {"example": (0, total - variable.sizes["example"])},
+            constant_values=-1 if name == "example_number" else 0,
+        )
+        for name, variable in shard.variables.items()
+        if "example" in variable.dims
+    }
+    return shard.drop_dims("example").assign(padded)
 
 
 def gather_shards(
