@@ -40,7 +40,7 @@ def survive_outages(plugin: ModuleType, logger: logging.Logger) -> bool:
     if getattr(query, "patient", False):
         return True
     installed = _version()
-    if installed not in TRIED or not _is_known(query):
+    if query is None or installed not in TRIED or not _is_known(query):
         logger.warning(
             f"{_PLUGIN} is version {installed}, with which an outage of SLURM has not been tried "
             f"(that was {', '.join(sorted(TRIED))}): should slurmctld or munge be down for a "
