@@ -169,7 +169,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "29883f3ff9498034"), ("config", 16, "3f2c5f4d5fb44135")],
+    [("ising", 175, "29883f3ff9498034"), ("config", 16, "25b7c495bce1fb07")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
