@@ -223,6 +223,10 @@ def shifted(self, states):
     return np.add(measured(states), (1, 0))
 
 
+def shifted_in_a_small_unit(self, states):
+    return 1e-9 * shifted(self, states)
+
+
 def as_list(self, states):
     return measured(states).tolist()
 
@@ -332,6 +336,10 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
     "observe: NaN": ({"observe": nan}, "observe returns numbers that are not finite"),
     "observe: a list": ({"observe": as_list}, "observe returns list: it should be a NumPy array"),
     "observe: out of bounds": ({"observe": shifted}, "observe gives density from "),
+    "observe: out of bounds in a small unit": (
+        {"observe": shifted_in_a_small_unit, "bounds": ((0.0, 1e-9), (0.0, 1e-9))},
+        "observe gives density from ",
+    ),
     "observe: in place": ({"observe": sorting}, "observe changes an array that it is given"),
     "evolve: in place": ({"evolve": in_place}, "evolve changes an array that it is given: work on"),
     "evolve: shape": ({"evolve": shortened}, "evolve returns shape (3, 1, 11): it should be (3, 1"),

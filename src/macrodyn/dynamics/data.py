@@ -177,9 +177,8 @@ class TransitionData:
         else:
             increment = arrays.increment.reshape(-1, z.shape[1])
             elapsed = arrays.elapsed.reshape(-1)
-            z, conditions, group = (
-                np.repeat(values, arrays.patches, axis=0) for values in (z, conditions, group)
-            )
+            z, conditions = (np.repeat(v, arrays.patches, axis=0) for v in (z, conditions))
+            group = np.repeat(group, arrays.patches)
 
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values, dtype=dtype).to(device)
