@@ -136,6 +136,8 @@ def test_metrics_are_complete_and_finite(study, run, methods):
     assert horizon["sampling_error"]["mean"] > 0
     assert set(metrics["covariance_factor"]) == methods
     assert set(metrics["markov"]) == {"magnetisation", "domain_wall_density", "closure_0"}
+    (share,) = metrics["closure"]["origin_share"]
+    assert 0 <= share < 1e-6
     assert "execution" not in metrics["config"]
 
 
