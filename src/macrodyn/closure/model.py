@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -207,13 +207,11 @@ class PatchAutoencoder(nn.Module):
         """
         states = as_states(blocks)
         device = self.closure_shift.device
-        *convolutions, _, linear = self.encoder
+        convolutions, linear = self.encoder[:-2], cast(nn.Linear, self.encoder[-1])
         chunk = max(1, _SITES_PER_SUM // prod(states.shape[2:]))
         sums, counts = [], []
         for begin in range(0, len(states), chunk):
-            features = self._inputs(states[begin : begin + chunk].to(device))
-            for layer in convolutions:
-                features = layer(features)
+            features = convolutions(self._inputs(states[begin : begin + chunk].to(device)))
             if inside is None:
                 counts.append(torch.full((len(features), 1), prod(features.shape[2:])))
             else:

@@ -165,7 +165,7 @@ def _in_state(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
         min(side + width, n) if evolved.periodic else side + width
         for side, width, n in zip(patch.shape, reach, lattice, strict=True)
     )
-    first = evolved.origins - (np.array(reach) - _before(reach))
+    first = evolved.origins - (np.array(reach, dtype=np.int64) - _before(reach))
     corners = first - _before(reach)
     block = tuple(side + width for side, width in zip(places, reach, strict=True))
     old = gather_each(states, corners, block, evolved.periodic)
