@@ -210,7 +210,7 @@ def _disagreements(cls: type[System]) -> Iterator[str]:
     if cls.kind != "species" and cls.species:
         yield f"species is {cls.species}, but a {cls.kind!r} has none: leave it out"
     if cls.kind == "species" and np.dtype(cls.dtype).kind in "iu":
-        highest = np.iinfo(cls.dtype).max
+        highest = int(np.iinfo(np.dtype(cls.dtype).str).max)
         if cls.species - 1 > highest:
             yield f"species is {cls.species}, but {np.dtype(cls.dtype)} counts to {highest}"
     if cls.kind == "species" and cls.channels != 1:

@@ -129,7 +129,8 @@ def _broken_buffer(system: System, moved: Moved, call: Measure) -> str | None:
     if patch.buffer == 0:
         return None
     kept = np.zeros((len(moved.windows), 1, *patch.window), dtype=bool)
-    kept[(..., *patch.core)] = True
+    core: tuple[Any, ...] = (..., *patch.core)
+    kept[core] = True
     if moved.around.outside is not None:
         for window, ends in zip(kept, moved.around.outside, strict=True):
             for axis, (low, high) in enumerate(ends, start=1):

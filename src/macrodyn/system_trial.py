@@ -284,7 +284,8 @@ def _frozen_sites(patch: PatchGeometry, outside: NDArray[np.int64] | None) -> ND
         Shape [batch, *patch.window], or [1, *patch.window] where nothing lies beyond an end.
     """
     frozen = np.ones((1 if outside is None else len(outside), *patch.window), dtype=bool)
-    frozen[(..., *patch.moving)] = False
+    moving: tuple[Any, ...] = (..., *patch.moving)
+    frozen[moving] = False
     for window, ends in zip(frozen, () if outside is None else outside, strict=False):
         for axis, (low, high) in enumerate(ends):
             along = np.moveaxis(window, axis, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from macrodyn.lattice import PatchGeometry, Tiling, scatter, split
+from macrodyn.lattice import PatchGeometry, Tiling, gather_each, scatter, split
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.evolve import evolve_patches, evolve_whole
 from macrodyn.streams import seeds
@@ -55,6 +55,21 @@ def test_patches_are_distinct_and_before_is_the_snapshot(make_ising, snapshots, 
     pairs = run(make_ising(), snapshots, GEOMETRIES[name], number=K)
     numbers = patch_numbers(snapshots, pairs.before)
     np.testing.assert_array_equal(np.sort(numbers, axis=1), np.tile(np.arange(K), (9, 1)))
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_pairs_say_where_their_patches_are_and_what_has_moved(make_ising, snapshots, name):
+    geometry = GEOMETRIES[name]
+    pairs = run(make_ising(), snapshots, geometry)
+    numbers = patch_numbers(snapshots, pairs.before)
+    np.testing.assert_array_equal(pairs.origins, Tiling(LATTICE, PATCH).origins()[numbers])
+    if not geometry.buffer:
+        assert pairs.moved.shape == (9, 4, 3, 0, *PATCH)
+        return
+    assert pairs.moved.shape == (9, 4, 3, 1, *geometry.active)
+    np.testing.assert_array_equal(pairs.moved[..., 2:-2, 2:-2], pairs.after)
+    before = gather_each(snapshots, pairs.origins - 2, geometry.active)
+    assert (pairs.moved != before[:, :, None])[..., :2, :].any(axis=(3, 4, 5)).mean() > 0.9
 
 
 def test_every_patch_is_equally_likely(make_ising, snapshots):

@@ -141,6 +141,8 @@ def test_metrics_are_complete_and_finite(study, run, methods):
     assert set(metrics["covariance_factor"]) == methods
     assert set(metrics["markov"]) == {"magnetisation", "domain_wall_density", "closure_0"}
     assert metrics["conditions_outside"] == {}
+    (share,) = metrics["closure"]["origin_share"]
+    assert 0 <= share < 1e-6
     assert "execution" not in metrics["config"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from macrodyn.storage.errors import refusal
 from macrodyn.storage.models import ModelFileError, check_kind, load_model, save_model
 
 _SITES_PER_CHUNK = 2**19
+# Features of all sites take so much memory that more of them at once leave the cache.
+_SITES_PER_SUM = 2**16
 
 
 class PatchAutoencoder(nn.Module):
@@ -191,28 +193,38 @@ class PatchAutoencoder(nn.Module):
         return tuple(sum(width - 1 for width in axis) for axis in kernels)
 
     @torch.no_grad()
-    def local_terms(self, blocks: np.ndarray | Tensor) -> np.ndarray:
-        """Local terms whose mean over sites are the closure variables; of the pooled encoder.
+    def local_sums(
+        self, blocks: np.ndarray | Tensor, inside: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Sums of the local terms whose mean over sites are the closure variables.
+
+        There is a term for each place whose surroundings are in the block, of the pooled encoder.
 
         Args:
             blocks: States, shape [N, channel, *sides], of any sides.
+            inside: Which places count, shape [N, *(sides - reach)]; all if left out.
 
         Returns:
-            One term for each place whose surroundings are in the block, normalised like `encode`;
-            float64, shape [N, closure, *(sides - reach)].
+            Sums, normalised like `encode`; float64, shape [N, closure].
         """
         states = as_states(blocks)
         device = self.closure_shift.device
-        *convolutions, _, linear = self.encoder
-        chunk = max(1, _SITES_PER_CHUNK // prod(states.shape[2:]))
-        parts = []
-        for part in states.split(chunk):
-            features = self._inputs(part.to(device))
-            for layer in convolutions:
-                features = layer(features)
-            terms = linear(features.movedim(1, -1))
-            parts.append((terms - self.closure_shift) / self.closure_scale)
-        return torch.cat(parts).movedim(-1, 1).double().cpu().numpy()
+        convolutions, linear = self.encoder[:-2], cast(nn.Linear, self.encoder[-1])
+        chunk = max(1, _SITES_PER_SUM // prod(states.shape[2:]))
+        sums, counts = [], []
+        for begin in range(0, len(states), chunk):
+            features = convolutions(self._inputs(states[begin : begin + chunk].to(device)))
+            if inside is None:
+                counts.append(torch.full((len(features), 1), prod(features.shape[2:])))
+            else:
+                mask = torch.as_tensor(inside[begin : begin + chunk], device=device)
+                features = features * mask[:, None]
+                counts.append(mask.flatten(1).sum(1, keepdim=True))
+            sums.append(features.flatten(2).sum(dim=2, dtype=torch.float64))
+        # Terms are linear in the features: summed first, they are few.
+        total = torch.cat(sums) @ linear.weight.double().T
+        total += torch.cat(counts).to(device) * (linear.bias - self.closure_shift).double()
+        return (total / self.closure_scale.double()).cpu().numpy()
 
     @property
     def chunk(self) -> int:

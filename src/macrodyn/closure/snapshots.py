@@ -77,9 +77,8 @@ def _mean_of_terms(model: PatchAutoencoder, states: NDArray, periodic: bool) -> 
     total = np.zeros((len(states), model.architecture.closure_dim))
     for origin in origins:
         blocks = gather(states, origin[None], block, periodic)[:, 0]
-        terms = model.local_terms(blocks)
-        total += terms.mean(axis=tuple(range(2, terms.ndim)))
-    return total / len(origins)
+        total += model.local_sums(blocks)
+    return total / (len(origins) * prod(piece))
 
 
 @dataclass(frozen=True)
@@ -166,18 +165,17 @@ def _in_state(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
         min(side + width, n) if evolved.periodic else side + width
         for side, width, n in zip(patch.shape, reach, lattice, strict=True)
     )
-    first = evolved.origins - (np.array(reach) - _before(reach))
+    first = evolved.origins - (np.array(reach, dtype=np.int64) - _before(reach))
     corners = first - _before(reach)
     block = tuple(side + width for side, width in zip(places, reach, strict=True))
     old = gather_each(states, corners, block, evolved.periodic)
     sites = site_index(lattice, corners, block, evolved.periodic).reshape(batch, number, -1)
-    inside = _lie_inside(lattice, first, places, evolved.periodic)
+    inside = None if evolved.periodic else _lie_inside(lattice, first, places)
 
     def measure(blocks: NDArray) -> Floats:
         """Sum the terms of blocks [batch, number, channel, *block]: [batch, number, closure]."""
-        terms = model.local_terms(blocks.reshape(-1, *blocks.shape[2:]))
-        terms = terms.reshape(batch, number, *terms.shape[1:])
-        return np.where(inside[:, :, None], terms, 0.0).sum(axis=tuple(range(3, terms.ndim)))
+        sums = model.local_sums(blocks.reshape(-1, *blocks.shape[2:]), inside)
+        return sums.reshape(batch, number, -1)
 
     before = measure(old)
     out = np.empty((batch, number, lags, before.shape[-1]))
@@ -203,19 +201,14 @@ def _before(reach: tuple[int, ...]) -> NDArray[np.int64]:
     return np.array(reach, dtype=np.int64) // 2
 
 
-def _lie_inside(
-    lattice: Shape, first: NDArray[np.int64], places: Shape, periodic: bool
-) -> NDArray[np.bool_]:
-    """Whether places of terms are sites of the lattice: [batch, number, *places]."""
-    inside = np.ones((*first.shape[:2], *places), dtype=bool)
-    if periodic:
-        return inside
+def _lie_inside(lattice: Shape, first: NDArray[np.int64], places: Shape) -> NDArray[np.bool_]:
+    """Whether places of terms are sites of a lattice with ends: [batch * number, *places]."""
+    first = first.reshape(-1, len(lattice))
+    inside = np.ones((len(first), *places), dtype=bool)
     for axis, (n, side) in enumerate(zip(lattice, places, strict=True)):
-        along = first[..., axis, None] + np.arange(side)
-        kept = (along >= 0) & (along < n)
-        inside &= kept.reshape(
-            *first.shape[:2], *(side if a == axis else 1 for a in range(len(places)))
-        )
+        along = first[:, axis, None] + np.arange(side)
+        shape = (side if a == axis else 1 for a in range(len(places)))
+        inside &= ((along >= 0) & (along < n)).reshape(-1, *shape)
     return inside
 
 
@@ -266,7 +259,7 @@ def origin_share(
         model: The closure.
         states: Snapshots of the equilibrium, shape [batch, channel, *lattice].
         periodic: Whether the lattice closes on itself; it can only then be shifted.
-        rng: Draws the shifts.
+        rng: Draws the origins, uniform over a patch.
 
     Returns:
         For each closure variable the variance over origins within a snapshot, divided by the
@@ -275,16 +268,13 @@ def origin_share(
     """
     if not periodic or len(states) < 2:
         return None
-    axes = tuple(range(2, states.ndim))
-    patch = model.architecture.patch
+    patch, lattice = model.architecture.patch, states.shape[2:]
     values = []
-    others = 1 + rng.permutation(prod(patch) - 1)[: _ORIGINS - 1]
-    for number in (0, *others):
-        shift = tuple(int(i) for i in np.unravel_index(number, patch))
-        values.append(encode_states(model, np.roll(states, shift, axes), periodic=True))
+    for _ in range(_ORIGINS):
+        origins = rng.integers(0, patch, (len(states), 1, len(patch)))
+        shifted = gather_each(states, origins, lattice)[:, 0]
+        values.append(encode_states(model, shifted, periodic=True))
     z = np.array(values)
-    if len(z) == 1:  # patches of one site
-        return [0.0] * z.shape[2]
     return (z.var(axis=0, ddof=1).mean(axis=0) / z[0].var(axis=0, ddof=1)).tolist()
 
 
