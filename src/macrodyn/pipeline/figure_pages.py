@@ -115,7 +115,7 @@ def render(path: Path, wildcards: Mapping[str, str]) -> str:
     said: Any = SimpleNamespace(wildcards=wildcards)
     text = template.from_string(path.read_text(encoding="utf-8")).render(snakemake=said)
     settings = {"raw_enabled": False, "file_insertion_enabled": False, "halt_level": 2}
-    parts = publish_parts(text, writer_name="html5", settings_overrides=settings)
+    parts = publish_parts(text, writer="html5", settings_overrides=settings)
     return str(parts["body"]).strip()
 
 

@@ -39,7 +39,6 @@ Metrics = dict[str, Any]
 _WORDS = {"run", "small", "large"}
 # Different covariance factors that make a curve.
 FEWEST_FACTORS = 3
-METHODS = ("ours", "naive", "full")
 
 
 def summary_row(metrics: Metrics) -> dict[str, Any]:
@@ -55,18 +54,18 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
         "large": "x".join(map(str, sizes["large"])),
     }
     for horizon, values in metrics["horizons"].items():
-        for method in METHODS:
-            error = values.get(method, {}).get("test_error")
-            row[f"{horizon}:{method}"] = error["mean"] if error else None
-            if method == "ours" and error:
-                row[f"{horizon}:ours_std"] = error["std"]
-        row[f"{horizon}:spread"] = values["ours"]["spread_error"]["mean"]
+        for method in ("ours", "naive", "full"):
+            row[f"{horizon}:{method}"] = _found(values, method, "test_error", "mean")
+            if method == "ours":
+                row[f"{horizon}:ours_std"] = _found(values, method, "test_error", "std")
+        row[f"{horizon}:spread"] = _found(values, "ours", "spread_error", "mean")
         if "mmd" in values["ours"]:
-            row[f"{horizon}:ours_mmd"] = float(np.mean(_numbers(values["ours"]["mmd"]["members"])))
-        row[f"{horizon}:sampling"] = values["sampling_error"]["mean"]
+            members = _found(values, "ours", "mmd", "members")
+            row[f"{horizon}:ours_mmd"] = members and float(np.mean(_numbers(members)))
+        row[f"{horizon}:sampling"] = _found(values, "sampling_error", "mean")
         if "range" in values["ours"]:
-            row[f"{horizon}:outside"] = values["ours"]["range"]["outside"]
-    if "exact" in metrics:
+            row[f"{horizon}:outside"] = _found(values, "ours", "range", "outside")
+    if metrics.get("exact"):
         for kind in ("drift", "diffusion"):
             for size in ("rms", "max"):
                 row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
@@ -74,6 +73,14 @@ def summary_row(metrics: Metrics) -> dict[str, Any]:
         for kind in ("site_updates", "core_seconds"):
             row[f"{kind}_{way}"] = sum(stage[kind] for stage in costs_of[way].values())
     return row
+
+
+def _found(metrics: Metrics, *path: str) -> Any:
+    """Return a value of the metrics, or None where it or a part that holds it is missing."""
+    value: Any = metrics
+    for key in path:
+        value = None if value is None else value.get(key)
+    return value
 
 
 def _worst_percent(deviations: dict[str, Any], size: str) -> float | None:
@@ -133,7 +140,7 @@ def _differ_in_size_only(runs: list[Metrics]) -> list[Metrics]:
 
 def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
     series, published = [], []
-    for method in METHODS:
+    for method in ("ours", "naive", "full"):
         having = [r for r in runs if method in r["horizons"][horizon]]
         if having:
             series.append(
