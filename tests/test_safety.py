@@ -444,7 +444,21 @@ def test_ordinary_names_are_accepted(where):
     load_study(with_name(where, "8x8_dt-0.5.b"), "a.yaml")
 
 
-@pytest.mark.parametrize("name", ["stages", "figures", "logs", "summary.csv", "study.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "stages",
+        "figures",
+        "logs",
+        "pages",
+        "checkpoint",
+        "Stages",
+        "summary.csv",
+        "study.json",
+        "overview.html",
+        "Report.ZIP",
+    ],
+)
 def test_run_cannot_have_the_name_of_what_else_stands_in_the_studys_folder(name):
     with pytest.raises(ConfigError, match="reserved"):
         load_study(with_name("run", name), "a.yaml")

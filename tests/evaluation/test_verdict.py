@@ -26,7 +26,7 @@ def metrics() -> dict[str, Any]:
         "horizons": {"short": {"ours": ours, "naive": naive, "sampling_error": dict(EXACT)}},
         "covariance_factor": {"ours": {"used": 6.0, "estimated": 5.5, "standard_error": 0.3}},
         "closure": {"best_loss": 0.1, "origin_share": [0.02, 0.05]},
-        "residual_by_age": {"ours": {"chi2": {"m": 1.2, "rho": 0.9}}},
+        "residual_by_age": {"ours": {"chi2_per_degree": {"m": 1.2, "rho": 0.9}}},
         "conditions_outside": {},
         "unavailable": {},
     }
@@ -73,7 +73,7 @@ SPREAD = "horizons.short.ours.spread_error.mean"
 NAIVE = "horizons.short.naive.test_error.mean"
 RANGE = "horizons.short.ours.range"
 MEMBERS = "horizons.short.ours.test_error.members"
-CHI2 = "residual_by_age.ours.chi2"
+CHI2 = "residual_by_age.ours.chi2_per_degree"
 FACTOR = "covariance_factor.ours.estimated"
 ORIGINS = "closure.origin_share"
 
@@ -237,7 +237,7 @@ def test_a_factor_within_its_errors_is_no_finding():
 
 def test_the_headline_names_what_else_is_poor():
     content = changed(SPREAD, 4.0)
-    content["residual_by_age"]["ours"]["chi2"]["m"] = 9.0
+    content["residual_by_age"]["ours"]["chi2_per_degree"]["m"] = 9.0
     verdict = judge(content)
     assert verdict.level == "poor"
     assert verdict.headline.endswith("Poor: spread, residual by age.")
@@ -261,6 +261,13 @@ def test_the_reason_why_a_number_is_missing_is_said():
     content["unavailable"] = {"horizons.short.ours.spread_error": "the reference never varies."}
     text = finding(judge(content), "spread").text
     assert text == "The spread is unknown: the reference never varies."
+
+
+def test_a_reason_may_be_that_of_a_part():
+    content = changed(CHI2, {"m": None, "rho": None})
+    content["unavailable"] = {f"{CHI2}.m": "raise simulate.groups", "markov": "another"}
+    text = finding(judge(content), "residual by age").text
+    assert text.endswith("by snapshot age is unknown: raise simulate.groups.")
 
 
 @pytest.mark.parametrize("content", [{}, {"horizons": {}}, {"horizons": None}], ids=repr)

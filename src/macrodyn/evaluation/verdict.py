@@ -84,7 +84,7 @@ def judge(metrics: Metrics) -> Verdict:
 
 def _residual(metrics: Metrics) -> Finding:
     """Whether increments of snapshots of every age have the drift that was learned."""
-    path = ("residual_by_age", "ours", "chi2")
+    path = ("residual_by_age", "ours", "chi2_per_degree")
     found = {k: plain(v) for k, v in (get(metrics, *path) or {}).items()}
     known = {name: value for name, value in found.items() if value is not None}
     if not known:

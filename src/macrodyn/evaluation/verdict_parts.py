@@ -73,6 +73,9 @@ def why(metrics: Metrics, path: tuple[str, ...]) -> str:
     for end in range(len(path), 0, -1):
         if reason := reasons.get(".".join(path[:end])):
             return f": {str(reason).rstrip('.')}"
+    within = [reason for name, reason in reasons.items() if name.startswith(".".join(path) + ".")]
+    if within:
+        return f": {str(within[0]).rstrip('.')}"
     return ""
 
 

@@ -32,7 +32,7 @@ STUDY_FIGURES = {
     "covariance-factor": "Covariance factor",
     "costs": "Costs",
 }
-_METHODS = ("ours", "naive", "full")
+METHODS = ("ours", "naive", "full")
 
 
 def figure_title(name: str) -> str:
@@ -76,7 +76,7 @@ def run_figures(folder: Path, horizons: Sequence[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for kind in RUN_FIGURES:
         if kind == "trajectories-":
-            for name in (f"{h}-{method}" for method in _METHODS for h in horizons):
+            for name in (f"{h}-{method}" for method in METHODS for h in horizons):
                 found[kind + name] = figures / "trajectories" / f"{name}.png"
         elif kind == "equilibrium-":
             found |= {f"{kind}{h}": figures / "equilibrium" / f"{h}.png" for h in horizons}

@@ -176,7 +176,7 @@ def _tables(study: Study) -> list[str]:
             f"{horizon}:ours_mmd": "MMD², ours",
             f"{horizon}:outside": "share outside training data",
         }
-        rows = [row for row in study.rows if row.get(f"{horizon}:sampling") is not None]
+        rows = [row for row in study.rows if f"{horizon}:ours" in row]
         tables.append(html_table(rows, headings, f"Comparison with direct simulation: {horizon}"))
     exact = {
         f"{kind}_{size}_percent": f"{kind}, {word} [%]"

@@ -26,7 +26,12 @@ from macrodyn.evaluation.figures_study import (
     error_against_patch_size,
 )
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.figure_pages import run_figures, study_figure_files, write_figure_pages
+from macrodyn.pipeline.figure_pages import (
+    METHODS,
+    run_figures,
+    study_figure_files,
+    write_figure_pages,
+)
 from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.origin_pages import configuration_page, provenance_page
@@ -41,7 +46,6 @@ Metrics = dict[str, Any]
 _WORDS = {"run", "small", "large"}
 # Different covariance factors that make a curve.
 FEWEST_FACTORS = 3
-METHODS = ("ours", "naive", "full")
 
 
 def summary_row(metrics: Metrics) -> dict[str, Any]:
