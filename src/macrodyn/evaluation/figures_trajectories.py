@@ -58,7 +58,8 @@ def trajectories(
         prediction - reference with the reference's standard error (two of them, grey).
     """
     times = np.asarray(time, np.float64)
-    direct = np.asarray(reference, np.float64)
+    direct = np.array(reference, np.float64)
+    direct[~np.isfinite(direct)] = np.nan
     ours = np.asarray(prediction)[..., : direct.shape[-1]].astype(np.float64)
     ours[~np.isfinite(ours)] = np.nan
     data = _Statistics(

@@ -162,7 +162,8 @@ def residual_by_age(
     place = np.ravel_multi_index((at.ravel(), of.ravel()), cells)
 
     def summed(values: Floats) -> Floats:
-        return np.bincount(place, values, minlength=cells[0] * cells[1]).reshape(cells)
+        sums = np.bincount(place, values, minlength=cells[0] * cells[1])
+        return np.asarray(sums.reshape(cells), np.float64)
 
     time = summed(waited)
     groups = (time > 0).sum(axis=1)

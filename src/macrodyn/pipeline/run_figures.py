@@ -64,13 +64,12 @@ def snapshot_figure(
     best, true = _nearest_pair(last, truths, system)
     goal = system.observe(truths[true : true + 1])[0]
 
+    def caption(state: NDArray | None, age: float) -> str:
+        return "" if state is None else _caption(state, age, system)
+
     def level(raw: NDArray | None, relaxed: NDArray, direct: NDArray | None) -> SnapshotLevel:
-        ages = (time, time, float(moments[moment]))
-        states = (raw, relaxed, direct)
-        captions = tuple(
-            "" if state is None else _caption(state, age, system)
-            for state, age in zip(states, ages, strict=True)
-        )
+        true_time = float(moments[moment])
+        captions = (caption(raw, time), caption(relaxed, time), caption(direct, true_time))
         return SnapshotLevel(upsampled=raw, relaxed=relaxed, direct=direct, captions=captions)
 
     nearest = best if not numbers else _nearest_index(first, system, goal)

@@ -176,10 +176,10 @@ def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
     if not series and not published:
         return style.note("no run has a test error", title=title)
     sampling = runs[0]["horizons"][horizon]["sampling_error"] or {}
-    band = sampling.get("mean_q05"), sampling.get("mean_q95")
+    low, high = sampling.get("mean_q05"), sampling.get("mean_q95")
     return error_against_patch_size(
         series,
-        sampling_error=None if None in band else band,
+        sampling_error=None if low is None or high is None else (low, high),
         published=published,
         title=title,
     )
