@@ -237,7 +237,7 @@ def test_other_kinds_of_state_beat_their_baseline(kind) -> None:
 
 def test_species_that_the_data_lack_are_still_there() -> None:
     states = np.tile([[[0, 1]], [[1, 0]]], (10, 1, 4)).astype(np.uint8)
-    settings = dataclasses.replace(SMALL, dimension=1, steps=1, batch=4)
+    settings = dataclasses.replace(SMALL, dimension=1, steps=1, batch=4, encoder="strided")
     model, _ = train(states, np.zeros((20, 1)), settings, kind="species", species=3)
     assert model.architecture.species == 3
     assert model.encode_patches(np.full((1, 1, 8), 2, dtype=np.uint8)).shape == (1, 1)

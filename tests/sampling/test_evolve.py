@@ -69,7 +69,7 @@ def test_pairs_say_where_their_patches_are_and_what_has_moved(make_ising, snapsh
     assert pairs.moved.shape == (9, 4, 3, 1, *geometry.active)
     np.testing.assert_array_equal(pairs.moved[..., 2:-2, 2:-2], pairs.after)
     before = gather_each(snapshots, pairs.origins - 2, geometry.active)
-    assert (pairs.moved != before[:, :, None])[..., :2, :].any(axis=(3, 4, 5)).mean() > 0.9
+    assert (pairs.moved != before[:, :, None])[..., :2, :].any(axis=(3, 4, 5)).mean() > 0.5
 
 
 def test_every_patch_is_equally_likely(make_ising, snapshots):
