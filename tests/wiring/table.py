@@ -319,7 +319,10 @@ SIZES = [
         for work in ("reference", "predict")
     ),
     Row("sizes.large", [8, 16], "upsample", (), lambda s: s.result.states.shape[2:]),
-    Row("sizes.large", [8, 16], "encode", (), lambda s: s.result.attrs["patches_total"], 4, 8),
+    *(
+        Row("sizes.large", [8, 16], work, (), lambda s: s.result.attrs["patches_total"], 4, 8)
+        for work in ("evolve", "encode")
+    ),
     # What is learned is the noise of the large size, and exact moments are those of it.
     Row("sizes.large", [8, 16], "evaluate", MOMENTS, lambda s: s.exact_moments[0].shape),
     *(
