@@ -27,7 +27,7 @@ from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.study import Study, load_study
 
 _EXACT = ("drift", "diffusion")
-RUN_FIGURES = ("snapshots", "drift-diffusion", "markov", "training")
+RUN_FIGURES = ("snapshots", "drift-diffusion", "residual-by-age", "markov", "training")
 
 
 def publish(
