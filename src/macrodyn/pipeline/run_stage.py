@@ -125,8 +125,7 @@ def _diagnose(job: Job, system: System, title: str, findings: Findings) -> dict[
         findings.lack("exact", "no snapshot lies between the quantiles of all variables")
     job.info("drawing figures")
     for kind, figure in dynamics_figures(diagnostic, learned, residual, system, title, findings):
-        if kind in job.outputs:
-            style.save(figure, job.outputs[kind])
+        style.save(figure, job.outputs[kind])
     metrics["samples"] = _samples(latents)
     return metrics
 
