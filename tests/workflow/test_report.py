@@ -274,7 +274,7 @@ def test_the_front_page_tells_a_stranger(study):
         "Run published-setting",
         '"covariance_factor": "estimated"',
         "What to change",
-        "evaluate.replicas",
+        "evolve.patches",
     ):
         assert said in words.replace("&quot;", '"'), said
     # The main figure comes before the table, and the table before the verdicts.
