@@ -1,12 +1,14 @@
 # The study, its stages, and how rules find them. A stage's folder is named by a digest of the part of
 # the configuration it depends on: see src/macrodyn/pipeline/plan.py.
 import sys
+from hashlib import sha256
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.config_file import ConfigFileError, check_keys
+from macrodyn.pipeline.figure_titles import page_label
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import write_record
 from macrodyn.pipeline.slurm import read_settings, status_problem
@@ -144,3 +146,10 @@ def cost_files(wildcards):
         for name, stages in run.costs().items()
     }
     return {"ours": ours, "direct": {"reference": [result(run.reference)]}}
+
+
+def captions_digest():
+    """Changes with the captions, which the pages show."""
+    folder = Path(workflow.basedir) / "workflow" / "report"
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.rst")))
+    return sha256(content).hexdigest()[:12]
