@@ -27,6 +27,7 @@ rule evaluate:
         trajectories=directory(f"{RESULTS}/{{run}}/figures/trajectories"),
         equilibrium=directory(f"{RESULTS}/{{run}}/figures/equilibrium"),
         drift_diffusion=f"{RESULTS}/{{run}}/figures/drift-diffusion.png",
+        residual_by_age=f"{RESULTS}/{{run}}/figures/residual-by-age.png",
         markov=f"{RESULTS}/{{run}}/figures/markov.png",
         snapshots=f"{RESULTS}/{{run}}/figures/snapshots.png",
         training=f"{RESULTS}/{{run}}/figures/training.png",
