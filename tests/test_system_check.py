@@ -166,6 +166,10 @@ ATTRIBUTES: dict[str, tuple[dict[str, Any], str]] = {
     "macrostates a tuple": ({"macrostates": (0.0, 1.0)}, "should be {name: (lowest, highest)}"),
     "parameters of another kind": ({"Parameters": dict}, "a subclass of macrodyn.systems.Par"),
     "version zero": ({"version": 0}, "version is 0, but it should be a whole number of 1 or more"),
+    "observable of closure": (
+        {"observables": ("up", "closure_0")},
+        "observables are called ['closure_0'], as closure variables are: choose other names",
+    ),
     "label of nothing": ({"labels": {"mass": "$m$"}}, "labels names ['mass'], which are not among"),
     "species not said": ({"species": REMOVED}, "species is 0: say how many there are, such as"),
     "one species": ({"species": 1}, "species is 1: say how many there are"),

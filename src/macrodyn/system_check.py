@@ -7,6 +7,7 @@ job, or in wrong results.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
@@ -200,6 +201,9 @@ def _disagreements(cls: type[System]) -> Iterator[str]:
     unknown = [name for name in cls.labels if name not in named]
     if unknown:
         yield f"labels names {unknown}, which are not among its observables {cls.observables}"
+    closure = [name for name in cls.observables if re.fullmatch(r"closure_\d+", name)]
+    if closure:
+        yield f"observables are called {closure}, as closure variables are: choose other names"
     if cls.kind == "species" and np.dtype(cls.dtype).kind == "f":
         yield f"species are whole numbers, but dtype is {np.dtype(cls.dtype)}"
     if cls.kind == "species" and cls.species < 2:

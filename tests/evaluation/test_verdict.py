@@ -216,6 +216,18 @@ def test_a_reference_that_is_too_small_to_judge_by(error, level):
     assert keys(verdict)[0] == "evaluate.replicas"
 
 
+@pytest.mark.parametrize(
+    ("error", "level"), [(0.008, "fair"), (0.02, "poor")], ids=["off-by-9-percent", "by-14-percent"]
+)
+def test_an_error_that_is_large_in_itself_is_poor(error, level):
+    """Both are less than 30 times an exact model's score."""
+    content = changed(ERROR, error)
+    content["horizons"]["short"]["sampling_error"] |= {"mean": 0.001, "mean_q95": 0.002}
+    found = finding(judge(content), "error")
+    assert found.level == level
+    assert [one.key for one in found.advice] == ["upsample.snapshots", "evolve.patches"]
+
+
 def test_the_spread_says_where_it_is_wide_and_where_narrow():
     content = changed(SPREAD, 0.09)
     content["horizons"]["short"]["ours"]["equilibrium"] = {

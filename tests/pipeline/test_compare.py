@@ -493,3 +493,11 @@ def test_one_size_makes_a_figure(metrics, small):
     labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert labels == [" × ".join(map(str, small))]
     assert summary_row(metrics)["small"] == "x".join(map(str, small))
+
+
+def test_a_published_value_is_told_from_the_method_of_its_name(metrics):
+    metrics["config"]["published"] = {"short": {"ours": 0.02, "elsewhere": 0.03}}
+    figure = study_figures([metrics])["error-against-patch-size-short"]
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[:3] == ["ours", "ours (published)", "elsewhere"]

@@ -8,15 +8,12 @@ import pytest
 from PIL import Image
 
 from macrodyn.pipeline.figure_pages import (
-    RUN_FIGURES,
-    STUDY_FIGURES,
     caption,
-    figure_title,
-    page_label,
     run_figures,
     study_figure_files,
     write_figure_pages,
 )
+from macrodyn.pipeline.figure_titles import RUN_FIGURES, STUDY_FIGURES, figure_title, page_label
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 NAMES = [kind + "short-ours" * kind.endswith("-") for kind in (*RUN_FIGURES, *STUDY_FIGURES)]

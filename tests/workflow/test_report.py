@@ -102,7 +102,8 @@ def run_labels(horizons: list[str], methods: list[str]) -> list[str]:
     """What a run's category must list, in order."""
     titles = [f"Trajectories, {h}, {m}" for m in methods for h in horizons]
     titles += [f"Equilibrium, {h}" for h in horizons]
-    titles += ["Drift and diffusion", "Markov diagnostic", "Snapshots", "Training"]
+    titles += ["Drift and diffusion", "Residual by snapshot age", "Markov diagnostic"]
+    titles += ["Snapshots", "Training"]
     return [f"{number:02d} {title}" for number, title in enumerate(titles, 1)]
 
 
@@ -245,7 +246,7 @@ def test_a_page_has_one_label(one_horizon):
     """Of several labels Snakemake makes switches, which break on combinations that are missing."""
     text = one_horizon.read_text(encoding="utf-8")
     results = json.loads(re.search(r"var results = (\{.*\});\n", text)[1])
-    assert len(results) == 7 + 8 + 6 + 6
+    assert len(results) == 7 + 9 + 7 + 7
     for path, result in results.items():
         assert list(result["labels"]) == ["page"], path
         # A browser shows no longer data: URL in a frame.
@@ -254,7 +255,7 @@ def test_a_page_has_one_label(one_horizon):
 
 def test_every_page_stands_alone(study):
     pages = sorted(study.results.rglob("*.html"))
-    assert len(pages) == 3 + 4 + 8 + 6 + 6
+    assert len(pages) == 3 + 4 + 9 + 7 + 7
     for path in pages:
         text = path.read_text(encoding="utf-8")
         assert len(text.encode()) < LARGEST_PAGE
@@ -274,7 +275,7 @@ def test_the_front_page_tells_a_stranger(study):
         "Run published-setting",
         '"covariance_factor": "estimated"',
         "What to change",
-        "evaluate.replicas",
+        "evolve.patches",
     ):
         assert said in words.replace("&quot;", '"'), said
     # The main figure comes before the table, and the table before the verdicts.

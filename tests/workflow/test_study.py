@@ -302,6 +302,7 @@ def test_figures_are_images(study):
             for name in (
                 "equilibrium/transient",
                 "drift-diffusion",
+                "residual-by-age",
                 "markov",
                 "snapshots",
                 "training",

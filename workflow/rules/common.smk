@@ -1,6 +1,7 @@
 # The study, its stages, and how rules find them. A stage's folder is named by a digest of the part of
 # the configuration it depends on: see src/macrodyn/pipeline/plan.py.
 import sys
+from hashlib import sha256
 from importlib import import_module
 
 from snakemake.exceptions import WorkflowError
@@ -12,6 +13,7 @@ from macrodyn.config_file import ConfigFileError, check_file
 from macrodyn.environment import EnvironmentFault
 from macrodyn.pipeline.attempts import begin_run, growth
 from macrodyn.pipeline.canonical import completed
+from macrodyn.pipeline.figure_titles import page_label
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import run_command, write_record
@@ -238,6 +240,13 @@ def cost_files(wildcards):
         for name, stages in run.costs().items()
     }
     return {"ours": ours, "direct": {"reference": [result(run.reference)]}}
+
+
+def captions_digest():
+    """Changes with the captions, which the pages show."""
+    folder = Path(workflow.basedir) / "workflow" / "report"
+    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.rst")))
+    return sha256(content).hexdigest()[:12]
 
 
 check_report()

@@ -1,14 +1,4 @@
 # The study as a whole: one row a run, the figures across runs, and the pages of the report.
-from hashlib import sha256
-
-from macrodyn.pipeline.figure_pages import page_label
-
-
-def captions_digest():
-    """Changes with the captions, as the pages show them."""
-    folder = Path(workflow.basedir) / "workflow" / "report"
-    content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.rst")))
-    return sha256(content).hexdigest()[:12]
 
 
 # A page has one label only: of several, Snakemake's report makes a switch where one has two values,

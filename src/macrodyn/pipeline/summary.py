@@ -167,7 +167,8 @@ def _size_figure(runs: list[Metrics], horizon: str) -> Figure:
         having = [r for r in runs if name in r["config"]["published"].get(horizon, {})]
         published.append(
             ErrorSeries(
-                name=name,
+                # One may be called as a method is.
+                name=f"{name} (published)" if name in {s.name for s in series} else name,
                 sizes=[tuple(r["config"]["sizes"]["small"]) for r in having],
                 errors=[[r["config"]["published"][horizon][name]] for r in having],
             )
