@@ -169,7 +169,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "8695cf97aa1a0696"), ("config", 16, "48342dcb1e41a815")],
+    [("ising", 175, "deef4e57dddbf1d4"), ("config", 16, "d78b6e22362ecc12")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
