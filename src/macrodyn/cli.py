@@ -172,11 +172,10 @@ def _status(given: argparse.Namespace) -> None:
 
 
 def _summary(given: argparse.Namespace) -> None:
-    from macrodyn.evaluation.tables import summary_text
-    from macrodyn.pipeline.shown import shown_summary
+    from macrodyn.pipeline.shown import shown_summary, table_text
 
     shown = shown_summary(given.study)
-    print(summary_text(shown.rows))
+    print(table_text(shown.rows))
     for note in shown.notes:
         print(f"\n{note}")
     if shown.missing:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from macrodyn.evaluation.tables import summary_text
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.asked import AskedStudy, asked_study, study_folder
 from macrodyn.pipeline.identity import (
@@ -70,6 +72,45 @@ def shown_summary(study: StrPath) -> ShownSummary:
         return ShownSummary(kept, (), said)
     report = asked.folder / REPORT
     return ShownSummary(kept, (_report(report, asked.report_command(report)),))
+
+
+def table_text(rows: Sequence[Mapping[str, Any]], columns: int = 80) -> str:
+    """Write a summary for the terminal: a row for each run, or a column where that is too wide.
+
+    Args:
+        rows: One row for each run.
+        columns: Width of the terminal; as many runs stand beside each other as fit into it.
+    """
+    text = summary_text(rows)
+    if _width(text) <= columns:
+        return text
+    names = [name for name in dict.fromkeys(key for row in rows for key in row) if name != "run"]
+    blocks: list[str] = []
+    beside: list[Mapping[str, Any]] = []
+    for row in rows:
+        wider = _turned([*beside, row], names)
+        if beside and _width(wider) > columns:
+            blocks.append(_turned(beside, names))
+            beside = []
+        beside.append(row)
+    return "\n\n".join([*blocks, _turned(beside, names)])
+
+
+def _turned(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    lines = [
+        {"run": name.replace("_", " "), **{str(row["run"]): row.get(name) for row in rows}}
+        for name in names
+    ]
+    # Underscores of runs' names are no spaces.
+    heads = [str(row["run"]) for row in rows]
+    head, *rest = summary_text(lines).splitlines()
+    for name in heads:
+        head = head.replace(name.replace("_", " "), name)
+    return "\n".join([head, *rest])
+
+
+def _width(text: str) -> int:
+    return max(map(len, text.splitlines()))
 
 
 def _reasons(asked: AskedStudy, origin: SummaryOrigin | None) -> dict[str, str]:

@@ -147,19 +147,19 @@ def gather_shards(
         StoreError: If a shard is unreadable or from another configuration, one is missing or given
             twice, or they do not fit together.
     """
-    paths = [Path(path) for path in paths]
-    shards = [read_dataset(path) for path in paths]
+    files = [Path(path) for path in paths]
+    shards = [read_dataset(path) for path in files]
     wanted = shards[0].attrs.get("stage_config") if config is None else json.dumps(config)
-    for path, shard in zip(paths, shards, strict=True):
+    for path, shard in zip(files, shards, strict=True):
         if not _same_json(shard.attrs.get("stage_config"), wanted):
             raise refusal(path, "was made from another configuration than this study's")
-    _check_complete(paths, shards)
+    _check_complete(files, shards)
     joined = _join(
-        paths, [shard.drop_dims("example", errors="ignore") for shard in shards], dimension
+        files, [shard.drop_dims("example", errors="ignore") for shard in shards], dimension
     )
     gathered = joined.isel({dimension: np.argsort(joined[order].values, kind="stable")})
-    _check_numbers(paths, shards, gathered[order].values, order)
-    gathered = gathered.assign(_examples(paths, shards))
+    _check_numbers(files, shards, gathered[order].values, order)
+    gathered = gathered.assign(_examples(files, shards))
     for name in ("shard", "shards"):
         gathered.attrs.pop(name, None)
     for cost in ("site_updates", "core_seconds"):
