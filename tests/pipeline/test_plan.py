@@ -169,7 +169,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "5af7b957a4e6afb9"), ("config", 16, "83f92d27f1e7f906")],
+    [("ising", 175, "04d595442ad8dfed"), ("config", 16, "b83b658c0d5ccb8e")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):

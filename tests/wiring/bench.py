@@ -199,12 +199,6 @@ class Bench:
         assert not (stop and unused), f"{work} does not call {', '.join(unused)}"
         return Seen(calls, result)
 
-    def input(self, work: str, changes: Mapping[str, Any], role: str) -> Path:
-        """Return a file that a stage reads."""
-        study = load_study(merge(BASE, dict(changes)), check_systems=False)
-        parent = self.stage(work, plan_study(study)["base"]).parents[role]
-        return self.path(parent) / "data.nc"
-
     def stage(self, work: str, plan: RunPlan) -> Stage:
         """Return a stage of a run."""
         name, _, method = work.partition(":")

@@ -13,7 +13,6 @@ import xarray as xr
 from macrodyn.dynamics.train import Trainer
 from macrodyn.pipeline import learn
 from macrodyn.pipeline.compare import markov_metrics
-from macrodyn.storage.netcdf import read_dataset
 
 from .bench import BASE, Bench
 from .table import TRAIN_CLOSURE, TRAIN_DYNAMICS, UPDATE
@@ -40,15 +39,18 @@ def test_closure_variables_are_scaled_over_whole_snapshots(
 ) -> None:
     """Over those of the training, or where it saw a part of their patches, over all."""
     monkeypatch.setattr(learn, "CLOSURE_PATCHES", patches)
-    target = "macrodyn.closure.train:split_groups"
     # Another width for each number of patches, as the bench keeps what it has seen.
-    seen = bench.observe("closure", {"closure": {"hidden": patches}}, [target])
-    states = read_dataset(bench.input("closure", {}, "data")).states.values
-    model = seen.result.model
-    zhat = learn.encode_states(model, states, periodic=True)
-    if patches == 72:
+    changes = {"closure": {"hidden": patches}}
+    targets = [
+        "macrodyn.closure.train:split_groups",
+        "macrodyn.closure.model:PatchAutoencoder.fit_normalisation",
+    ]
+    seen = bench.observe("closure", changes, targets)
+    zhat = bench.observe("encode", changes).result.z.values[:, 2:]
+    assert len(zhat) == 18
+    if len(seen.fit_normalisation[-1].closure) != len(zhat):
+        assert patches == 72
         zhat = zhat[np.unique(seen.split_groups[0].result[0] // 4)]
-        assert len(zhat) == 12
     np.testing.assert_allclose(zhat.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(zhat.std(axis=0), 1, atol=1e-5)
 
