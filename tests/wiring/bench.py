@@ -301,6 +301,7 @@ class Bench:
             large=data(plan.data),
         )
         job.params.update(
+            identity="",
             predictions={
                 method: {name: str(data(stage)) for name, stage in horizons.items()}
                 for method, horizons in plan.predictions.items()
@@ -320,12 +321,13 @@ class Bench:
         return evaluate
 
     def _summarise(self, metrics: Path, folder: Path, name: str, title: str) -> str:
-        """Summarise the study as its rule does; return the page."""
+        """Summarise the study as its rule does; return its pages."""
         job = self._job({}, folder, device="cpu")
         job.inputs.update(metrics=[metrics])
         job.params.update(study=name, title=title)
         summary.summarise_study(job)
-        return job.outputs["html"].read_text(encoding="utf-8")
+        pages = [path for name in ("html", "overview") if (path := folder / name).is_file()]
+        return "".join(path.read_text(encoding="utf-8") for path in pages)
 
 
 def _begin_job(content: dict[str, Any]) -> None:
