@@ -322,7 +322,7 @@ class Bench:
         return evaluate
 
     def _summarise(self, metrics: Path, folder: Path, name: str, title: str) -> str:
-        """Summarise the study as its rule does; return the page."""
+        """Summarise the study as its rule does; return its pages."""
         job = self._job({}, folder, device="cpu")
         job.inputs.update(metrics=[metrics])
         job.params.update(study=name, title=title)

@@ -64,7 +64,7 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("name", "parameter"), PARAMETERS, ids="-".join)
+@pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 def test_parameter_changes_the_behaviour(name: str, parameter: str) -> None:
     value, parts = PARAMETERS[name, parameter]
     usual, other = behaviour(name), behaviour(name, **{parameter: value})

@@ -18,8 +18,8 @@ from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import gpu_problem, read_gpus, read_settings, status_problem
+from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log, unsaid_reasons
 from macrodyn.pipeline.slurm_patch import survive_outages
-from macrodyn.pipeline.slurm_reasons import newest_log, read_end, reasons
 from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
 
@@ -137,7 +137,7 @@ def on_slurm():
 def slurm_logs():
     """Where the executor plugin keeps what SLURM prints of each job."""
     given = getattr(workflow.executor_settings, "logdir", None)
-    return Path(workflow.workdir_init) / (given or ".snakemake/slurm_logs")
+    return Path(workflow.workdir_init) / (given or FOLDER)
 
 
 def tell_reasons():
@@ -148,7 +148,7 @@ def tell_reasons():
             for job in workflow.scheduler.failed
             if not job.is_group()
         ]
-        for text in reasons(slurm_logs(), failed):
+        for text in unsaid_reasons(slurm_logs(), failed):
             logger.error(text)
 
 
@@ -163,8 +163,8 @@ def further(attempt, rulename, wildcards):
     if attempt == 1 or not FIRST_READING:
         return attempt
     log = Path(workflow.get_rule(rulename).log[0].apply_wildcards(wildcards))
-    said = read_end(newest_log(slurm_logs(), rulename, wildcards)) if on_slurm() else ""
-    return growth(attempt, log, said)
+    found = find_slurm_log(rulename, tuple(wildcards), slurm_logs()) if on_slurm() else None
+    return growth(attempt, log, "\n".join(found.lines) if found else "")
 
 
 def memory(megabytes):

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from macrodyn.paths import StrPath
+from macrodyn.pipeline.logs import read_log
 
 # Where the executor plugin keeps them, unless it is told otherwise.
 FOLDER = Path(".snakemake/slurm_logs")
 # How much of the end of a log is read.
 _TAIL = 65_536
+# Lines that are shown of a log that does not say why its job failed.
+_LAST = 3
 
 # What a job itself prints when it fails.
 _OURS = re.compile(r"rule \S+: (?P<reason>.+?)(?: \(log: .*\))?$")
@@ -41,12 +44,17 @@ class SlurmLog:
     Attributes:
         path: The file.
         touched: When it was last written, in seconds since the epoch.
-        reasons: Lines that say why the job failed, the last ones; empty if none does.
+        lines: Its end.
     """
 
     path: Path
     touched: float
-    reasons: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The last lines that say why the job failed; empty if none does."""
+        return telling_lines(self.lines)
 
 
 def find_slurm_log(
@@ -65,16 +73,42 @@ def find_slurm_log(
         The log; None if there is none.
     """
     here = Path(folder) / f"rule_{rule}" / "_".join(wildcards).replace("/", "_")
-    found: list[tuple[float, Path]] = []
+    found: list[tuple[float, int, Path]] = []
     try:
         for path in here.glob("*.log"):
-            found.append((path.stat().st_mtime, path))
+            number = int(path.stem) if path.stem.isdigit() else 0
+            found.append((path.stat().st_mtime, number, path))
     except OSError:  # deleted meanwhile
         pass
     if not found or max(found)[0] < since:
         return None
-    touched, path = max(found)
-    return SlurmLog(path, touched, telling_lines(_tail(path)))
+    touched, _, path = max(found)
+    return SlurmLog(path, touched, tuple(_tail(path)))
+
+
+def unsaid_reasons(
+    folder: StrPath, jobs: Iterable[tuple[str, Sequence[str], Path | None]]
+) -> Iterator[str]:
+    """Say why jobs failed that do not say so themselves.
+
+    Args:
+        folder: Where the executor plugin keeps SLURM's logs.
+        jobs: The failed jobs: rule, values of the wildcards, own log.
+
+    Yields:
+        A paragraph for each of these jobs of which SLURM has a log.
+    """
+    for rule, wildcards, own in jobs:
+        told = read_log(own) if own else None
+        if told is not None and told.end == "failed":
+            continue
+        log = find_slurm_log(rule, wildcards, folder)
+        if log is None:
+            continue
+        lines = log.reasons or [line for line in log.lines if line.strip()][-_LAST:]
+        said = "\n".join(f"    {line}" for line in lines)
+        name = " ".join([rule, *wildcards])
+        yield f"{name} left no reason in its own log ({own}). SLURM's, {log.path}, ends:\n{said}"
 
 
 def telling_lines(lines: Iterable[str], most: int = 3) -> tuple[str, ...]:
