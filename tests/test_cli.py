@@ -171,7 +171,7 @@ def write_results(folder: Path, study) -> None:
         (folder / run / "figures").mkdir()
     head, row = TABLE.splitlines()
     lines = [head, *(row.replace("base", run) for run in identities)]
-    (folder / "summary.csv").write_text("\n".join(lines) + "\n")
+    (folder / "summary.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name in ("overview.html", "configuration.html", "provenance.html"):
         (folder / name).touch()
     (folder / "figures").mkdir()
@@ -234,13 +234,13 @@ def test_summary_finds_the_study_as_status_does(capsys, tmp_path, monkeypatch, g
 def edited(tmp_path, monkeypatch) -> Path:
     """A study that has run, and the file of its configuration, in which a key was changed since."""
     monkeypatch.chdir(tmp_path)
-    content = yaml.safe_load(TINY.read_text())
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
     config = Path("a study.yaml")
-    config.write_text(yaml.safe_dump(content))
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
     write_results(Path("results/tiny"), load_study(config))
     write_record("results/tiny", content, ["--cores", "2", "--configfile", str(config)])
     content["system"]["parameters"]["temperature"] = 5.0
-    config.write_text(yaml.safe_dump(content))
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
     return config
 
 
@@ -262,7 +262,9 @@ def test_an_edited_configuration_has_no_summary(capsys, edited):
 
 def test_the_summary_by_name_is_that_of_the_last_run_even_if_it_failed(capsys, edited):
     """Its configuration is noted when it begins; the table is that of the run before."""
-    write_record("results/tiny", yaml.safe_load(edited.read_text()), ["--cores", "2"])
+    write_record(
+        "results/tiny", yaml.safe_load(edited.read_text(encoding="utf-8")), ["--cores", "2"]
+    )
     assert main(["summary", "tiny"]) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -288,9 +290,9 @@ def test_an_edited_configuration_is_not_published(capsys, edited):
 
 
 def test_the_summary_of_one_edited_run_shows_the_others_and_names_it(capsys, edited):
-    content = yaml.safe_load(TINY.read_text())
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
     content["runs"] |= {"estimated": {"seed": 77}, "new": {"seed": 78}}
-    edited.write_text(yaml.safe_dump(content))
+    edited.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert main(["summary", str(edited)]) == 1
     printed = capsys.readouterr()
     shown = [line.split()[0] for line in printed.out.splitlines()[2:]]
@@ -374,7 +376,7 @@ def test_module_returns_its_status_to_the_shell(tmp_path):
 
 def test_the_package_runs_as_a_module():
     done = subprocess.run(
-        [sys.executable, "-m", "macrodyn", "--version"], capture_output=True, text=True
+        [sys.executable, "-m", "macrodyn", "--version"], capture_output=True, encoding="utf-8"
     )
     assert (done.returncode, done.stdout) == (0, f"macrodyn {__version__}\n")
 

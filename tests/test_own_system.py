@@ -131,9 +131,10 @@ def test_methods_of_the_example_are_tried(contact, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "contact_wrong.py").write_text(
         "import contact_process\n\nclass ContactProcess(contact_process.ContactProcess):\n"
-        "    def observe(self, states):\n        return states[:, 0].mean(axis=1)\n"
+        "    def observe(self, states):\n        return states[:, 0].mean(axis=1)\n",
+        encoding="utf-8",
     )
-    content = yaml.safe_load((EXAMPLE / "config.yaml").read_text())
+    content = yaml.safe_load((EXAMPLE / "config.yaml").read_text(encoding="utf-8"))
     content["system"]["name"] = "contact_wrong:ContactProcess"
     with pytest.raises(ConfigError, match=r"system.name: ContactProcess: observe returns shape"):
         load_study(content)

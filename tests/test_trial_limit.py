@@ -42,7 +42,7 @@ def study(tmp_path, monkeypatch, request):
 
     def make(code: str) -> dict:
         module = f"own_{abs(hash(request.node.name))}"
-        (tmp_path / f"{module}.py").write_text(SYSTEM.format(code=code))
+        (tmp_path / f"{module}.py").write_text(SYSTEM.format(code=code), encoding="utf-8")
         return {**STUDY, "system": {**STUDY["system"], "name": f"{module}:Own"}}
 
     return make
@@ -57,12 +57,12 @@ def test_a_trial_that_passed_is_not_repeated(study, capfd):
     # Once for both runs, which differ in what it does not depend on.
     assert printed.err == BEGINS.format(name) and printed.out == ""
     (known,) = KNOWN.glob("*.json")
-    assert json.loads(known.read_text())["passed"] is True
+    assert json.loads(known.read_text(encoding="utf-8"))["passed"] is True
     trial_limit._here.clear()
     load_study(content)
     assert capfd.readouterr().err == ""
     # It is for another source.
-    Path(f"{name.split(':')[0]}.py").open("a").write("# changed\n")
+    Path(f"{name.split(':')[0]}.py").open("a", encoding="utf-8").write("# changed\n")
     monkey = {**content, "runs": {"one": {}}}
     load_study(monkey)
     assert BEGINS.format(name) in capfd.readouterr().err

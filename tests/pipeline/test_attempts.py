@@ -38,7 +38,7 @@ ENDS = {
 def test_only_a_job_that_was_killed_gets_more(tmp_path, own, slurm, more):
     log = tmp_path / "closure.log"
     if own is not None:
-        log.write_text(own)
+        log.write_text(own, encoding="utf-8")
     assert growth(1, log, slurm) == 1
     assert [growth(n, log, slurm) for n in (2, 3)] == ([2, 3] if more else [1, 1])
 

@@ -137,12 +137,12 @@ def make_job_of_run(
 def evaluated(job: Job) -> dict[str, Any]:
     """Evaluate a run, and check what holds of every evaluation."""
     evaluate_run(job)
-    metrics = json.loads(job.outputs["metrics"].read_text())
+    metrics = json.loads(job.outputs["metrics"].read_text(encoding="utf-8"))
     figures = [job.outputs[name] for name in FIGURES]
     figures += [job.outputs["trajectories"] / "transient-ours.png"]
     figures += [job.outputs["equilibrium"] / "transient.png"]
     for figure in figures:
-        assert Image.open(figure).width > 100
+        assert Image.open(figure, encoding="utf-8").width > 100
     assert unexplained(metrics) == []
     for path in metrics["unavailable"]:
         assert at(metrics, path) is None, f"{path} has a value, and a reason for having none"

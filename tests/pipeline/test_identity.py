@@ -109,7 +109,7 @@ def test_a_summary_that_lacks_a_run_is_not_that_of_a_study(folder):
 
 @pytest.mark.parametrize("text", ["", "{}", '{"runs": 3}'])
 def test_an_origin_that_cannot_be_read_is_none(folder, text):
-    (folder / SUMMARY).write_text(text)
+    (folder / SUMMARY).write_text(text, encoding="utf-8")
     assert read_summary_origin(folder) is None
 
 

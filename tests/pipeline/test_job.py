@@ -177,7 +177,7 @@ def test_what_a_script_imports_first_is_light():
     code = f"import sys, macrodyn.pipeline.interrupt; assert not {heavy}, {heavy}"
     subprocess.run([sys.executable, "-c", code], check=True)
     for script in (Path(__file__).parents[2] / "scripts").glob("*.py"):
-        first = script.read_text().split("import", 1)[1]
+        first = script.read_text(encoding="utf-8").split("import", 1)[1]
         assert first.startswith(" listen\n\nstop = listen(snakemake)\n"), script
 
 

@@ -115,27 +115,31 @@ def test_table_figures_and_provenance_are_copied(results, target, config):
 def test_no_figure_takes_the_place_of_another(results, target, config):
     """Names may be such that joined with dashes they were the same."""
     others = ["base-equilibrium", "costs", "base-trajectories"]
-    content = yaml.safe_load(config.read_text()) | {"runs": {run: {} for run in ["base", *others]}}
-    config.write_text(yaml.safe_dump(content))
+    content = yaml.safe_load(config.read_text(encoding="utf-8")) | {
+        "runs": {run: {} for run in ["base", *others]}
+    }
+    config.write_text(yaml.safe_dump(content), encoding="utf-8")
     for run in others:
         for kind in RUN_FIGURES:
             path = results / run / "figures" / f"{kind}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{kind} of {run}")
+            path.write_text(f"{kind} of {run}", encoding="utf-8")
     for horizon in RUN_FIGURES:
         for kind in ("equilibrium", "trajectories"):
             path = results / "base" / "figures" / kind / f"{horizon}.png"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(f"{kind} of base, {horizon}")
+            path.write_text(f"{kind} of base, {horizon}", encoding="utf-8")
     written = publish(results, target, config, ["base", *others])
-    copied = [path.read_text() for path in written if path.suffix == ".png"]
-    drawn = [path.read_text() for path in results.rglob("*.png")]
+    copied = [path.read_text(encoding="utf-8") for path in written if path.suffix == ".png"]
+    drawn = [path.read_text(encoding="utf-8") for path in results.rglob("*.png")]
     assert sorted(copied) == sorted(drawn) and len(set(written)) == len(written)
 
 
 def test_table_of_an_earlier_version_is_refused(results, target, config):
     table = results / "summary.csv"
-    table.write_text(table.read_text().replace("short:", "short_"))
+    table.write_text(
+        table.read_text(encoding="utf-8").replace("short:", "short_"), encoding="utf-8"
+    )
     with pytest.raises(StoreError, match=f"has no column short:ours: rm {table}, then run"):
         publish(results, target, config, [])
 
@@ -272,7 +276,7 @@ EDITS = {
 def test_results_are_not_published_as_those_of_an_edited_configuration(
     results, target, config, edit
 ):
-    config.write_text(yaml.safe_dump(STUDY | edit))
+    config.write_text(yaml.safe_dump(STUDY | edit), encoding="utf-8")
     with pytest.raises(ValueError, match="has not been run with the configuration") as refusal:
         publish(results, target, config, ["base"])
     assert not target.exists()

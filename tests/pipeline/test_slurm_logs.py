@@ -126,7 +126,7 @@ def test_the_newest_log_of_a_job_is_read(tmp_path):
     here.mkdir(parents=True)
     for number, age in ((9, 50), (10, 5), (8, 90)):
         log = here / f"{number}.log"
-        log.write_text(f"slurmstepd: error: job {number}\n")
+        log.write_text(f"slurmstepd: error: job {number}\n", encoding="utf-8")
         os.utime(log, (1000 - age, 1000 - age))
     wildcards = ("0123456789ab", "0", "2")
     found = find_slurm_log("simulate", wildcards, str(tmp_path))

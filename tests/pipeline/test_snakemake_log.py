@@ -44,7 +44,7 @@ def write(tmp_path):
         name = datetime.fromtimestamp(NOW - began).strftime("%Y-%m-%dT%H%M%S.%f.snakemake.log")
         path = tmp_path / ".snakemake" / "log" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         os.utime(path, (NOW - touched, NOW - touched))
 
     return write

@@ -273,7 +273,7 @@ def slurm_log(folder: Folder, text: str, ago: float) -> Path:
     root = folder.path.absolute().parent.parent
     path = root / ".snakemake/slurm_logs/rule_simulate" / f"{key}_0_3" / "7.log"
     path.parent.mkdir(parents=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     os.utime(path, (NOW - ago, NOW - ago))
     return path
 
@@ -374,12 +374,12 @@ def test_a_snakemake_that_no_longer_looks_after_its_jobs_is_told(study):
     stamp = datetime.fromtimestamp(NOW - 1200).isoformat(" ", "milliseconds").replace(".", ",")
     logs.mkdir(parents=True)
     name = f"shard-0-of-{plan.reference.shards}"
-    (logs / f"{name}.log").write_text(f"{stamp} done in 3.0 s\n")
+    (logs / f"{name}.log").write_text(f"{stamp} done in 3.0 s\n", encoding="utf-8")
     log = Path(".snakemake/log/2026-03-01T100000.000000.snakemake.log")
     lock = Path(".snakemake/locks/0.output.lock")
     for path in (log, lock):
         path.parent.mkdir(parents=True)
-        path.write_text("results/made-up/summary.csv\n")
+        path.write_text("results/made-up/summary.csv\n", encoding="utf-8")
     os.utime(lock, (NOW - 7000, NOW - 7000))
 
     def told(silent: float) -> str:
@@ -403,7 +403,10 @@ def test_the_text_fits_a_terminal(make_folder):
     folder.shard("simulate", 4, READING, (3, "simulating small systems: 3 of 9, 1/s, 6 s left"))
     log = folder.at("simulate") / "logs/shard-4-of-5.log"
     place = "rule simulate starts with 1 thread(s) on node-with-a-long-name, SLURM job 12345678"
-    log.write_text(log.read_text().replace("rule simulate starts with 1 thread(s)", place))
+    log.write_text(
+        log.read_text(encoding="utf-8").replace("rule simulate starts with 1 thread(s)", place),
+        encoding="utf-8",
+    )
     os.utime(log, (NOW, NOW))
     text = status_text(
         replace(

@@ -174,7 +174,9 @@ class Workflow:
     def wait_for_words(self, words: str, times: int = 1) -> None:
         """Wait until Snakemake has printed something that many times."""
         cluster.wait_until(
-            lambda: self.output.read_text().count(words) >= times, f"'{words}', {times} times", 90
+            lambda: self.output.read_text(encoding="utf-8").count(words) >= times,
+            f"'{words}', {times} times",
+            90,
         )
 
 
@@ -216,7 +218,7 @@ def full_disk() -> Iterator[Callable[[Path], None]]:
     def fill(folder: Path) -> None:
         folder.mkdir(parents=True)
         command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
         if done.returncode:
             pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
         mounted.append(folder)

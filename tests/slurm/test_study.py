@@ -105,7 +105,7 @@ def test_a_cluster_that_cannot_do_it_is_refused(workflow, tmp_path, monkeypatch)
     printed = workflow.run("--slurm-status-command", "sacct", succeeds=False)
     assert "set slurm-status-command: squeue in profiles/slurm/config.yaml" in printed
     sinfo = tmp_path / "sinfo"
-    sinfo.write_text("#!/bin/sh\necho '(null)'\n")
+    sinfo.write_text("#!/bin/sh\necho '(null)'\n", encoding="utf-8")
     sinfo.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     workflow.edit("execution", device="cuda")

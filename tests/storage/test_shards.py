@@ -84,7 +84,7 @@ def test_dimensions_have_one_order_whatever_the_hash_seed(paths, tmp_path):
             [sys.executable, "-c", GATHER, *map(str, paths), target],
             env=os.environ | {"PYTHONHASHSEED": seed},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         orders.add(tuple(json.loads(done.stdout)))

@@ -26,11 +26,11 @@ def test_a_built_in_system_has_the_packages_version() -> None:
 def test_an_own_system_is_told_by_its_file(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "module_of_my_own.py"
-    file.write_text(SOURCE)
+    file.write_text(SOURCE, encoding="utf-8")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     try:
         assert system_origin("module_of_my_own:Mine") == f"{file.name} (SHA-256 {digest})"
-        file.write_text(SOURCE + "    edited = True\n")
+        file.write_text(SOURCE + "    edited = True\n", encoding="utf-8")
         assert digest not in system_origin("module_of_my_own:Mine")
     finally:
         sys.modules.pop("module_of_my_own", None)

@@ -45,7 +45,11 @@ def words(rule: str) -> str:
     (text,) = (
         found[0]
         for file in RULES.glob("*.smk")
-        if (found := re.search(rf"(?ms)^rule {rule}:.*?(?=^\S|\Z)", file.read_text("utf-8")))
+        if (
+            found := re.search(
+                rf"(?ms)^rule {rule}:.*?(?=^\S|\Z)", file.read_text("utf-8", encoding="utf-8")
+            )
+        )
     )
     return " ".join(text.split())
 
@@ -82,7 +86,9 @@ def test_stage_is_cut_into_its_shards(name: str) -> None:
 
 
 def test_rules_pass_on_the_study_s_name_and_title() -> None:
-    assert 'RESULTS = f"results/{STUDY.name}"' in (RULES / "common.smk").read_text("utf-8")
+    assert 'RESULTS = f"results/{STUDY.name}"' in (RULES / "common.smk").read_text(
+        "utf-8", encoding="utf-8"
+    )
     assert "study=STUDY.name, title=STUDY.title," in words("summarise")
 
 

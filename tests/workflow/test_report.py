@@ -63,7 +63,7 @@ def two_horizons(study: FinishedStudy, tmp_path_factory: pytest.TempPathFactory)
             shutil.copy(path, path.with_name(path.name.replace("transient", SECOND)))
     summarise(results, list(config["runs"]))
     file = folder / "two.yaml"
-    file.write_text(yaml.safe_dump(config, sort_keys=False))
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return build_report(Workflow(folder), file, folder / "report.html")
 
 
@@ -197,7 +197,7 @@ def check_entry(browser: Browser, row: str, label: str) -> None:
 @needs_browser
 def test_every_page_of_a_study_opens(one_horizon, browser):
     """One run with all baselines, as the demo; and runs without any."""
-    browser.open(one_horizon, 1280)
+    browser.open(one_horizon, 1280, encoding="utf-8")
     title = "A study that only shows that the workflow works"
     check_front(browser, title)
     categories = {
@@ -211,7 +211,7 @@ def test_every_page_of_a_study_opens(one_horizon, browser):
 
 @needs_browser
 def test_every_page_of_a_study_with_two_horizons_opens(two_horizons, browser):
-    browser.open(two_horizons, 1280)
+    browser.open(two_horizons, 1280, encoding="utf-8")
     horizons = ["transient", SECOND]
     categories = {
         "Overview": study_labels(horizons),
@@ -224,7 +224,7 @@ def test_every_page_of_a_study_with_two_horizons_opens(two_horizons, browser):
 
 @needs_browser
 def test_the_front_page_fits_a_narrow_window(one_horizon, browser):
-    browser.open(one_horizon, 800)
+    browser.open(one_horizon, 800, encoding="utf-8")
     browser.wait("const f = document.querySelector('iframe.front'); return f && f.style.height")
     with browser.frame("iframe.front"):
         check_page(browser, "figure")
@@ -296,7 +296,9 @@ def test_configuration_and_provenance_say_where_results_come_from(study):
 
 def test_pages_are_made_again_when_a_caption_changes(copied_study, study, job_counts):
     caption = copied_study.folder / "workflow" / "report" / "markov.rst"
-    caption.write_text(caption.read_text() + "\nRead it with care.\n")
+    caption.write_text(
+        caption.read_text(encoding="utf-8") + "\nRead it with care.\n", encoding="utf-8"
+    )
     done = copied_study.run("--cores", "1", "--configfile", study.config_file, "-n")
     assert done.returncode == 0, done.stdout
     assert job_counts(done.stdout) == {"summarise": 1, "all": 1}
