@@ -1,10 +1,10 @@
 """Summarise all runs of a study."""
 
-from pathlib import Path
-
 from macrodyn.pipeline.interrupt import listen
 
 stop = listen(snakemake)
+
+from pathlib import Path
 
 from macrodyn.pipeline.job import job
 from macrodyn.pipeline.summary import summarise_study

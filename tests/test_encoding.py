@@ -17,7 +17,7 @@ FOLDERS = ("src", "scripts", "benchmarks", "tests", "docs", "examples")
 _OPENING = {"open": 1, "fdopen": 1, "NamedTemporaryFile": 0, "TemporaryFile": 0}
 _TEXT = ("read_text", "write_text", "TextIOWrapper", "FileHandler", "to_csv", "read_csv")
 _COMMANDS = ("run", "Popen", "check_output", "call", "check_call")
-_OWN_OPEN = {"checkpoints", "webbrowser", "os"}
+_OWN_OPEN = {"Checkpoints", "Image", "checkpoints", "os", "webbrowser"}
 
 
 def text_without_encoding(tree: ast.AST) -> Iterator[int]:
@@ -41,7 +41,7 @@ def _is_text(node: ast.Call, given: dict[str | None, ast.expr]) -> bool:
     place = _OPENING[name]
     if isinstance(function, ast.Attribute) and name == "open":
         # Of a path: its mode is the first. Other objects have an `open` of their own.
-        owner = function.value
+        owner = function.value.func if isinstance(function.value, ast.Call) else function.value
         if getattr(owner, "attr", getattr(owner, "id", "")) in _OWN_OPEN:
             return False
         place = 0

@@ -610,7 +610,7 @@ def test_save_is_whole_and_reproducible(tmp_path: Path) -> None:
         style.save(training_curves({"closure": [curve]}), tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
-    assert Image.open(tmp_path / "a.png", encoding="utf-8").width == 750
+    assert Image.open(tmp_path / "a.png").width == 750
 
 
 def test_style_leaves_the_global_settings_alone() -> None:

@@ -370,8 +370,8 @@ def test_what_a_run_lacks_is_left_out_of_the_study(metrics, path):
     # A row has the same columns whatever is missing.
     assert set(row) == set(summary_row(metrics))
     if path is None:
-        assert row["short_ours"] is row["short_spread"] is row["short_sampling"] is None
-        assert row["short_ours_mmd"] is None
+        assert row["short:ours"] is row["short:spread"] is row["short:sampling"] is None
+        assert row["short:ours_mmd"] is None
     lacking["run"], third = "lacking", copy.deepcopy(metrics)
     third["run"], third["horizons"]["short"]["ours"]["test_error"] = "third", error(0.05)
     for runs in [[lacking, metrics, third], *([[lacking] * 3] if path is None else [])]:

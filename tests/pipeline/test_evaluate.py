@@ -97,6 +97,7 @@ def evaluation(plan: RunPlan, data: dict[str, Any], folder: Path) -> Job:
         outputs=outputs,
         wildcards={"run": "base"},
         params={
+            "identity": "",
             "predictions": {"ours": {"transient": str(predicted)}},
             "trainings": {"ours": str(history)},
             "costs": {
@@ -142,7 +143,7 @@ def evaluated(job: Job) -> dict[str, Any]:
     figures += [job.outputs["trajectories"] / "transient-ours.png"]
     figures += [job.outputs["equilibrium"] / "transient.png"]
     for figure in figures:
-        assert Image.open(figure, encoding="utf-8").width > 100
+        assert Image.open(figure).width > 100
     assert unexplained(metrics) == []
     for path in metrics["unavailable"]:
         assert at(metrics, path) is None, f"{path} has a value, and a reason for having none"

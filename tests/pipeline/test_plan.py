@@ -105,7 +105,7 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
         stages("evolve", "encode", "dynamics", "predict", methods=OURS),
     ),
     "closure.dimension": ({"closure": {"dimension": 2}}, CLOSURE),
-    "closure.encoder": ({"closure": {"encoder": "pooled"}}, CLOSURE),
+    "closure.encoder": ({"closure": {"encoder": "strided"}}, CLOSURE),
     "dynamics.steps": ({"dynamics": {"steps": 30}}, DYNAMICS),
     "dynamics.covariance_factor": (
         {"dynamics": {"covariance_factor": "estimated"}},

@@ -22,7 +22,7 @@ from macrodyn.pipeline.publish import RUN_FIGURES, publish
 from macrodyn.pipeline.record import write_record
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.netcdf import write_dataset
-from macrodyn.storage.sealed import write_sealed_json
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 from macrodyn.study import ConfigError, load_study
 
 STUDY = {
@@ -119,6 +119,11 @@ def test_no_figure_takes_the_place_of_another(results, target, config):
         "runs": {run: {} for run in ["base", *others]}
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
+    identities = run_identities(plan_study(load_study(config)))
+    metrics = read_sealed_json(results / "base" / "metrics.json")
+    for run, identity in identities.items():
+        write_sealed_json(results / run / "metrics.json", metrics | {"identity": identity})
+    write_summary_origin(results / SUMMARY, SummaryOrigin(identities, {}))
     for run in others:
         for kind in RUN_FIGURES:
             path = results / run / "figures" / f"{kind}.png"

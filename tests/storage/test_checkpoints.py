@@ -101,7 +101,7 @@ def test_one_of_another_computation_is_not_used(tmp_path: Path, caplog) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.open("abc")
     checkpoints.save({"x": np.arange(4)}, {}, step=5)
-    assert Checkpoints(tmp_path).open("xyz", encoding="utf-8") is None
+    assert Checkpoints(tmp_path).open("xyz") is None
     assert "other data or settings" in caplog.text
 
 

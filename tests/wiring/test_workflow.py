@@ -47,7 +47,7 @@ def words(rule: str) -> str:
         for file in RULES.glob("*.smk")
         if (
             found := re.search(
-                rf"(?ms)^rule {rule}:.*?(?=^\S|\Z)", file.read_text("utf-8", encoding="utf-8")
+                rf"(?ms)^rule {rule}:.*?(?=^\S|\Z)", file.read_text(encoding="utf-8")
             )
         )
     )
@@ -86,9 +86,7 @@ def test_stage_is_cut_into_its_shards(name: str) -> None:
 
 
 def test_rules_pass_on_the_study_s_name_and_title() -> None:
-    assert 'RESULTS = f"results/{STUDY.name}"' in (RULES / "common.smk").read_text(
-        "utf-8", encoding="utf-8"
-    )
+    assert 'RESULTS = f"results/{STUDY.name}"' in (RULES / "common.smk").read_text(encoding="utf-8")
     assert "study=STUDY.name, title=STUDY.title," in words("summarise")
 
 

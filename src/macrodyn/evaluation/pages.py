@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from macrodyn.paths import StrPath
+
 __all__ = ["LARGEST_PAGE", "figure", "page"]
 
 LARGEST_PAGE = 1_500_000
@@ -73,7 +75,7 @@ def page(title: str, body: str, *, style: str = "") -> str:
     )
 
 
-def figure(path: Path, caption: str, alt: str, *, largest: int = LARGEST_PICTURE) -> str:
+def figure(path: StrPath, caption: str, alt: str, *, largest: int = LARGEST_PICTURE) -> str:
     """Put a picture into a page, with its caption below.
 
     Args:
@@ -85,7 +87,7 @@ def figure(path: Path, caption: str, alt: str, *, largest: int = LARGEST_PICTURE
     Returns:
         The figure as HTML, the picture within.
     """
-    content = path.read_bytes()
+    content = Path(path).read_bytes()
     with Image.open(io.BytesIO(content)) as picture:
         width, height = picture.size
         share = 1.0

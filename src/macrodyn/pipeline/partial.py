@@ -59,7 +59,7 @@ def summarise_finished(
                 log=None,
                 started=time.monotonic(),
             ),
-            Path(captions),
+            captions,
         )
         before = min(path.stat().st_mtime for path in metrics) - 1
         for path in paths.values():

@@ -284,7 +284,7 @@ def _costs(runs: list[Metrics]) -> list[Cost]:
     return [*entries, entry("direct simulation", runs[0]["costs"]["direct"])]
 
 
-def summarise_study(job: Job, captions: Path) -> None:
+def summarise_study(job: Job, captions: StrPath) -> None:
     """Write summary.csv, the figures across runs, and the pages of the report.
 
     Args:
@@ -305,7 +305,7 @@ def summarise_study(job: Job, captions: Path) -> None:
     figures = study_figures(runs)
     for name, figure in figures.items():
         style.save(figure, job.outputs["figures"] / f"{name}.png")
-    _write_pages(job, captions, runs, rows, list(figures))
+    _write_pages(job, Path(captions), runs, rows, list(figures))
     # Last: what it describes is then whole.
     identities = {r["run"]: str(r.get("identity", "")) for r in runs}
     origin = SummaryOrigin(identities, dict(missing), str(job.params["title"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,9 @@ def gather_shards(
     for name in ("shard", "shards"):
         gathered.attrs.pop(name, None)
     for cost in ("site_updates", "core_seconds"):
-        gathered.attrs[cost] = float(sum(shard.attrs.get(cost, 0.0) for shard in shards))
+        total = math.fsum(shard.attrs.get(cost, 0.0) for shard in shards)
+        # The last digits depend on how the work was cut.
+        gathered.attrs[cost] = float(f"{total:.12g}")
     return gathered
 
 
