@@ -169,7 +169,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "04d595442ad8dfed"), ("config", 16, "b83b658c0d5ccb8e")],
+    [("ising", 175, "04d595442ad8dfed"), ("config", 16, "5ed287e0edf46a40")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
