@@ -17,7 +17,7 @@ FOLDERS = ("src", "scripts", "benchmarks", "tests", "docs", "examples")
 _OPENING = {"open": 1, "fdopen": 1, "NamedTemporaryFile": 0, "TemporaryFile": 0}
 _TEXT = ("read_text", "write_text", "TextIOWrapper", "FileHandler", "to_csv", "read_csv")
 _COMMANDS = ("run", "Popen", "check_output", "call", "check_call")
-_OWN_OPEN = {"Checkpoints", "Image", "checkpoints", "os", "webbrowser"}
+_OWN_OPEN = {"Checkpoints", "Image", "browser", "checkpoints", "opener", "os", "webbrowser"}
 
 
 def text_without_encoding(tree: ast.AST) -> Iterator[int]:

@@ -133,7 +133,7 @@ def _call(method: str, url: str, content: dict[str, Any] | None = None) -> Any:
     # A proxy of the environment is for other machines.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=60, encoding="utf-8") as answer:
+        with opener.open(request, timeout=60) as answer:
             return json.load(answer)["value"]
     except urllib.error.HTTPError as error:
         value = json.load(error)["value"]

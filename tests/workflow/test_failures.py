@@ -126,7 +126,7 @@ def test_of_a_study_with_one_bad_run_the_others_are_summarised(copied_study, stu
     assert f"results/tiny/summary.csv has the 2 finished run(s); {lacks}" in done.stdout
     rows = read_summary(results / "summary.csv")
     assert [row["run"] for row in rows] == ["base", "published-setting", "estimated"]
-    assert rows[0]["transient_ours"] > 0 and rows[2]["transient_ours"] is None
+    assert rows[0]["transient:ours"] > 0 and rows[2]["transient:ours"] is None
     page = (results / "summary.html").read_text(encoding="utf-8")
     assert "not finished: no results of estimated" in page
     assert (results / "figures" / "costs.png").exists()

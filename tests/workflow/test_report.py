@@ -13,9 +13,12 @@ import pytest
 import yaml
 
 from macrodyn.evaluation.pages import LARGEST_PAGE
+from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.summary import summarise_study
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
+from macrodyn.study import load_study
 
 from .browser import CHROMIUM, DRIVER, Browser, chromium
 from .conftest import ROOT, FinishedStudy, Workflow
@@ -26,6 +29,7 @@ needs_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="no browser to open the report in: install chromium and chromium-driver",
 )
+TITLE = "Two horizons"
 SECOND = "long-ours"  # a horizon whose name could be read as horizon and method
 
 
@@ -54,10 +58,13 @@ def two_horizons(study: FinishedStudy, tmp_path_factory: pytest.TempPathFactory)
     config = copy.deepcopy(study.config)
     horizons = config["evaluate"]["horizons"]
     horizons[SECOND] = {"spacing": 0.5, "points": 5}
+    config["title"] = TITLE
+    identities = run_identities(plan_study(load_study(config)))
     for metrics in results.glob("*/metrics.json"):
         content = read_sealed_json(metrics)
         content["horizons"][SECOND] = content["horizons"]["transient"]
         content["config"]["evaluate"]["horizons"] = horizons
+        content["identity"] = identities[content["run"]]
         write_sealed_json(metrics, content)
         for path in metrics.parent.glob("figures/*/transient*.png"):
             shutil.copy(path, path.with_name(path.name.replace("transient", SECOND)))
@@ -77,13 +84,14 @@ def summarise(results: Path, runs: list[str]) -> None:
         "run_pages": "pages/runs",
         "configuration": "configuration.html",
         "provenance": "provenance.html",
+        "origin": "summary.json",
     }
     job = Job(
         config={},
         inputs={"metrics": [results / run / "metrics.json" for run in runs]},
         outputs={name: results / file for name, file in outputs.items()},
         wildcards={},
-        params={"study": "tiny", "title": "Two horizons"},
+        params={"study": "tiny", "title": TITLE},
         threads=1,
         device="cpu",
         log=None,
@@ -197,7 +205,7 @@ def check_entry(browser: Browser, row: str, label: str) -> None:
 @needs_browser
 def test_every_page_of_a_study_opens(one_horizon, browser):
     """One run with all baselines, as the demo; and runs without any."""
-    browser.open(one_horizon, 1280, encoding="utf-8")
+    browser.open(one_horizon, 1280)
     title = "A study that only shows that the workflow works"
     check_front(browser, title)
     categories = {
@@ -211,7 +219,7 @@ def test_every_page_of_a_study_opens(one_horizon, browser):
 
 @needs_browser
 def test_every_page_of_a_study_with_two_horizons_opens(two_horizons, browser):
-    browser.open(two_horizons, 1280, encoding="utf-8")
+    browser.open(two_horizons, 1280)
     horizons = ["transient", SECOND]
     categories = {
         "Overview": study_labels(horizons),
@@ -224,7 +232,7 @@ def test_every_page_of_a_study_with_two_horizons_opens(two_horizons, browser):
 
 @needs_browser
 def test_the_front_page_fits_a_narrow_window(one_horizon, browser):
-    browser.open(one_horizon, 800, encoding="utf-8")
+    browser.open(one_horizon, 800)
     browser.wait("const f = document.querySelector('iframe.front'); return f && f.style.height")
     with browser.frame("iframe.front"):
         check_page(browser, "figure")

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from macrodyn.cli import main
+from macrodyn.pipeline.identity import run_identities
+from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.record import read_record
 from macrodyn.pipeline.status import study_status
+from macrodyn.study import load_study
 
 pytestmark = pytest.mark.workflow
 
@@ -42,7 +45,11 @@ def test_the_command_prints_the_finished_study(study, capsys, monkeypatch):
 
 def test_a_run_leaves_its_configuration_and_its_command(study):
     record = read_record(study.results)
-    assert record.config == study.config
+    assert {**record.config, "runs": None} == {**study.config, "runs": None}
+    asked, kept = (
+        run_identities(plan_study(load_study(config))) for config in (study.config, record.config)
+    )
+    assert kept == asked
     assert record.command.startswith("snakemake --cores ")
     assert record.command.endswith(f"--configfile {study.config_file}")
 

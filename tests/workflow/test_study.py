@@ -103,9 +103,12 @@ def test_metrics_are_complete_and_finite(study, run, methods):
     metrics = read_metrics(study, run)
     assert set(metrics) == {
         "run",
+        "identity",
         "horizons",
         "covariance_factor",
         "markov",
+        "residual_by_age",
+        "unavailable",
         "closure",
         "conditions_outside",
         "costs",

@@ -319,11 +319,17 @@ def _range_shares(
             "model guesses there. Widen simulate.initial_range, sample more times, or lower "
             "closure.dimension"
         )
-    long_name = "share of the predicted points outside of the training data's range"
+    described = {
+        "outside": (
+            by_variable,
+            "share of the predicted points outside of the training data's range",
+        ),
+        "range_low": (np.array(domain.low), "lowest value in the training data"),
+        "range_high": (np.array(domain.high), "highest value in the training data"),
+    }
     return {
-        "outside": ("variable", by_variable, {"long_name": long_name, "units": "1"}),
-        "range_low": ("variable", np.array(domain.low)),
-        "range_high": ("variable", np.array(domain.high)),
+        name: ("variable", values, {"long_name": long_name, "units": "1"})
+        for name, (values, long_name) in described.items()
     }, shares
 
 
