@@ -127,7 +127,7 @@ def test_of_a_study_with_one_bad_run_the_others_are_summarised(copied_study, stu
     rows = read_summary(results / "summary.csv")
     assert [row["run"] for row in rows] == ["base", "published-setting", "estimated"]
     assert rows[0]["transient:ours"] > 0 and rows[2]["transient:ours"] is None
-    page = (results / "summary.html").read_text(encoding="utf-8")
+    page = (results / "overview.html").read_text(encoding="utf-8")
     assert "not finished: no results of estimated" in page
     assert (results / "figures" / "costs.png").exists()
     monkeypatch.chdir(copied_study.folder)
