@@ -138,7 +138,10 @@ class Workflow:
         return f"results/small/stages/{folder}/shard-0-of-1.nc"
 
     def _plan(self) -> RunPlan:
-        return plan_study(load_study(SMALL, check_systems=False))["base"]
+        # Its keys hold the parameters as the system reads them, so it must be found, as in the jobs.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(Path(__file__).parent))
+            return plan_study(load_study(SMALL, check_systems=False))["base"]
 
     def shard(self, number: int) -> Path:
         """A shard of the direct simulation."""
