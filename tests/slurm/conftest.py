@@ -138,7 +138,7 @@ class Workflow:
         return f"results/small/stages/{folder}/shard-0-of-1.nc"
 
     def _plan(self) -> RunPlan:
-        # Its keys hold the parameters as the system reads them, so it must be found, as in the jobs.
+        # Keys hold the parameters as the system reads them: it must be found, as in the jobs.
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(Path(__file__).parent))
             return plan_study(load_study(SMALL, check_systems=False))["base"]
