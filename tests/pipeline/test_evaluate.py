@@ -222,4 +222,4 @@ def test_evaluation_of_a_run_that_lacks_almost_all(make_job_of_run: Callable[...
     assert metrics["residual_by_age"]["ours"]["chi2_per_degree_all"] is None
     assert metrics["closure"]["best_loss"] is None
     row = summary_row(metrics)
-    assert row["transient_spread"] is None and row["transient_ours"] >= 0
+    assert row["transient:spread"] is None and row["transient:ours"] >= 0
