@@ -31,12 +31,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.expected import expected_jobs
 from macrodyn.pipeline.logs import read_log
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.record import FILE
 from macrodyn.storage.files import write_json
-from macrodyn.study import load_study
 
 ROOT = Path(__file__).parents[1]
 # A run without baselines has, beside its shards, four gathers and five more jobs; a study two.

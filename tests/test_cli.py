@@ -15,6 +15,7 @@ import yaml
 
 from macrodyn import __version__
 from macrodyn.cli import main, make_parser
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import (
     SUMMARY,
     SummaryOrigin,
@@ -24,7 +25,6 @@ from macrodyn.pipeline.identity import (
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.record import write_record
 from macrodyn.storage.sealed import write_sealed_json
-from macrodyn.study import load_study
 from macrodyn.systems import available_systems, system_class
 
 ROOT = Path(__file__).parents[1]

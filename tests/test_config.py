@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from macrodyn.config import StudyConfig, json_schema
-from macrodyn.study import ConfigError, load_study, make_system, merge
+from macrodyn.config.load import ConfigError, load_study, make_system, merge
+from macrodyn.config.models import StudyConfig, json_schema
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from macrodyn.config_errors import problems, shown
-from macrodyn.study import ConfigError, load_study
+from macrodyn.config.errors import problems, shown
+from macrodyn.config.load import ConfigError, load_study
 
 BASE = """\
 study: s

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from macrodyn.config_file import MOST_BYTES, ConfigFileError, check_file, check_size, read_config
-from macrodyn.study import ConfigError, load_study
+from macrodyn.config.file import MOST_BYTES, ConfigFileError, check_file, check_size, read_config
+from macrodyn.config.load import ConfigError, load_study
 
 
 def multiplied(levels: int, each: int = 9) -> str:

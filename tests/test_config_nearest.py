@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from macrodyn.config import RunConfig, StudyConfig
-from macrodyn.config_nearest import nearest_key
-from macrodyn.study import ConfigError, load_study
+from macrodyn.config.load import ConfigError, load_study
+from macrodyn.config.models import RunConfig, StudyConfig
+from macrodyn.config.nearest import nearest_key
 
 NEAREST = {
     ("upsmple",): "upsample",

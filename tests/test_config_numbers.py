@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from macrodyn.config import LARGEST_SEED, StudyConfig
+from macrodyn.config.models import StudyConfig
+from macrodyn.config.section import LARGEST_SEED
 from macrodyn.systems import Parameters
 from macrodyn.systems.registry import BUILT_IN, system_class
 

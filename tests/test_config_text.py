@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from macrodyn.config_file import ConfigFileError, check_file
-from macrodyn.config_text import Document
-from macrodyn.study import ConfigError, load_study
+from macrodyn.config.file import ConfigFileError, check_file
+from macrodyn.config.load import ConfigError, load_study
+from macrodyn.config.text import Document
 
 STUDY = """\
 study: s

@@ -10,10 +10,10 @@ import yaml
 from scipy import stats
 from scipy.linalg import expm
 
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.evaluation import style
 from macrodyn.lattice import PatchGeometry, Tiling, gather
 from macrodyn.streams import seeds
-from macrodyn.study import ConfigError, load_study
 from macrodyn.systems import system_class
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "own_system"

@@ -13,7 +13,7 @@ import macrodyn
 
 # What users call, and what those functions call; jobs get their paths from the workflow.
 PUBLIC = re.compile(
-    r"macrodyn\.(storage|closure|dynamics|evaluation)\b.*|macrodyn\.(study|config_file)"
+    r"macrodyn\.(storage|closure|dynamics|evaluation)\b.*|macrodyn\.config\.(load|file)"
     r"|macrodyn\.pipeline\.(asked|expected|identity|logs|partial|publish|record|samples|shown"
     r"|slurm_logs|snakemake_log|states|status|summary)"
 )

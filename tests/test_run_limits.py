@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from macrodyn.config import RunConfig
+from macrodyn.config.load import check_run, make_system, merge
+from macrodyn.config.models import RunConfig
 from macrodyn.run_limits import check_change, check_events
-from macrodyn.study import check_run, make_system, merge
 from macrodyn.systems import system_class
 from macrodyn.systems.registry import BUILT_IN
 
@@ -168,7 +168,7 @@ def test_what_can_be_done_is_accepted(changes):
 def test_one_key_decides(key, value, limit):
     from pydantic import ValidationError
 
-    from macrodyn.config_errors import problems
+    from macrodyn.config.errors import problems
 
     section, _, name = key.rpartition(".")
     content = merge(BASE, {section: {name: value}} if section else {name: value})

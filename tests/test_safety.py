@@ -22,13 +22,13 @@ from safetensors.numpy import save
 from snakemake.sourcecache import infer_source_file
 
 from macrodyn.closure.model import load_autoencoder
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.storage.checkpoints import read_checkpoint
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.models import ModelFileError, load_model
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json, seal, write_sealed_json
-from macrodyn.study import ConfigError, load_study
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("src", "scripts", "workflow", "benchmarks", "examples")

@@ -9,7 +9,7 @@ import sys
 import pytest
 import yaml
 
-from macrodyn.study import ConfigError, load_study, make_system, merge
+from macrodyn.config.load import ConfigError, load_study, make_system, merge
 
 BASE = {
     "study": "test",
@@ -373,7 +373,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 def test_a_checked_study_is_read_without_its_system():
     """Jobs on a cluster read it again: its system's compiler takes longer to load than all else."""
     code = (
-        "import sys, json; from macrodyn.study import load_study\n"
+        "import sys, json; from macrodyn.config.load import load_study\n"
         "load_study(json.loads(sys.argv[1]), check_systems=False)\n"
         "assert not {'numba', 'torch', 'xarray'} & set(sys.modules)\n"
         "load_study(json.loads(sys.argv[1]))\n"

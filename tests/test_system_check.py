@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pydantic import Field, field_validator
 
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.lattice import ALONE
 from macrodyn.streams import generator
-from macrodyn.study import ConfigError, load_study
 from macrodyn.system_check import check_class
 from macrodyn.systems import Parameters, System, registry, system_class
 
@@ -90,7 +90,7 @@ def problems(monkeypatch, members: dict[str, Any], changes: dict[str, Any] | Non
     for name in ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl"):
         base.pop(name, None)
     cls = type("Own", (System,), {k: v for k, v in {**base, **members}.items() if v is not REMOVED})
-    monkeypatch.setattr("macrodyn.study.system_class", lambda _: cls)
+    monkeypatch.setattr("macrodyn.config.load.system_class", lambda _: cls)
     content = {**STUDY, **(changes or {})}
     try:
         load_study(content)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.lattice import ALONE, PatchGeometry
 from macrodyn.system_identities import tiled, trial_lattice
 from macrodyn.system_trial import Trial

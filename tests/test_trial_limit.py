@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from macrodyn import trial_limit
-from macrodyn.study import ConfigError, load_study
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.trial_limit import KNOWN, VARIABLE
 
 SYSTEM = """

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.sampling.evolve import EVENTS_IN_BUFFER
 from macrodyn.sampling.groups import initial_ranges, initial_values

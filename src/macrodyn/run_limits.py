@@ -12,7 +12,7 @@ from itertools import product
 
 import numpy as np
 
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.lattice import Boundary, Shape, Tiling
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.streams import seeds

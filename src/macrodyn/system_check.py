@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from macrodyn.config import Device, RunConfig, Stop, Upsampling
+from macrodyn.config.models import Device, RunConfig, Stop, Upsampling
 from macrodyn.system_trial import Trial
 from macrodyn.systems import Parameters, System
 from macrodyn.systems.base import STATE_KINDS

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.lattice import PatchGeometry, Shape, Surroundings, Tiling, gather
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.sampling.patches import cut_windows

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from macrodyn import __version__
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.storage.files import write_json
 from macrodyn.systems import System, system_class
 
@@ -102,7 +102,7 @@ def _say_untried(name: str, seconds: float) -> None:
 
 def try_in_child() -> None:
     """Try the methods of the system of the run on standard input; print what is wrong as JSON."""
-    from macrodyn.study import make_system
+    from macrodyn.config.load import make_system
     from macrodyn.system_trial import Trial
 
     run = RunConfig.model_validate_json(sys.stdin.read())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from macrodyn.config import DynamicsConfig
+from macrodyn.config.models import DynamicsConfig
 from macrodyn.dynamics import (
     Architecture,
     CovarianceFactor,

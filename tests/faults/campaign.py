@@ -34,7 +34,7 @@ os.environ.update(NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="1", OMP_
 import numpy as np
 from numba.np.ufunc import parallel
 
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.lattice import PatchGeometry
 from macrodyn.pipeline import job as job_module
 from macrodyn.pipeline.plan import Stage, plan_run

@@ -13,13 +13,13 @@ import pytest
 import xarray as xr
 
 from macrodyn.closure.model import load_autoencoder
+from macrodyn.config.load import load_study
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.models import load_model
 from macrodyn.storage.netcdf import gather_shards, read_attributes, read_dataset
 from macrodyn.storage.sealed import read_sealed_json
-from macrodyn.study import load_study
 
 from .conftest import messages, removals
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import xarray as xr
 
-from macrodyn.config import RunConfig
+from macrodyn.config.models import RunConfig
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.plan import RunPlan, Stage, plan_run
 from macrodyn.pipeline.sample import evolve_shard, gather_stage, reference_shard, simulate_shard

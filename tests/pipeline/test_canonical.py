@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import field_validator
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline import canonical
 from macrodyn.pipeline.canonical import canonical_run, completed
 from macrodyn.pipeline.plan import plan_study, study_stages
-from macrodyn.study import load_study
 from macrodyn.systems import Parameters
 from macrodyn.systems.parameters import BUILT_IN_PARAMETERS
 from macrodyn.systems.registry import BUILT_IN, parameters_class, system_class
@@ -115,7 +115,7 @@ def test_parameters_of_built_in_systems_are_those_of_their_classes(name):
 def test_planning_loads_no_kernels():
     """It is done anew in each job on a cluster."""
     code = (
-        "import sys, json; from macrodyn.study import load_study\n"
+        "import sys, json; from macrodyn.config.load import load_study\n"
         "from macrodyn.pipeline.plan import plan_study\n"
         "for text in sys.argv[1:]: plan_study(load_study(json.loads(text), check_systems=False))\n"
         "assert not {'numba', 'torch', 'xarray'} & set(sys.modules)\n"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from macrodyn.config import HorizonConfig
+from macrodyn.config.models import HorizonConfig
 from macrodyn.evaluation import align, sampling_error, trajectory_errors
 from macrodyn.pipeline.compare import compare_horizon, costs_by_stage, plain
 from macrodyn.pipeline.sample import horizon_times, record_times

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline import plan
 from macrodyn.pipeline.plan import plan_study
-from macrodyn.study import load_study
 from macrodyn.systems import registry, system_class
 
 CONFIGS = Path(__file__).parents[2] / "config"
@@ -158,7 +158,7 @@ def test_keys_are_those_of_other_processes(make_plan):
     """A digest of content, not of objects: it would otherwise differ from run to run."""
     run = make_plan().config.model_dump_json()
     code = (
-        "import sys; from macrodyn.config import RunConfig; from macrodyn.pipeline.plan import *;"
+        "import sys; from macrodyn.config.models import RunConfig; from macrodyn.pipeline.plan import *;"
         "print(plan_run('run', RunConfig.model_validate_json(sys.argv[1])).reference.key)"
     )
     done = subprocess.run(

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.pipeline.identity import (
     SUMMARY,
     SummaryOrigin,
@@ -23,7 +24,6 @@ from macrodyn.pipeline.record import write_record
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
-from macrodyn.study import ConfigError, load_study
 
 STUDY = {
     "study": "a",

@@ -12,7 +12,8 @@ import xarray as xr
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
 from macrodyn.closure.model import PatchAutoencoder
 from macrodyn.closure.train import split_groups
-from macrodyn.config import LARGEST_SEED, RunConfig
+from macrodyn.config.models import RunConfig
+from macrodyn.config.section import LARGEST_SEED
 from macrodyn.dynamics.data import split_by_group
 from macrodyn.dynamics.model import Architecture, EnsembleSDE
 from macrodyn.evaluation.bootstrap import sampling_error

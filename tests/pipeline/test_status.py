@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import (
     SUMMARY,
     SummaryOrigin,
@@ -27,7 +28,6 @@ from macrodyn.pipeline.states import JobStatus, job_states
 from macrodyn.pipeline.status import StudyStatus, study_folder, study_status
 from macrodyn.pipeline.status_text import duration, status_text
 from macrodyn.storage.sealed import write_sealed_json
-from macrodyn.study import load_study
 
 NOW = datetime(2026, 3, 1, 12).timestamp()
 FRAMES = [f"  frame {number}" for number in range(20)]

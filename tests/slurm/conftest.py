@@ -21,8 +21,8 @@ import xarray as xr
 import yaml
 from safetensors.numpy import load_file
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.plan import RunPlan, plan_study
-from macrodyn.study import load_study
 
 from . import cluster
 from .systems import VARIABLE

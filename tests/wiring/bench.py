@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from macrodyn.closure.model import load_autoencoder
+from macrodyn.config.load import load_study, merge
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.evaluation import style
 from macrodyn.pipeline import job as job_module
@@ -23,7 +24,6 @@ from macrodyn.pipeline.plan import RunPlan, Stage, plan_study
 from macrodyn.pipeline.sample import evolve_shard, gather_stage, reference_shard, simulate_shard
 from macrodyn.pipeline.upsample import upsample_shard
 from macrodyn.storage.sealed import read_sealed_json
-from macrodyn.study import load_study, merge
 
 from .spies import Calls, Fake, ReachedError, spying
 

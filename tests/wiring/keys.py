@@ -6,7 +6,8 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from macrodyn.config import Section, StudyConfig
+from macrodyn.config.models import StudyConfig
+from macrodyn.config.section import Section
 
 
 def leaves(model: type[Section] = StudyConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:

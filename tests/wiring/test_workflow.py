@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from macrodyn.config.load import load_study, merge
 from macrodyn.pipeline.job import _device, _has_gpu
 from macrodyn.pipeline.plan import plan_study, study_stages
-from macrodyn.study import load_study, merge
 from macrodyn.systems import system_class
 
 from .bench import BASE

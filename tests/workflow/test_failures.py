@@ -7,10 +7,10 @@ import re
 
 import pytest
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.shown import shown_summary
 from macrodyn.pipeline.summary import read_summary
-from macrodyn.study import load_study
 
 pytestmark = pytest.mark.workflow
 

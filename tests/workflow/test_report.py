@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from macrodyn.config.load import load_study
 from macrodyn.evaluation.pages import LARGEST_PAGE
 from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.summary import summarise_study
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
-from macrodyn.study import load_study
 
 from .browser import CHROMIUM, DRIVER, Browser, chromium
 from .conftest import ROOT, FinishedStudy, Workflow

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from macrodyn.cli import main
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.plan import plan_study
 from macrodyn.pipeline.record import read_record
 from macrodyn.pipeline.status import study_status
-from macrodyn.study import load_study
 
 pytestmark = pytest.mark.workflow
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.plan import plan_study, study_stages
-from macrodyn.study import load_study
 
 pytestmark = pytest.mark.workflow
 

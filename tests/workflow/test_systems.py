@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from macrodyn.config.load import load_study
 from macrodyn.pipeline.plan import plan_study
-from macrodyn.study import load_study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 

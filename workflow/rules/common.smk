@@ -9,7 +9,7 @@ from snakemake.logging import logger
 
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
-from macrodyn.config_file import ConfigFileError, check_file
+from macrodyn.config.file import ConfigFileError, check_file
 from macrodyn.environment import EnvironmentFault
 from macrodyn.pipeline.attempts import begin_run, growth
 from macrodyn.pipeline.canonical import completed
@@ -20,7 +20,7 @@ from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import gpu_problem, read_gpus, read_settings, status_problem
 from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log, unsaid_reasons
 from macrodyn.pipeline.slurm_patch import survive_outages
-from macrodyn.study import ConfigError, load_study
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.systems import system_class
 
 # The workflow is read again in every job on a cluster: what has been checked is not checked again.

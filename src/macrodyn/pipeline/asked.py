@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from macrodyn.config.load import ConfigError, Study, load_study
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.plan import RunPlan, plan_study
@@ -16,7 +17,6 @@ from macrodyn.pipeline.record import (
     read_record,
     run_command,
 )
-from macrodyn.study import ConfigError, Study, load_study
 from macrodyn.systems.registry import UnknownSystemError, system_version
 
 

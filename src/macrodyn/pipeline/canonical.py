@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from macrodyn.config import RunConfig
-from macrodyn.study import merge
+from macrodyn.config.load import merge
+from macrodyn.config.models import RunConfig
 from macrodyn.systems.base import Parameters
 from macrodyn.systems.parameters import plain_parameters
 from macrodyn.systems.registry import UnknownSystemError, parameters_class, system_version

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.config import HorizonConfig
+from macrodyn.config.models import HorizonConfig
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.evaluation import (
     EquilibriumComparison,

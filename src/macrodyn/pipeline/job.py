@@ -17,7 +17,7 @@ from typing import Any
 
 import xarray as xr
 
-from macrodyn.config import ExecutionConfig
+from macrodyn.config.models import ExecutionConfig
 from macrodyn.pipeline.attempts import forget, refuse_repetition, remember
 from macrodyn.pipeline.interrupt import StopSignal, heartbeat, leave, listen
 from macrodyn.sampling.work import Work

@@ -21,7 +21,7 @@ from macrodyn.closure.snapshots import (
     origin_share,
 )
 from macrodyn.closure.train import train_closure
-from macrodyn.config import DynamicsConfig, HorizonConfig
+from macrodyn.config.models import DynamicsConfig, HorizonConfig
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.factor import (

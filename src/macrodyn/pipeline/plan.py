@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from macrodyn.config import ExecutionConfig, RunConfig
+from macrodyn.config.load import Study
+from macrodyn.config.models import ExecutionConfig, RunConfig
 from macrodyn.lattice import Tiling
 from macrodyn.pipeline.canonical import canonical_run, version_of
-from macrodyn.study import Study
 
 # Raised when a stage's result changes for the same configuration: old results are then not reused.
 VERSIONS = {

@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from macrodyn.config import Name
+from macrodyn.config.load import Study, load_study
+from macrodyn.config.models import Name
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.plan import plan_study, study_stages
@@ -24,7 +25,6 @@ from macrodyn.storage.files import atomic_path
 from macrodyn.storage.machine import processor
 from macrodyn.storage.netcdf import read_attributes
 from macrodyn.storage.sealed import read_sealed_json
-from macrodyn.study import Study, load_study
 
 _EXACT = ("drift", "diffusion")
 RUN_FIGURES = ("snapshots", "drift-diffusion", "residual-by-age", "markov", "training")

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from macrodyn.config import EvaluateConfig
+from macrodyn.config.models import EvaluateConfig
 from macrodyn.dynamics.model import EnsembleSDE
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings

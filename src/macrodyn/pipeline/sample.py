@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.config import EvolveConfig, HorizonConfig, SimulateConfig
+from macrodyn.config.models import EvolveConfig, HorizonConfig, SimulateConfig
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.samples import condition_names, snapshots, stage_system

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.config import RelaxationConfig, UpsampleConfig
+from macrodyn.config.models import RelaxationConfig, UpsampleConfig
 from macrodyn.lattice import PatchGeometry, upsampling_levels
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.samples import as_samples, condition_names, stage_system

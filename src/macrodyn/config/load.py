@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from macrodyn.config import RunConfig, StudyConfig
-from macrodyn.config_errors import problems, shown
-from macrodyn.config_file import ConfigFileError, check_size, read_config
-from macrodyn.config_text import Document, Written
+from macrodyn.config.errors import problems, shown
+from macrodyn.config.file import ConfigFileError, check_size, read_config
+from macrodyn.config.models import RunConfig, StudyConfig
+from macrodyn.config.text import Document, Written
 from macrodyn.environment import EnvironmentFault
 from macrodyn.paths import StrPath
 from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from macrodyn.config_text import Document
+from macrodyn.config.text import Document
 from macrodyn.paths import StrPath
 
 MOST_BYTES = 10**6

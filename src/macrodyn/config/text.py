@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from macrodyn.config import is_free
+from macrodyn.config.section import is_free
 
 # Writes a value, given the keys that lead to it and itself.
 Written = Callable[[Sequence[Any], Any], str | None]

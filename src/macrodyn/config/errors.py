@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from macrodyn.config_nearest import nearest_key
-from macrodyn.config_text import Written
+from macrodyn.config.nearest import nearest_key
+from macrodyn.config.text import Written
 
 # By type of error; braces take what the model demands.
 _MUST = {

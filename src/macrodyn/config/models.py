@@ -1,7 +1,4 @@
-"""The configuration of a study: the one source of truth for its keys, defaults and limits.
-
-``python -m macrodyn.config`` prints the JSON schema that stands in workflow/schemas.
-"""
+"""The configuration of a study: the one source of truth for its keys, defaults and limits."""
 
 from __future__ import annotations
 
@@ -9,66 +6,32 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from macrodyn.config_numbers import REAL, WHOLE
+from macrodyn.config.section import (
+    MARKS,
+    AtLeastFour,
+    AtLeastTwo,
+    Ends,
+    Fraction,
+    Lattice,
+    LearningRate,
+    Name,
+    NotNegativeFloat,
+    NotNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Seed,
+    Values,
+    form,
+)
 from macrodyn.lattice import Boundary
 
-# More than any study counts: a slip of the finger is told before it fills a memory.
-MOST = 10**9
-# Seeds fit a signed 64-bit integer, as attributes of files and other programs hold them.
-LARGEST_SEED = 2**63 - 1
-
-PositiveInt = Annotated[int, Field(gt=0, le=MOST), WHOLE]
-NotNegativeInt = Annotated[int, Field(ge=0, le=MOST), WHOLE]
-AtLeastTwo = Annotated[int, Field(ge=2, le=MOST), WHOLE]
-AtLeastFour = Annotated[int, Field(ge=4, le=MOST), WHOLE]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED), WHOLE]
-Finite = Annotated[float, Field(allow_inf_nan=False), REAL]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), REAL]
-NotNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), REAL]
-Fraction = Annotated[float, Field(gt=0, lt=1), REAL]
-# Adam moves every parameter by about the rate in each step, and parameters are of order 1.
-LearningRate = Annotated[float, Field(gt=0, le=1), REAL]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
-Values = Annotated[tuple[Finite, ...], Field(min_length=1)]
-Ends = tuple[Finite, Finite]
-# Marks of the two forms of a macrostate; they stand in the locations of errors, not in the file.
-MARKS = ("<numbers>", "<by name>")
-FREE = "x-"
 Baseline = Literal["naive", "full"]
 Upsampling = Literal["tile", "replicate", "interpolate"]
 Stop = Literal["time", "events"]
 Device = Literal["cpu", "cuda"]
-
-
-def is_free(key: object) -> bool:
-    """Whether a key is the user's own, such as a place for YAML anchors, and is not read."""
-    return isinstance(key, str) and key.startswith(FREE)
-
-
-def _form(value: object) -> str:
-    """Tell the two forms of a macrostate apart."""
-    return MARKS[isinstance(value, dict)]
-
-
-def _free_keys(schema: dict[str, Any]) -> None:
-    """Say in a schema that keys with the prefix for the user's own use may hold anything."""
-    schema["patternProperties"] = {f"^{FREE}": {}}
-
-
-class Section(BaseModel):
-    """A part of the configuration; unknown keys are refused, but for those that begin with x-."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_free_keys)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_free_keys(cls, content: Any) -> Any:
-        if isinstance(content, dict) and any(map(is_free, content)):
-            return {key: value for key, value in content.items() if not is_free(key)}
-        return content
 
 
 class SystemConfig(Section):
@@ -96,7 +59,7 @@ class SimulateConfig(Section):
 
     initial_range: Annotated[
         Annotated[Ends, Tag(MARKS[0])] | Annotated[dict[Name, Ends], Tag(MARKS[1])],
-        Discriminator(_form),
+        Discriminator(form),
     ] = Field(
         default=(-1.0, 1.0),
         description="Range of the initial macrostates of the groups; by name where the system's "
@@ -234,7 +197,7 @@ class EvaluateConfig(Section):
 
     initial: Annotated[
         Annotated[Values, Tag(MARKS[0])] | Annotated[dict[Name, Values], Tag(MARKS[1])],
-        Discriminator(_form),
+        Discriminator(form),
     ] = Field(
         default=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75),
         description="Initial macrostates; by name where they have several components: every "
@@ -324,7 +287,3 @@ def json_schema() -> str:
     return json.dumps(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2
     )
-
-
-if __name__ == "__main__":
-    print(json_schema())

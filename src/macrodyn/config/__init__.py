@@ -1,0 +1,1 @@
+"""The configuration of a study: sections, files, and what is wrong with them."""
