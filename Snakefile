@@ -24,14 +24,8 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/simulate.smk"
-include: "workflow/rules/upsample.smk"
-include: "workflow/rules/evolve.smk"
-include: "workflow/rules/gather.smk"
-include: "workflow/rules/closure.smk"
-include: "workflow/rules/dynamics.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/summarise.smk"
+include: "workflow/rules/study.smk"
+include: "workflow/rules/stages.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -55,4 +49,4 @@ rule all:
     input:
         f"{RESULTS}/summary.csv",
         f"{RESULTS}/overview.html",
-        expand(f"{RESULTS}/{{run}}/metrics.json", run=list(RUNS)),
+        [result(plan.evaluation) for plan in RUNS.values()],

@@ -97,7 +97,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _check(given: argparse.Namespace) -> None:
     from macrodyn.config.load import load_study
-    from macrodyn.pipeline.plan import plan_study
+    from macrodyn.pipeline.planner import plan_study
 
     study = load_study(given.config)
     for warning in study.warnings:

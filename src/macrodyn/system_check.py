@@ -13,7 +13,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from macrodyn.config.models import Device, RunConfig, Stop, Upsampling
+from macrodyn.config.models import Device
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun, Stop, Upsampling
 from macrodyn.system_trial import Trial
 from macrodyn.systems import Parameters, System
 from macrodyn.systems.base import STATE_KINDS
@@ -70,7 +71,7 @@ def check_parameters(system: System) -> Iterator[tuple[str, str]]:
     yield from _message(type(system), wrong)
 
 
-def check_methods(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
+def check_methods(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
     """Try the methods of a system that is not built in, on a few states of the small size.
 
     Args:

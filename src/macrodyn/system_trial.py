@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from macrodyn.config.models import RunConfig
 from macrodyn.lattice import PatchGeometry, Shape, Surroundings, Tiling, gather
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import seeds
@@ -37,7 +37,7 @@ class Trial:
         self.wrong: list[str] = []
         self._raised: set[str] = set()
 
-    def run(self, run: RunConfig) -> None:
+    def run(self, run: PartialEvolutionRun) -> None:
         """Call the methods, but for those that need what another one failed to give.
 
         States evolve for the study's own dt: in a shorter time a method that changes its input
@@ -65,7 +65,7 @@ class Trial:
         self._check_patches(run, states)
         self._check_labels()
 
-    def _states(self, run: RunConfig, number: int) -> NDArray | None:
+    def _states(self, run: PartialEvolutionRun, number: int) -> NDArray | None:
         """Draw states of macrostates inside the study's ranges; None if they cannot be used."""
         system, small = self.system, run.sizes.small
         low, high = np.array(
@@ -117,7 +117,7 @@ class Trial:
             shape = (len(values), *[values.shape[1]] * rank)
             self.check(f"exact_moments ({part})", value, shape, finite=False)
 
-    def _check_patches(self, run: RunConfig, states: NDArray) -> None:
+    def _check_patches(self, run: PartialEvolutionRun, states: NDArray) -> None:
         """Evolve and measure patches, two of each state, cut out as for the study's pairs."""
         system, settings, sides = self.system, run.evolve, run.patch
         if Tiling(run.sizes.large, sides).number == 1:

@@ -1,5 +1,5 @@
 # The study, its stages, and how rules find them. A stage's folder is named by a digest of the part of
-# the configuration it depends on: see src/macrodyn/pipeline/plan.py.
+# the configuration it depends on: see src/macrodyn/pipeline/planner.py.
 import sys
 from hashlib import sha256
 from importlib import import_module
@@ -11,11 +11,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from macrodyn.config.file import ConfigFileError, check_file
 from macrodyn.environment import EnvironmentFault
+from macrodyn.methods.registry import UnknownMethodError
 from macrodyn.pipeline.attempts import begin_run, growth
 from macrodyn.pipeline.canonical import completed
-from macrodyn.pipeline.figure_titles import page_label
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
-from macrodyn.pipeline.plan import plan_study, study_stages
+from macrodyn.pipeline.cuts import kept_cut
+from macrodyn.pipeline.page_labels import page_label
+from macrodyn.pipeline.planner import PlanError, plan_study
 from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import gpu_problem, read_gpus, read_settings, status_problem
 from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log, unsaid_reasons
@@ -53,18 +55,28 @@ class Stages(dict):
         )
 
 
-RUNS = plan_study(STUDY)
-STAGES = Stages(study_stages(RUNS))
+try:
+    RUNS = plan_study(STUDY)
+    STAGES = Stages(RUNS.stages)
+except (PlanError, UnknownMethodError) as error:
+    raise WorkflowError(str(error)) from None
+KINDS = RUNS.kinds
 RESULTS = f"results/{STUDY.name}"
-AT = f"{RESULTS}/stages"
 # By them the results of runs, which stand at places of their own, are told from those of another
 # configuration.
 IDENTITIES = run_identities(RUNS)
 
 
+def subjects(place):
+    """Names by which the folders of a place are told apart, as a wildcard's constraint."""
+    found = {stage.subject for stage in STAGES.values() if stage.kind.place == place}
+    return "|".join(map(re.escape, found)) or "(?!)"
+
+
 wildcard_constraints:
-    run="|".join(map(re.escape, RUNS)),
-    stage="simulate|upsample|evolve|reference",
+    run=subjects("run"),
+    analysis=subjects("analysis"),
+    stage="|".join(name for name, kind in KINDS.items() if kind.scatter) or "(?!)",
     key="[0-9a-f]{12}",
     shard=r"\d+",
     shards=r"\d+",
@@ -75,7 +87,9 @@ def keep_record():
     # With all parameters: where the system is not installed, nobody else knows its defaults.
     configs = {name: run.config for name, run in RUNS.items()}
     try:
-        write_record(Path(RESULTS), completed(config, configs), sys.argv[1:], IDENTITIES)
+        analyses = {name: stage.config["runs"] for name, stage in RUNS.analyses.items()}
+        content = completed(config, configs, analyses)
+        write_record(Path(RESULTS), content, sys.argv[1:], IDENTITIES)
     except OSError as error:
         raise WorkflowError(str(error)) from None
 
@@ -88,9 +102,7 @@ def summarise_finished():
 
         done = partial.summarise_finished(
             RESULTS,
-            IDENTITIES,
-            dict(rules.summarise.output),
-            dict(rules.summarise.params),
+            RUNS,
             Path(workflow.basedir) / "workflow" / "report",
         )
     except Exception as error:  # the failure of the run is what has to be told
@@ -121,7 +133,7 @@ def check_cluster():
     )
     jobs = workflow.dag.needrun_jobs()
     if not problem and any(
-        job.rule.name in ON_GPUS and wants_gpu(job.rule.name, job.wildcards) for job in jobs
+        job.rule.name in KINDS and wants_gpu(job.rule.name, job.wildcards) for job in jobs
     ):
         problem = gpu_problem(read_gpus())
     if problem:
@@ -152,9 +164,10 @@ def tell_reasons():
             logger.error(text)
 
 
-def stage_config(name):
-    """What a stage's result depends on."""
-    return lambda wildcards: STAGES[name, wildcards.key].config
+def stage_of(name, wildcards):
+    """The stage that a job makes, or is a part of."""
+    kind = KINDS[name]
+    return STAGES[name, STUDY.name if kind.place == "study" else wildcards[SUBJECTS[kind.place]]]
 
 
 def further(attempt, rulename, wildcards):
@@ -185,21 +198,18 @@ def gpu_name():
     return str(getattr(given, "raw", given) or "").strip("'\"")
 
 
-ON_GPUS = {"closure", "dynamics", "predict", "upsample", "evolve"}
-
-
 def wants_gpu(name, wildcards):
     """Whether a job computes on a GPU."""
-    stage = STAGES[name, wildcards.key]
-    device = stage.execution["device"]
+    devices, device = KINDS[name].devices, stage_of(name, wildcards).device
     # Training runs on any device; sampling on those that the system knows.
-    if device != "cpu" and name in ("upsample", "evolve"):
-        return device in system_class(stage.config["system"]["name"]).devices
-    return device != "cpu"
+    if devices == "system" and device != "cpu":
+        system = stage_of(name, wildcards).config["system"]["name"]
+        return device in system_class(system).devices
+    return devices == "any" and device != "cpu"
 
 
 def stage_gpus(name):
-    """GPUs that a rule asks for; its script takes the device from it, as a resource reruns nothing."""
+    """GPUs that a rule asks for; its job takes the device from it, as a resource reruns nothing."""
     return lambda wildcards: int(wants_gpu(name, wildcards) and not gpu_name())
 
 
@@ -208,38 +218,78 @@ def stage_gres(name):
     return lambda wildcards: gpu_name() if wants_gpu(name, wildcards) else ""
 
 
-def result(stage, file="data.nc"):
+# The wildcard that names the folder of a stage.
+SUBJECTS = {"digest": "key", "run": "run", "analysis": "analysis", "study": "study"}
+FOLDERS = {
+    "digest": f"{RESULTS}/stages/{{name}}/{{{{key}}}}",
+    "run": f"{RESULTS}/{{{{run}}}}",
+    "analysis": f"{RESULTS}/analyses/{{{{analysis}}}}",
+    "study": RESULTS,
+}
+
+
+def folder_of(kind):
+    """The folder of a kind's stages, with its wildcard."""
+    return FOLDERS[kind.place].format(name=kind.name)
+
+
+def job_name(kind):
+    """What a job's log is called, with the wildcards of a shard."""
+    return "shard-{shard}-of-{shards}" if kind.scatter else kind.name
+
+
+def kind_outputs(kind):
+    """A rule's outputs: folders are such that have no suffix."""
+    if kind.scatter:
+        return {"data": f"{folder_of(kind)}/{job_name(kind)}.nc"}
+    paths = {name: f"{folder_of(kind)}/{file}" for name, file in kind.outputs.items()}
+    return {name: path if Path(path).suffix else directory(path) for name, path in paths.items()}
+
+
+def describe(kind):
+    """What a job of a kind does, for the line that Snakemake prints."""
+    shard = ", shard {wildcards.shard} of {wildcards.shards}" if kind.scatter else ""
+    subject = "" if kind.place == "digest" else f": {{wildcards.{SUBJECTS[kind.place]}}}"
+    return f"{kind.doing or kind.name}{shard}{subject}"
+
+
+def result(stage, file=None):
     """Path of a result of a stage."""
-    return f"{AT}/{stage.folder}/{file}"
+    return f"{RESULTS}/{stage.folder}/{file or stage.kind.result}"
 
 
-def parent(name, role, file="data.nc"):
-    """Path of a result of the stage that a stage reads in a role."""
-    return lambda wildcards: result(STAGES[name, wildcards.key].parents[role], file)
+def stage_files(name):
+    """The files that a job reads: what the stages before it have written."""
+    return lambda wildcards: [
+        path
+        for files in stage_paths(stage_of(name, wildcards)).values()
+        for path in files.values()
+        if Path(path).suffix
+    ]
+
+
+def stage_paths(stage):
+    """Paths of what the stages before a stage have written: by role, then by output."""
+    return {
+        role: {name: result(parent, file) for name, file in parent.kind.outputs.items()}
+        for role, parent in stage.inputs.items()
+    }
+
+
+def stage_params(name, what):
+    """What a job is told of its stage."""
+    return lambda wildcards: {
+        "config": lambda stage: stage.config,
+        "inputs": stage_paths,
+        "key": lambda stage: stage.key,
+        "subject": lambda stage: stage.subject,
+    }[what](stage_of(name, wildcards))
 
 
 def shard_files(stage):
-    """Paths of the shards of a sampling stage."""
-    return [f"{AT}/{stage.folder}/shard-{i}-of-{stage.shards}.nc" for i in range(stage.shards)]
-
-
-def every_prediction(wildcards):
-    """Predictions by method and horizon."""
-    return {
-        method: {horizon: result(stage) for horizon, stage in horizons.items()}
-        for method, horizons in RUNS[wildcards.run].predictions.items()
-    }
-
-
-def cost_files(wildcards):
-    """The files that carry what our way costs, by stage, and what direct simulation costs."""
-    run = RUNS[wildcards.run]
-    names = {"closure": "training.json", "dynamics": "training.json"}
-    ours = {
-        name: [result(stage, names.get(name, "data.nc")) for stage in stages]
-        for name, stages in run.costs().items()
-    }
-    return {"ours": ours, "direct": {"reference": [result(run.reference)]}}
+    """Paths of a scattered stage's shards; of one that is gathered, those it was gathered from."""
+    shards = kept_cut(Path(RESULTS) / stage.folder) or stage.shards
+    return [f"{RESULTS}/{stage.folder}/shard-{i}-of-{shards}.nc" for i in range(shards)]
 
 
 def captions_digest():

@@ -1,6 +1,7 @@
 """``python -m macrodyn.config`` prints the JSON schema that stands in workflow/schemas."""
 
-from macrodyn.config.models import json_schema
+from macrodyn.config.models import METHOD, json_schema
+from macrodyn.methods.registry import find_method
 
 if __name__ == "__main__":
-    print(json_schema())
+    print(json_schema(find_method(METHOD).Run))

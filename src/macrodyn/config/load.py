@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
 from macrodyn.config.errors import problems, shown
 from macrodyn.config.file import ConfigFileError, check_size, read_config
-from macrodyn.config.models import RunConfig, StudyConfig
+from macrodyn.config.models import METHOD, RunConfig, StudyKeys, study_model
+from macrodyn.config.sweep import merge, swept
 from macrodyn.config.text import Document, Written
 from macrodyn.environment import EnvironmentFault
+from macrodyn.methods.base import Analysis, Method
+from macrodyn.methods.registry import UnknownMethodError, find_method, method_of
 from macrodyn.paths import StrPath
-from macrodyn.run_check import check_factor, check_numbers, check_sampling, check_sizes
-from macrodyn.run_limits import (
-    check_amounts,
-    check_change,
-    check_events,
-    check_neighbours,
-    check_steps,
-    check_training,
-)
-from macrodyn.system_check import check_class, check_methods, check_parameters, describe_failure
+from macrodyn.system_check import check_class, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
 
 __all__ = [
+    "AskedAnalysis",
     "ConfigError",
     "Study",
     "check_run",
@@ -45,6 +40,7 @@ RESERVED_RUN_NAMES = {
     "logs",
     "pages",
     "checkpoint",
+    "analyses",
 }
 # A run's folder must take no file's place.
 RESERVED_ENDINGS = (".csv", ".html", ".json", ".zip")
@@ -64,6 +60,21 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class AskedAnalysis:
+    """An analysis across runs of a study.
+
+    Attributes:
+        kind: What it is.
+        runs: Names of the runs that it is of.
+        options: Its options, as its section reads them.
+    """
+
+    kind: Analysis
+    runs: tuple[str, ...]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Study:
     """A checked study.
 
@@ -72,22 +83,14 @@ class Study:
         title: A line that says what it is.
         runs: The runs by name, each with the base merged in.
         warnings: What is allowed but hardly meant, a line each; only of systems that were checked.
+        analyses: The analyses across runs, by name.
     """
 
     name: str
     title: str
     runs: dict[str, RunConfig]
     warnings: tuple[str, ...] = ()
-
-
-def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Merge nested mappings; anything that is not a mapping replaces what was there."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
-    return merged
+    analyses: dict[str, AskedAnalysis] = field(default_factory=dict)
 
 
 def load_study(
@@ -126,44 +129,165 @@ def load_study(
         raise ConfigError(str(error)) from None
     if not isinstance(content, dict) or not content:
         raise ConfigError(_no_keys(content, where or "the configuration"))
-    try:
-        study = StudyConfig.model_validate(content)
-    except ValidationError as error:
-        told = problems(error, content, StudyConfig, _written(documents, ()))
-        raise _config_error(where, told) from None
-    base = {k: v for k, v in content.items() if k not in ("study", "title", "runs")}
+    written = _written(documents, ())
+    keys, methods = _read_keys(content, where, written)
+    base = {k: v for k, v in content.items() if k not in StudyKeys.model_fields}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
     warnings: list[str] = []
-    for name, changes in study.runs.items():
-        prefix = f"runs.{name}."
-        if is_reserved(name):
-            wrong[f"runs.{name}"] = (
-                "this name is reserved for what else is in the folder: choose another"
-            )
+    for name, changes, origin in swept(keys.runs, keys.sweep):
+        prefix = f"runs.{origin}."
+        if problem := _name_problem(name, changes, runs):
+            wrong[f"runs.{name}" if not problem[0] else prefix + problem[0]] = problem[1]
             continue
-        execution = (changes or {}).get("execution")
-        if isinstance(execution, dict) and "checkpoint_minutes" in execution:
-            wrong[f"{prefix}execution.checkpoint_minutes"] = (
-                "is the same for all runs, which share jobs: set it at the top of the file"
-            )
-            continue
-        merged = merge(base, changes or {})
-        written = _written(documents, ("runs", name), ())
+        merged = merge(base, changes)
+        method = methods[str(merged.get("method", METHOD))]
+        foreign = _foreign_keys(method, methods.values()) - changes.keys()
+        merged = {k: v for k, v in merged.items() if k not in foreign}
+        find = _written(documents, ("runs", origin), ())
         try:
-            runs[name] = RunConfig.model_validate(merged)
+            runs[name] = method.Run.model_validate(merged)
         except ValidationError as error:
-            told = problems(error, merged, RunConfig, written)
-            wrong.update({prefix + path: said for path, said in told.items()})
+            told = problems(error, merged, method.Run, find)
+            wrong.update({_place(prefix, path, changes, keys): said for path, said in told.items()})
             continue
-        for path, message in check_run(runs[name], written) if check_systems else ():
-            changed = path.split(".")[0] in (changes or {})
-            wrong[(prefix if changed else "") + path] = message
+        for path, message in check_run(runs[name], find) if check_systems else ():
+            wrong[_place(prefix, path, changes, keys)] = message
         if check_systems and not wrong:
-            warnings += [f"runs.{name}: {said}" for said in _extrapolations(runs[name])]
+            warnings += [f"runs.{name}: {said}" for said in _warnings(runs[name])]
     if wrong:
         raise _config_error(where, wrong)
-    return Study(study.study, study.title, runs, tuple(warnings))
+    analyses = dict(_analyses(keys, runs, wrong))
+    if wrong:
+        raise _config_error(where, wrong)
+    return Study(keys.study, keys.title, runs, tuple(warnings), analyses)
+
+
+def _read_keys(
+    content: dict[str, Any], where: str, written: Written
+) -> tuple[StudyKeys, dict[str, Method]]:
+    """Read what concerns the study as a whole, and check the base that its runs share.
+
+    Returns:
+        The study's keys, and the methods of its runs by name.
+
+    Raises:
+        ConfigError: If something is wrong.
+    """
+    given = content.get("runs")
+    runs = [r for r in given.values() if isinstance(r, dict)] if isinstance(given, dict) else []
+    asked = content.get("method", METHOD)
+    names = dict.fromkeys(
+        n for n in (asked, *(r.get("method", asked) for r in runs)) if isinstance(n, str)
+    )
+    methods: dict[str, Method] = {}
+    for name in names:
+        try:
+            methods[name] = find_method(name)
+        except UnknownMethodError as error:
+            raise _config_error(where, {"method": str(error)}) from None
+    base = methods[asked if isinstance(asked, str) else METHOD]
+    foreign = _foreign_keys(base, methods.values())
+    own = {k: v for k, v in content.items() if k not in foreign}
+    model = study_model(base.Run)
+    try:
+        model.model_validate(own)
+        told = {}
+    except ValidationError as error:
+        told = problems(error, own, model, written)
+    # What the base lacks, some runs may have; the others are told of it by name.
+    wrong = {
+        path: said
+        for path, said in told.items()
+        if path in StudyKeys.model_fields or path in content or not any(path in r for r in runs)
+    }
+    if wrong:
+        raise _config_error(where, wrong)
+    header = {k: v for k, v in content.items() if k in StudyKeys.model_fields}
+    return StudyKeys.model_validate(header), methods
+
+
+def _foreign_keys(method: Method, methods: Any) -> set[str]:
+    """Sections of the study's other methods, which a run of this one passes over in the base."""
+    others = {key for other in methods for key in other.Run.model_fields}
+    return others - method.Run.model_fields.keys()
+
+
+def _name_problem(
+    name: str, changes: dict[str, Any], runs: Mapping[str, Any]
+) -> tuple[str, str] | None:
+    """Say what is wrong with a run as such: the key below it, and a message."""
+    if is_reserved(name):
+        return "", "this name is reserved for what else is in the folder: choose another"
+    if name in runs:
+        return "", "two runs of the sweep have this name: give values that are written differently"
+    execution = changes.get("execution")
+    if isinstance(execution, dict) and "checkpoint_minutes" in execution:
+        return (
+            "execution.checkpoint_minutes",
+            "is the same for all runs, which share jobs: set it at the top of the file",
+        )
+    return None
+
+
+def _place(prefix: str, path: str, changes: dict[str, Any], keys: StudyKeys) -> str:
+    """Where a key stands in the file: in a sweep, in a run, or in the base."""
+    if path in keys.sweep:
+        return f"sweep.{path}"
+    return prefix + path if path.split(".")[0] in changes else path
+
+
+def _warnings(run: RunConfig) -> Iterator[str]:
+    yield from method_of(run).warnings(run, make_system(run))
+
+
+def _analyses(
+    keys: StudyKeys, runs: dict[str, RunConfig], wrong: dict[str, str]
+) -> Iterator[tuple[str, AskedAnalysis]]:
+    """Yield the analyses that the study asks for, or those that its methods propose."""
+    by_method: dict[str, dict[str, RunConfig]] = {}
+    for name, run in runs.items():
+        by_method.setdefault(run.method, {})[name] = run
+    kinds = {
+        kind.stage.name: (kind, of)
+        for method, of in by_method.items()
+        for kind in find_method(method).analyses
+    }
+    if keys.analyses is None:
+        for kind, of in kinds.values():
+            for name, proposal in kind.propose(of).items():
+                options = kind.options.model_validate(dict(proposal.options))
+                yield (
+                    name,
+                    AskedAnalysis(kind, tuple(proposal.runs), options.model_dump(mode="json")),
+                )
+        return
+    for name, asked in keys.analyses.items():
+        path = f"analyses.{name}"
+        if asked.kind not in kinds:
+            wrong[f"{path}.kind"] = (
+                f"there is no analysis {asked.kind!r}; there are: {', '.join(sorted(kinds))}"
+            )
+            continue
+        kind, of = kinds[asked.kind]
+        # A run that was swept stands for all that were made of it.
+        chosen = {
+            given: [r for r in of if r == given or (keys.sweep and r.startswith(f"{given}-"))]
+            for given in asked.runs or of
+        }
+        if unknown := [given for given, found in chosen.items() if not found]:
+            wrong[f"{path}.runs"] = (
+                f"{', '.join(unknown)}: no such run of the method; there are: {', '.join(of)}"
+            )
+            continue
+        try:
+            options = kind.options.model_validate(asked.model_extra or {})
+        except ValidationError as error:
+            told = problems(error, asked.model_extra or {}, kind.options)
+            wrong.update({f"{path}.{key}": said for key, said in told.items()})
+            continue
+        found = tuple(dict.fromkeys(run for group in chosen.values() for run in group))
+        yield name, AskedAnalysis(kind, found, options.model_dump(mode="json"))
 
 
 def make_system(run: RunConfig) -> System:
@@ -201,9 +325,8 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
     def below(*keys: str) -> Written:
         return lambda path, value: written((*keys, *path), value) if written else None
 
-    yield from check_numbers(run)
-    yield from check_training(run)
-    yield from check_steps(run)
+    method = method_of(run)
+    yield from method.check_alone(run)
     try:
         cls = system_class(run.system.name)
         incomplete = list(check_class(cls))
@@ -226,47 +349,23 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         yield "system.name", describe_failure(error, cls)
         return
     yield from check_parameters(system)
-    wrong_conditions = list(_check_conditions(run, system))
-    yield from wrong_conditions
-    wrong_sizes = list(check_sizes(run, system))
-    yield from wrong_sizes
-    wrong_sampling = list(check_sampling(run, system))
-    yield from wrong_sampling
-    if wrong_sizes:
-        return
-    yield from check_factor(run)
-    beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
-    yield from beyond
-    if not (wrong_conditions or wrong_sampling or beyond):
-        yield from check_events(run, system)
-        wrong_methods = list(check_methods(run, system))
-        yield from wrong_methods or check_change(run, system)
+    yield from _check_shards(run, method)
+    yield from method.check(run, system)
 
 
-def _extrapolations(run: RunConfig) -> Iterator[str]:
-    """Yield the conditions that are evaluated outside of the values that are sampled."""
-    parameters = make_system(run).parameters
-    for name, values in run.conditions.items():
-        value, low, high = float(getattr(parameters, name)), min(values), max(values)
-        if not low <= value <= high:
-            yield (
-                f"{name} is evaluated at {value:g} (system.parameters.{name}), outside of the "
-                f"sampled values {low:g} to {high:g} (conditions.{name}): the model extrapolates"
-            )
+def _check_shards(run: RunConfig, method: Method) -> Iterator[tuple[str, str]]:
+    """Check that the stages that are to be scattered are such."""
+    scattered = {kind.name for kind in method.kinds if kind.scatter}
+    unknown = run.execution.shards.keys() - scattered
+    if unknown:
+        # Its system may have stages of its own.
+        from macrodyn.pipeline.planner import plan_run
 
-
-def _check_conditions(run: RunConfig, system: System) -> Iterator[tuple[str, str]]:
-    """Check that the system takes all values of the conditions."""
-    cls = type(system)
-    for name, values in run.conditions.items():
-        try:
-            for value in values:
-                system.with_parameters(**{name: value})
-        except ValidationError as error:
-            told = problems(error, {name: value}, cls.Parameters)
-            yield f"conditions.{name}", "; ".join(told.values())
-        except Exception as error:
-            yield f"conditions.{name}", describe_failure(error, cls)
+        stages = plan_run("run", run).stages().values()
+        scattered |= {stage.name for stage in stages if stage.kind.scatter}
+    for name in sorted(unknown - scattered):
+        known = ", ".join(sorted(scattered))
+        yield f"execution.shards.{name}", f"no stage of this name is scattered; those are: {known}"
 
 
 def _no_keys(content: Any, where: str) -> str:

@@ -1,36 +1,15 @@
-"""The configuration of a study: the one source of truth for its keys, defaults and limits."""
+"""What all configurations have, whatever the method: runs, and the study that they belong to."""
 
 from __future__ import annotations
 
 import json
-import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, create_model
 
-from macrodyn.config.section import (
-    MARKS,
-    AtLeastFour,
-    AtLeastTwo,
-    Ends,
-    Fraction,
-    Lattice,
-    LearningRate,
-    Name,
-    NotNegativeFloat,
-    NotNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Section,
-    Seed,
-    Values,
-    form,
-)
-from macrodyn.lattice import Boundary
+from macrodyn.config.section import Name, PositiveFloat, PositiveInt, Section, Seed
 
-Baseline = Literal["naive", "full"]
-Upsampling = Literal["tile", "replicate", "interpolate"]
-Stop = Literal["time", "events"]
+METHOD = "partial-evolution"
 Device = Literal["cpu", "cuda"]
 
 
@@ -44,185 +23,12 @@ class SystemConfig(Section):
     ] = Field(default_factory=dict, description="The system's parameters; the system says which.")
 
 
-class SizesConfig(Section):
-    """The three sizes, in sites along each axis."""
-
-    small: Lattice = Field(description="The system that can be simulated whole (n_s sites).")
-    large: Lattice = Field(description="The system whose macroscopic dynamics is learned (n).")
-    patch: Lattice | None = Field(
-        default=None, description="What is relaxed and evolved; the small size if left out."
-    )
-
-
-class SimulateConfig(Section):
-    """Small simulations: the snapshot set D_s."""
-
-    initial_range: Annotated[
-        Annotated[Ends, Tag(MARKS[0])] | Annotated[dict[Name, Ends], Tag(MARKS[1])],
-        Discriminator(form),
-    ] = Field(
-        default=(-1.0, 1.0),
-        description="Range of the initial macrostates of the groups; by name where the system's "
-        "macrostates have several components.",
-    )
-    groups: PositiveInt = Field(
-        default=64, description="Initial macrostates, spread evenly over the range with jitter."
-    )
-    replicas: PositiveInt = Field(default=64, description="Small systems in each group.")
-    times: tuple[NotNegativeFloat, ...] = Field(
-        default=(0, 0.5, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 50, 70, 100),
-        min_length=1,
-        description="Snapshot times: cover the transient and the equilibrium.",
-    )
-
-
-class RelaxationConfig(Section):
-    """Patch-local relaxation after each level of upsampling."""
-
-    duration: NotNegativeFloat = Field(
-        default=8.0, description="Physical time for which every site is relaxed at each level."
-    )
-    sweep: PositiveFloat = Field(
-        default=0.5, description="Physical time for which a patch is held between two offsets."
-    )
-    boundary: Boundary = Field(default="frozen", description="Surroundings of a relaxed patch.")
-    up_to_age: bool = Field(
-        default=True,
-        description="Relax no longer than the snapshot's own age: what has had time t to grow "
-        "needs no more to be rebuilt.",
-    )
-
-
-class UpsampleConfig(Section):
-    """From small snapshots to large ones."""
-
-    method: Upsampling = Field(
-        default="tile",
-        description="tile: small systems of the same group and time side by side, randomly "
-        "shifted (with ends: reflected in turn). replicate: every site becomes a block of equal "
-        "sites. interpolate: linear between the sites.",
-    )
-    snapshots: PositiveInt = Field(
-        default=8, description="Large snapshots for each group and snapshot time."
-    )
-    relaxation: RelaxationConfig = RelaxationConfig()
-
-
-class EvolveConfig(Section):
-    """Partial evolution: pairs before and after a short time."""
-
-    dt: PositiveFloat = Field(default=0.25, description="Physical time of a pair.")
-    lags: tuple[PositiveInt, ...] = Field(
-        default=(1, 2, 4),
-        min_length=1,
-        description="Multiples of dt that are recorded: the first trains, all serve the Markov "
-        "diagnostic. Must begin with 1 and grow.",
-    )
-    patches: PositiveInt = Field(default=4, description="m, patches evolved of each snapshot.")
-    buffer: NotNegativeInt = Field(
-        default=0, description="Sites around the patch that evolve with it, uncounted."
-    )
-    boundary: Boundary = Field(default="frozen", description="Surroundings of an evolved patch.")
-    stop: Stop = Field(
-        default="time",
-        description="time: after dt. events: after as many events as the patch has sites.",
-    )
-
-
-class ClosureConfig(Section):
-    """The patch autoencoder that finds the closure variables."""
-
-    dimension: NotNegativeInt = Field(
-        default=2, description="Closure variables; 0: the observables alone."
-    )
-    encoder: Literal["strided", "pooled"] = Field(
-        default="pooled",
-        description="pooled: mean of local terms, which knows no origin of the tiling. strided: "
-        "convolutions, then all of the patch.",
-    )
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(8, 16),
-        min_length=1,
-        description="Of the convolutions, each three sites wide: two read five sites.",
-    )
-    hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
-    steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
-    batch: PositiveInt = 256
-    learning_rate: LearningRate = 1e-3
-    patience: PositiveInt = Field(
-        default=6, description="Validations without improvement before training stops."
-    )
-    validation_every: PositiveInt = 100
-    validation_fraction: Fraction = 0.15
-
-
-class DynamicsConfig(Section):
-    """Drift and diffusion networks and their training by the partial likelihood."""
-
-    members: PositiveInt = Field(default=5, description="Ensemble size: one seed each.")
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
-    activation: Literal["silu", "tanh"] = "silu"
-    covariance: Literal["full", "diagonal", "constant"] = Field(
-        default="full", description="Form of Sigma: full Cholesky factor, diagonal, or constant."
-    )
-    covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
-        default="theory", description="K/m by theory, estimated from the data, or a number."
-    )
-    likelihood: Literal["mean", "patches"] = Field(
-        default="mean",
-        description="mean: of the mean increment of the m patches. patches: of all m increments, "
-        "which show Sigma more sharply; for short dt and independent patches.",
-    )
-    steps: PositiveInt = 2000
-    batch: PositiveInt = 1024
-    learning_rate: LearningRate = 1e-3
-    weight_decay: NotNegativeFloat = 0.1
-    patience: PositiveInt = 15
-    validation_every: PositiveInt = 50
-    validation_fraction: Fraction = 0.15
-
-
-class HorizonConfig(Section):
-    """Record times 0, spacing, ... of a comparison."""
-
-    spacing: PositiveFloat
-    points: AtLeastTwo
-    step: PositiveFloat | None = Field(
-        default=None, description="Step of the prediction's integrator; evolve.dt if left out."
-    )
-
-
-class EvaluateConfig(Section):
-    """Comparison with direct simulation of the large system."""
-
-    initial: Annotated[
-        Annotated[Values, Tag(MARKS[0])] | Annotated[dict[Name, Values], Tag(MARKS[1])],
-        Discriminator(form),
-    ] = Field(
-        default=(-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75),
-        description="Initial macrostates; by name where they have several components: every "
-        "combination is taken.",
-    )
-    replicas: AtLeastFour = Field(
-        default=200, description="Reference trajectories for each initial macrostate."
-    )
-    predicted_replicas: AtLeastTwo = Field(
-        default=200, description="Predicted trajectories of each member and initial macrostate."
-    )
-    horizons: dict[Name, HorizonConfig] = Field(
-        default={"transient": HorizonConfig(spacing=1.0, points=301)}, min_length=1
-    )
-    equilibrium_fraction: Fraction = Field(
-        default=0.25, description="Late part of a horizon that is taken for equilibrium."
-    )
-
-
 class ExecutionConfig(Section):
     """How the work is cut and where it runs; never changes a result."""
 
-    shards: dict[Literal["simulate", "upsample", "evolve", "reference"], PositiveInt] = Field(
-        default={"simulate": 2, "upsample": 2, "evolve": 2, "reference": 2},
-        description="Jobs into which a sampling stage is scattered; 2 for a stage left out.",
+    shards: dict[Name, PositiveInt] = Field(
+        default_factory=dict,
+        description="Jobs into which a stage is scattered, by its name; 2 for a stage left out.",
     )
     device: Device = "cpu"
     checkpoint_minutes: PositiveFloat = Field(
@@ -232,45 +38,30 @@ class ExecutionConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that one run depends on."""
+    """What a run of any method depends on; methods add their own sections."""
 
+    method: str = Field(
+        default=METHOD,
+        description="How the dynamics is learned: an entry point in the group macrodyn.methods, or "
+        "module:Class.",
+    )
     seed: Seed = 2511
     system: SystemConfig
-    conditions: dict[str, Values] = Field(
-        default_factory=dict,
-        description="Parameters of the system that become inputs of the model, with the values "
-        "to sample; evaluated at the system's own.",
-    )
-    sizes: SizesConfig
-    simulate: SimulateConfig = SimulateConfig()
-    upsample: UpsampleConfig = UpsampleConfig()
-    evolve: EvolveConfig = EvolveConfig()
-    closure: ClosureConfig = ClosureConfig()
-    dynamics: DynamicsConfig = DynamicsConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-    baselines: tuple[Baseline, ...] = Field(
-        default=("naive", "full"),
-        description="naive: the small system taken for the large one. full: whole snapshots "
-        "evolved.",
-    )
-    published: dict[Name, dict[str, PositiveFloat]] = Field(
-        default_factory=dict,
-        description="Published test errors to show beside this run's: by horizon, then name.",
-    )
     execution: ExecutionConfig = ExecutionConfig()
 
-    @property
-    def patch(self) -> tuple[int, ...]:
-        """Sides of the patch that is evolved: its own, or the small size."""
-        return self.sizes.patch or self.sizes.small
 
-    @property
-    def groups(self) -> int:
-        """Groups of small systems, of all combinations of conditions."""
-        return self.simulate.groups * math.prod(map(len, self.conditions.values()))
+class AnalysisConfig(Section):
+    """An analysis across runs; its further keys are the options of its kind."""
+
+    model_config = Section.model_config | {"extra": "allow"}
+
+    kind: str = Field(description="Which analysis; the method says which there are.")
+    runs: tuple[Name, ...] | None = Field(
+        default=None, min_length=1, description="The runs it is of; all of its method if left out."
+    )
 
 
-class StudyConfig(RunConfig):
+class StudyKeys(Section):
     """A configuration file: a base, and named runs that override parts of it."""
 
     study: Name = Field(description="Name of the study's folder below results/.")
@@ -279,11 +70,30 @@ class StudyConfig(RunConfig):
         min_length=1,
         description="Runs by name; each holds the keys in which it differs from the base.",
     )
+    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="Values of keys, such as evolve.dt: each run is made for every combination of "
+        "them.",
+    )
+    analyses: dict[Name, AnalysisConfig] | None = Field(
+        default=None,
+        description="Analyses across runs, by name; what the method proposes if left out.",
+    )
 
 
-def json_schema() -> str:
-    """Return the JSON schema of a configuration file."""
-    schema = StudyConfig.model_json_schema()
+def study_model(run: type[RunConfig]) -> type[Section]:
+    """Make the model of a configuration file whose base is of a method.
+
+    Args:
+        run: The model of the method's runs.
+    """
+    bases: tuple[type[Section], ...] = (StudyKeys, run)
+    return create_model("StudyConfig", __base__=bases, __doc__=StudyKeys.__doc__)
+
+
+def json_schema(run: type[RunConfig]) -> str:
+    """Return the JSON schema of a configuration file whose base is of a method."""
+    schema = study_model(run).model_json_schema()
     return json.dumps(
         {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from macrodyn.config.load import ConfigError, Study, load_study
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import run_identities
-from macrodyn.pipeline.plan import RunPlan, plan_study
+from macrodyn.pipeline.planner import RunPlan, StudyPlan, plan_study
 from macrodyn.pipeline.record import (
     FILE,
     REMEDY,
@@ -36,7 +36,7 @@ class AskedStudy:
 
     study: Study
     folder: Path
-    plans: dict[str, RunPlan]
+    plans: StudyPlan
     identities: dict[str, str]
     configuration: str
     command: str

@@ -8,15 +8,16 @@ reads them here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from macrodyn.config.load import merge
 from macrodyn.config.models import RunConfig
+from macrodyn.config.sweep import merge, swept
+from macrodyn.methods.registry import method_of
 from macrodyn.systems.base import Parameters
 from macrodyn.systems.parameters import plain_parameters
 from macrodyn.systems.registry import UnknownSystemError, parameters_class, system_version
@@ -42,25 +43,31 @@ def canonical_run(run: RunConfig) -> RunConfig:
     except UnknownSystemError as error:
         _warn_once(f"{error}. Until then its stages are taken to be of version 1.")
         parameters = dict(sorted(run.system.parameters.items()))
-    changes = {
-        "system": run.system.model_copy(update={"parameters": parameters}),
-        "conditions": dict(sorted(run.conditions.items())),
-        "simulate": _sorted(run.simulate, "initial_range"),
-        "evaluate": _sorted(run.evaluate, "initial"),
-    }
-    return run.model_copy(update=changes)
+    system = run.system.model_copy(update={"parameters": parameters})
+    canonical: RunConfig = method_of(run).canonical(run.model_copy(update={"system": system}))
+    return canonical
 
 
-def completed(content: dict[str, Any], runs: Mapping[str, RunConfig]) -> dict[str, Any]:
-    """Write the parameters of all runs in full into a configuration.
+def completed(
+    content: dict[str, Any], runs: Mapping[str, RunConfig], analyses: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Write a configuration with its sweep carried out, and the parameters of all runs in full.
 
     Args:
         content: The configuration.
         runs: Its runs in canonical form.
+        analyses: Names of the runs of each of its analyses.
     """
-    given = content["runs"]
-    full = {name: {"system": {"parameters": run.system.parameters}} for name, run in runs.items()}
-    return {**content, "runs": {name: merge(given[name] or {}, full[name]) for name in runs}}
+    full = {
+        name: merge(changes, {"system": {"parameters": runs[name].system.parameters}})
+        for name, changes, _ in swept(content["runs"], content.get("sweep") or {})
+    }
+    asked = content.get("analyses")
+    told = (
+        {name: {**asked[name], "runs": list(of)} for name, of in analyses.items()} if asked else {}
+    )
+    rest = {k: v for k, v in content.items() if k != "sweep"}
+    return {**rest, "runs": full, **({"analyses": told} if asked else {})}
 
 
 def version_of(name: str) -> dict[str, int]:
@@ -83,13 +90,6 @@ def _complete(model: type[Parameters], given: dict[str, Any]) -> dict[str, Any]:
         # Wrong parameters are told by the check of the configuration, not here.
         pass
     return dict(sorted(given.items()))
-
-
-def _sorted(section: Any, name: str) -> Any:
-    value = getattr(section, name)
-    if not isinstance(value, dict):
-        return section
-    return section.model_copy(update={name: dict(sorted(value.items()))})
 
 
 @cache

@@ -8,42 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.plan import RunPlan, Stage, study_stages
+from macrodyn.pipeline.cuts import kept_cut
+from macrodyn.pipeline.planner import StudyPlan
+from macrodyn.pipeline.stage import Stage, StageId
 
-# In the order in which a study needs them. The reference waits for nothing and nothing but the
-# evaluation waits for it.
-RULES = (
-    "simulate",
-    "upsample",
-    "evolve",
-    "reference",
-    "gather",
-    "closure",
-    "encode",
-    "dynamics",
-    "predict",
-    "evaluate",
-    "summarise",
-)
+GATHER = "gather"
 _SHARD = re.compile(r"shard-(\d+)-of-(\d+)")
-_SAMPLED = ("simulate", "upsample", "evolve", "reference")
-_MODEL = ("model.safetensors", "model.json", "training.json")
-_OUTPUTS = {
-    "closure": _MODEL,
-    "encode": ("data.nc",),
-    "dynamics": _MODEL,
-    "predict": ("data.nc",),
-    "evaluate": ("metrics.json", "figures"),
-    "summarise": (
-        "summary.csv",
-        "overview.html",
-        "configuration.html",
-        "provenance.html",
-        "figures",
-        "pages",
-        "summary.json",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -52,29 +22,37 @@ class ExpectedJob:
 
     Attributes:
         rule: Its rule.
+        stage: The stage that it makes, or is a part of.
         folder: Folder of its outputs, below which are its log and its checkpoints.
         outputs: Names of its outputs.
         name: Name of its log, without the suffix.
-        stage: Name and key of its stage; None for the jobs of whole runs.
-        result: The file that makes its own output dispensable: that of its stage's shards.
     """
 
     rule: str
+    stage: Stage
     folder: Path
     outputs: tuple[str, ...]
     name: str
-    stage: tuple[str, str] | None
-    result: str
+
+    @property
+    def id(self) -> StageId:
+        """The id of its stage."""
+        return self.stage.id
+
+    @property
+    def result(self) -> str:
+        """The file that makes its own output dispensable: that of its stage's shards."""
+        return self.stage.kind.result
 
     @property
     def wildcards(self) -> tuple[str, ...]:
         """Values of its rule's wildcards, in the order of the rule's."""
-        if self.stage is None:
-            return () if self.rule == "summarise" else (self.folder.name,)
-        if self.rule == "gather":
-            return self.stage
+        if self.stage.kind.place == "study":
+            return ()
+        if self.rule == GATHER:
+            return self.stage.id
         shard = _SHARD.fullmatch(self.name)
-        return (self.stage[1], *(shard.groups() if shard else ()))
+        return (self.stage.id[1], *(shard.groups() if shard else ()))
 
     @property
     def log(self) -> Path:
@@ -89,14 +67,24 @@ class ExpectedJob:
     @property
     def label(self) -> str:
         """What it is, on one line."""
-        if self.stage is None:
-            return self.rule if self.rule == "summarise" else f"{self.rule} {self.folder.name}"
-        stage, key = self.stage
+        if self.stage.kind.place == "study":
+            return self.rule
+        stage, subject = self.stage.id
         part = f" {self.name.replace('-', ' ')}" if self.name.startswith("shard-") else ""
-        return f"{self.rule}{f' {stage}' if stage != self.rule else ''} {key}{part}"
+        return f"{self.rule}{f' {stage}' if stage != self.rule else ''} {subject}{part}"
 
 
-def expected_jobs(folder: StrPath, plans: dict[str, RunPlan]) -> list[ExpectedJob]:
+def rules(plans: StudyPlan) -> tuple[str, ...]:
+    """List the rules of a study, in the order in which it needs them."""
+    kinds = list(plans.kinds.values())
+    names = [kind.name for kind in kinds]
+    scattered = [place for place, kind in enumerate(kinds) if kind.scatter]
+    if scattered:
+        names.insert(scattered[-1] + 1, GATHER)
+    return tuple(names)
+
+
+def expected_jobs(folder: StrPath, plans: StudyPlan) -> list[ExpectedJob]:
     """List the jobs of a study, whether they have run or not.
 
     Args:
@@ -104,28 +92,18 @@ def expected_jobs(folder: StrPath, plans: dict[str, RunPlan]) -> list[ExpectedJo
         plans: Its runs.
     """
     folder = Path(folder)
-    stages = study_stages(plans).values()
-    jobs = [job for stage in stages for job in _stage_jobs(folder / "stages", stage)]
-    for run in plans:
-        jobs.append(_job("evaluate", folder / run))
-    jobs.append(_job("summarise", folder))
-    order = {rule: number for number, rule in enumerate(RULES)}
+    jobs = [job for stage in plans.stages.values() for job in _stage_jobs(folder, stage)]
+    order = {rule: number for number, rule in enumerate(rules(plans))}
     return sorted(jobs, key=lambda job: order[job.rule])
-
-
-def _job(rule: str, folder: Path, stage: Stage | None = None) -> ExpectedJob:
-    outputs = _OUTPUTS[rule]
-    found = (stage.name, stage.key) if stage else None
-    return ExpectedJob(rule, folder, outputs, rule, found, outputs[0])
 
 
 def _stage_jobs(folder: Path, stage: Stage) -> Iterator[ExpectedJob]:
     here = folder / stage.folder
-    if stage.name not in _SAMPLED:
-        yield _job(stage.name, here, stage)
+    if not stage.kind.scatter:
+        yield ExpectedJob(stage.name, stage, here, tuple(stage.kind.outputs.values()), stage.name)
         return
-    found = (stage.name, stage.key)
-    for number in range(stage.shards):
-        name = f"shard-{number}-of-{stage.shards}"
-        yield ExpectedJob(stage.name, here, (f"{name}.nc",), name, found, "data.nc")
-    yield ExpectedJob("gather", here, ("data.nc",), "gather", found, "data.nc")
+    shards = kept_cut(here) or stage.shards
+    for number in range(shards):
+        name = f"shard-{number}-of-{shards}"
+        yield ExpectedJob(stage.name, stage, here, (f"{name}.nc",), name)
+    yield ExpectedJob(GATHER, stage, here, (stage.kind.result,), GATHER)

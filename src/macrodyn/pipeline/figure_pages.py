@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,57 +15,67 @@ import jinja2
 from docutils.core import publish_parts
 
 from macrodyn.evaluation.pages import figure, page
-from macrodyn.pipeline.figure_titles import RUN_FIGURES, STUDY_FIGURES, figure_title
+from macrodyn.pipeline.kind import Figure
+from macrodyn.pipeline.page_labels import page_stem
 from macrodyn.storage.files import atomic_path
 
-METHODS = ("ours", "naive", "full")
+
+@dataclass(frozen=True, kw_only=True)
+class ShownFigure:
+    """A figure of the report.
+
+    Attributes:
+        title: Its name in words, such as ``Trajectories, transient, ours``.
+        path: Its file.
+        caption: HTML.
+    """
+
+    title: str
+    path: Path
+    caption: str
 
 
-def run_figures(folder: Path, horizons: Sequence[str]) -> dict[str, Path]:
-    """Find the figures of a run, in the order of the report.
+def shown_figures(
+    folder: Path, kinds: Sequence[Figure], captions: Path, order: Sequence[str] = ()
+) -> list[ShownFigure]:
+    """Find the figures that a stage has drawn, in the order of the report.
 
     Args:
-        folder: The run's folder.
-        horizons: Its horizons.
-
-    Returns:
-        Files by the figure's name; those that were not drawn are left out.
+        folder: Where they stand.
+        kinds: What its kind declares.
+        captions: Where captions stand, reStructuredText with Jinja.
+        order: What the user named, in the order in which it is shown; what else there is follows.
     """
-    figures = folder / "figures"
-    found: dict[str, Path] = {}
-    for kind in RUN_FIGURES:
-        if kind == "trajectories-":
-            for name in (f"{h}-{method}" for method in METHODS for h in horizons):
-                found[kind + name] = figures / "trajectories" / f"{name}.png"
-        elif kind == "equilibrium-":
-            found |= {f"{kind}{h}": figures / "equilibrium" / f"{h}.png" for h in horizons}
-        else:
-            found[kind] = figures / f"{kind}.png"
-    return {name: path for name, path in found.items() if path.exists()}
+    found = []
+    for kind in kinds:
+        drawn = [
+            (_parts(kind.pattern, path.relative_to(folder)), path)
+            for path in sorted(folder.glob(kind.pattern))
+        ]
+        place = {name: number for number, name in enumerate(order)}
+        drawn.sort(key=lambda item: [place.get(part, len(place)) for part in item[0]])
+        found += [
+            ShownFigure(
+                title=", ".join([kind.title, *parts]),
+                path=path,
+                caption=_caption(captions, kind, parts),
+            )
+            for parts, path in drawn
+        ]
+    return found
 
 
-def study_figure_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Return the files of the figures across runs, in the order of the report."""
-    kinds = list(STUDY_FIGURES)
-
-    def place(name: str) -> int:
-        return next((i for i, k in enumerate(kinds) if name.startswith(k)), len(kinds))
-
-    return {name: folder / f"{name}.png" for name in sorted(names, key=place)}
+def _parts(pattern: str, path: Path) -> list[str]:
+    """Return what stands for the stars of a pattern in a path."""
+    stars = re.escape(pattern).replace(r"\*", "([^/]*)")
+    match = re.fullmatch(stars, path.as_posix())
+    return list(match.groups()) if match else []
 
 
-def caption(folder: Path, name: str) -> str:
-    """Render the caption of a figure as HTML.
-
-    Args:
-        folder: Where the captions stand, reStructuredText with Jinja: one for each kind of figure
-            of a run, and `study.rst` for those across runs.
-        name: The figure's name.
-    """
-    kind = next((k for k in RUN_FIGURES if name.startswith(k)), None)
-    file = "study" if kind is None else kind.rstrip("-").replace("-", "_")
-    wildcards = {"name": name, "method": name.rsplit("-", 1)[-1]}
-    return render(folder / f"{file}.rst", wildcards)
+def _caption(captions: Path, kind: Figure, parts: Sequence[str]) -> str:
+    if not kind.caption:
+        return ""
+    return render(captions / kind.caption, {"last": parts[-1] if parts else ""})
 
 
 def render(path: Path, wildcards: Mapping[str, str]) -> str:
@@ -76,27 +88,19 @@ def render(path: Path, wildcards: Mapping[str, str]) -> str:
     return str(parts["body"]).strip()
 
 
-def write_figure_pages(
-    folder: Path, figures: Mapping[str, Path], captions: Path, subject: str
-) -> None:
+def write_figure_pages(folder: Path, figures: Sequence[ShownFigure], subject: str) -> None:
     """Write a page for each figure, and remove pages of figures that are no more.
 
     Args:
         folder: Where to; it then holds nothing else.
-        figures: Figures by name, in order.
-        captions: Where the captions stand.
-        subject: What the figures are of, such as `Run small-8`.
+        figures: The figures in order.
+        subject: What they are of, such as `Run small-8`.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for stem, content in _pages(figures, captions, subject):
-        with atomic_path(folder / f"{stem}.html") as temporary:
+    for number, one in enumerate(figures, 1):
+        alt = f"{one.title}: {subject}"
+        head = f'<h1>{html.escape(one.title)}</h1>\n<p class="lead">{html.escape(subject)}</p>'
+        content = page(alt, f"{head}\n{figure(one.path, one.caption, alt)}")
+        with atomic_path(folder / f"{page_stem(number, one.title)}.html") as temporary:
             temporary.write_text(content, encoding="utf-8")
-
-
-def _pages(figures: Mapping[str, Path], captions: Path, subject: str) -> Iterator[tuple[str, str]]:
-    for number, (name, path) in enumerate(figures.items(), 1):
-        title = figure_title(name)
-        shown = figure(path, caption(captions, name), f"{title}: {subject}")
-        head = f'<h1>{html.escape(title)}</h1>\n<p class="lead">{html.escape(subject)}</p>'
-        yield f"{number:02d}-{name}", page(f"{title}: {subject}", f"{head}\n{shown}")

@@ -7,20 +7,16 @@ configuration left there.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.plan import RunPlan
+from macrodyn.pipeline.planner import RunPlan
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
-# Raised when the metrics or the figures of the same stages change.
-VERSION = 1
 # What summary.csv, the figures and the pages across runs were made from.
 SUMMARY = "summary.json"
 
@@ -29,26 +25,17 @@ NONE, OTHER = "no results yet", "made with another configuration"
 _EARLIER = "made by a version of macrodyn that did not note the configuration"
 
 
-def run_identity(plan: RunPlan) -> str:
-    """Return the digest of all that a run's metrics and figures depend on.
+def run_identities(plans: Mapping[str, RunPlan]) -> dict[str, str]:
+    """Return the identity of each run of a study, by name.
 
-    Those are its stages, and what the evaluation reads from the configuration; values count, and
-    neither how they were written nor how the work is cut (``execution``).
+    It is the key of what evaluates the run: a digest of its stages, and of what the evaluation
+    reads from the configuration. Values count, and neither how they were written nor how the work
+    is cut.
 
     Args:
-        plan: The run.
+        plans: The runs.
     """
-    config = plan.config.model_dump(mode="json", exclude={"execution"})
-    # With the parameters as the system's model read them.
-    config["system"] = plan.reference.config["system"]
-    stages = sorted("/".join(found) for found in plan.stages())
-    content = {"version": VERSION, "stages": stages, "config": config}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def run_identities(plans: Mapping[str, RunPlan]) -> dict[str, str]:
-    """Return the identity of each run of a study, by name."""
-    return {name: run_identity(plan) for name, plan in plans.items()}
+    return {name: plan.evaluation.key for name, plan in plans.items()}
 
 
 @dataclass(frozen=True)

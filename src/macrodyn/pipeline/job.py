@@ -1,4 +1,4 @@
-"""What surrounds every job: its log, progress, threads, checkpoints, and how it ends."""
+"""What surrounds every job: its work, log, progress, threads, checkpoints, and how it ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -18,8 +18,10 @@ from typing import Any
 import xarray as xr
 
 from macrodyn.config.models import ExecutionConfig
+from macrodyn.paths import StrPath
 from macrodyn.pipeline.attempts import forget, refuse_repetition, remember
 from macrodyn.pipeline.interrupt import StopSignal, heartbeat, leave, listen
+from macrodyn.pipeline.kind import load_function
 from macrodyn.sampling.work import Work
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 from macrodyn.storage.errors import Interrupted
@@ -51,44 +53,59 @@ _DESCRIPTIONS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a script needs to know of the rule that runs it.
+    """What the work of a stage is given.
 
     Attributes:
+        stage: Name of the stage's kind.
         config: The stage's configuration.
-        inputs: The rule's named inputs; a list where the rule gives several files.
-        outputs: The rule's named outputs.
-        wildcards: The rule's wildcards.
-        params: The rule's other params.
+        inputs: Files of the stages that it reads: by role, then by the name of the output.
+        outputs: Its own files, by the name of the output.
+        key: Digest of all that the stage depends on.
+        subject: What the stage is about, such as its run, if its folder is named by that.
+        shard: Number of the shard that the job makes.
+        shards: Number of shards of the stage.
+        params: What else its rule hands it.
         threads: Cores that the job may use.
         device: ``cuda`` if the rule asked for a GPU, else ``cpu``.
         log: The job's log file.
         started: When the job began, by the monotonic clock.
         checkpoints: Where its long loop keeps checkpoints; None keeps none.
+        captions: Folder of the captions of figures.
     """
 
+    stage: str
     config: dict[str, Any]
-    inputs: dict[str, Any]
+    inputs: Mapping[str, Mapping[str, StrPath]]
     outputs: dict[str, Path]
-    wildcards: dict[str, str]
-    params: dict[str, Any]
-    threads: int
-    device: str
-    log: Path | None
-    started: float
+    key: str = ""
+    subject: str = ""
+    shard: int = 0
+    shards: int = 1
+    params: Mapping[str, Any] = field(default_factory=dict)
+    threads: int = 1
+    device: str = "cpu"
+    log: Path | None = None
+    started: float = field(default_factory=time.monotonic)
     checkpoints: Checkpoints | None = None
+    captions: Path = Path("workflow/report")
     _steps: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
-    @property
-    def shard(self) -> int:
-        """Number of the shard that the job makes."""
-        return int(self.wildcards["shard"])
+    def input(self, role: str, output: str | None = None) -> Path:
+        """Return a file of a stage that this one reads.
 
-    @property
-    def shards(self) -> int:
-        """Number of shards of the stage."""
-        return int(self.wildcards["shards"])
+        Args:
+            role: The role of the stage.
+            output: Name of the output; the stage's first if left out.
+        """
+        files = self.inputs[role]
+        return Path(files[output] if output else next(iter(files.values())))
+
+    def roles(self, below: str) -> list[str]:
+        """Return the rest of those roles that begin so, such as ``model``, in order."""
+        head = f"{below}/"
+        return [role.removeprefix(head) for role in self.inputs if role.startswith(head)]
 
     @property
     def core_seconds(self) -> float:
@@ -103,7 +120,7 @@ class Job:
             label: What the progress is called.
             data: Arrays from the job's inputs that the loop's result depends on.
         """
-        identity = {"config": self.config, "wildcards": self.wildcards}
+        identity = {"config": self.config, "key": self.key, "shard": [self.shard, self.shards]}
         return Work(
             progress=lambda done, total: self.step(label, done, total),
             checkpoints=self.checkpoints,
@@ -131,19 +148,25 @@ class Job:
         _LOGGER.warning(message)
 
 
-def save_stage(job: Job, stage: str, data: xr.Dataset) -> None:
+def save_stage(job: Job, data: xr.Dataset) -> None:
     """Write a stage's data set to the output ``data``, with its provenance and its cost.
 
     Args:
         job: The job.
-        stage: Name of the stage.
         data: The data set; the cost it already carries (of its shards) is added to.
     """
     spent = float(data.attrs.get("core_seconds", 0.0)) + job.core_seconds
     data = data.assign_attrs(core_seconds=spent)
     for name in _DESCRIPTIONS.keys() & data.variables.keys():
         data[name].attrs = {**_DESCRIPTIONS[str(name)], **data[name].attrs}
-    write_dataset(data, job.outputs["data"], provenance(stage, job.config))
+    write_dataset(data, job.outputs["data"], provenance(job.stage, job.config))
+
+
+def do(job: Job) -> None:
+    """Do the work that a job's rule names, and save the data set that it returns, if it does."""
+    made = load_function(str(job.params["work"]))(job)
+    if isinstance(made, xr.Dataset):
+        save_stage(job, made)
 
 
 @contextmanager
@@ -176,20 +199,23 @@ def job(snakemake: Any, signal: StopSignal | None = None) -> Iterator[Job]:
     try:
         with signal.handled(checkpoints), heartbeat(log):
             refuse_repetition(log)
+            wildcards = dict(snakemake.wildcards.items())
             yield Job(
+                stage=params.pop("stage", snakemake.rule),
                 config=params.pop("config", {}),
-                inputs={
-                    k: [Path(p) for p in v] if not isinstance(v, str) else Path(v)
-                    for k, v in snakemake.input.items()
-                },
+                inputs=params.pop("inputs", {}),
                 outputs=outputs,
-                wildcards=dict(snakemake.wildcards.items()),
+                key=params.pop("key", ""),
+                subject=params.pop("subject", ""),
+                shard=int(wildcards.get("shard", 0)),
+                shards=int(wildcards.get("shards", 1)),
                 params=params,
                 threads=int(snakemake.threads),
                 device=_device(_has_gpu(snakemake.resources)),
                 log=log,
                 started=started,
                 checkpoints=checkpoints,
+                captions=Path(snakemake.scriptdir).parent / "workflow" / "report",
             )
     except Interrupted as reason:
         leave(f"stopped by {signal.name} after {time.monotonic() - started:.1f} s: {reason}")

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.identity import missing_runs, read_summary_origin
+from macrodyn.pipeline.identity import missing_runs, read_summary_origin, run_identities
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.summary import summarise_study
+from macrodyn.pipeline.planner import StudyPlan
+from macrodyn.pipeline.summary import summarise
 
 
-def summarise_finished(
-    folder: StrPath,
-    identities: Mapping[str, str],
-    outputs: Mapping[str, StrPath],
-    params: Mapping[str, Any],
-    captions: StrPath,
-) -> str:
+def summarise_finished(folder: StrPath, plans: StudyPlan, captions: StrPath) -> str:
     """Summarise the finished runs of a study of which others have no results.
 
     What is written is older than the results of the runs, so that the next run of the workflow
@@ -29,38 +22,39 @@ def summarise_finished(
 
     Args:
         folder: The study's folder.
-        identities: The identities of all its runs: results of another configuration do not count.
-        outputs: Where to write, as of the rule ``summarise``.
-        params: What else is needed, as of that rule.
+        plans: All its runs: results of another configuration do not count.
         captions: Where the captions of the figures stand.
 
     Returns:
         What was done, in words; nothing if no run is finished, or all of them are.
     """
     folder = Path(folder)
+    summary, identities = plans.summary, run_identities(plans)
     missing = missing_runs(folder, identities)
     finished = {run: key for run, key in identities.items() if run not in missing}
     if not (missing and finished):
         return ""
-    paths = {name: Path(path) for name, path in outputs.items()}
-    metrics = [folder / run / "metrics.json" for run in finished]
+    paths = {name: folder / path for name, path in summary.kind.outputs.items()}
+    stages = {f"run/{run}": plans[run].evaluation for run in finished}
     origin = read_summary_origin(folder)
     if origin is None or (origin.runs, origin.missing) != (finished, missing):
         _remove(paths.values())
-        summarise_study(
+        summarise(
             Job(
-                config={},
-                inputs={"metrics": metrics},
+                stage=summary.name,
+                config=summary.config,
+                inputs={
+                    role: {
+                        name: folder / stage.folder / f for name, f in stage.kind.outputs.items()
+                    }
+                    for role, stage in stages.items()
+                },
                 outputs=paths,
-                wildcards={},
-                params={**params, "missing": missing},
-                threads=1,
-                device="cpu",
-                log=None,
-                started=time.monotonic(),
-            ),
-            captions,
+                params={"missing": missing},
+                captions=Path(captions),
+            )
         )
+        metrics = [folder / run / "metrics.json" for run in finished]
         before = min(path.stat().st_mtime for path in metrics) - 1
         for path in paths.values():
             os.utime(path, (before, before))

@@ -7,27 +7,24 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from macrodyn.config.load import Study, load_study
-from macrodyn.config.models import Name
+from macrodyn.config.section import Name
+from macrodyn.methods.report import Report
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
-from macrodyn.pipeline.plan import plan_study, study_stages
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import RecordError, read_record, run_command
-from macrodyn.pipeline.summary import read_summary
-from macrodyn.storage.errors import refusal
+from macrodyn.pipeline.summary import read_summary, report_of
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.machine import processor
 from macrodyn.storage.netcdf import read_attributes
 from macrodyn.storage.sealed import read_sealed_json
-
-_EXACT = ("drift", "diffusion")
-RUN_FIGURES = ("snapshots", "drift-diffusion", "residual-by-age", "markov", "training")
 
 
 def publish(
@@ -57,7 +54,7 @@ def publish(
         raise FileNotFoundError(f"{study / 'summary.csv'} is missing: run the study first")
     loaded = _load(study, config)
     _check_identity(study, config, loaded)
-    sources = _sources(study, runs)
+    sources = _sources(study, loaded, runs)
     text = _page(study, config, loaded, runs, [name for name in sources if name != "summary.csv"])
     for name, source in sources.items():
         with atomic_path(target / name) as temporary:
@@ -108,25 +105,31 @@ def _made_by(study: Path, config: Path) -> str:
     return record.command if record.names(config) else run_command(config)
 
 
-def _sources(study: Path, runs: list[str]) -> dict[str, Path]:
+def _sources(study: Path, loaded: Study, runs: list[str]) -> dict[str, Path]:
     """Return what is copied, by the name of the copy.
 
     No name holds a tilde, so that no run's figure takes the place of another's.
     """
     sources = {"summary.csv": study / "summary.csv"}
-    sources |= {path.name: path for path in sorted((study / "figures").glob("*.png"))}
+    for name in loaded.analyses:
+        figures = _figures(study / "analyses" / name / "figures")
+        for part, path in figures.items():
+            sources[f"{name}.png" if len(figures) == 1 else f"{name}~{part}"] = path
     for run in map(_checked, runs):
         folder = study / run / "figures"
         if not folder.exists():
             raise FileNotFoundError(f"{folder} is missing: is {run!r} a run of this study?")
-        sources |= {f"{run}~{kind}.png": folder / f"{kind}.png" for kind in RUN_FIGURES}
-        for kind in ("trajectories", "equilibrium"):
-            for path in sorted((folder / kind).glob("*.png")):
-                sources[f"{run}~{kind}~{path.name}"] = path
+        sources |= {f"{run}~{part}": path for part, path in _figures(folder).items()}
     for source in sources.values():
         if not source.resolve().is_relative_to(study.resolve()):
             raise ValueError(f"{source} leads out of {study}: only the study's files are copied")
     return sources
+
+
+def _figures(folder: Path) -> dict[str, Path]:
+    """Return the figures below a folder, by their paths with tildes for slashes."""
+    found = sorted(folder.rglob("*.png"))
+    return {"~".join(path.relative_to(folder).parts): path for path in found}
 
 
 def _checked(run: str) -> str:
@@ -141,10 +144,6 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
     rows = read_summary(study / "summary.csv")
     names = [row["run"] for row in rows]
     metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
-    horizons = list(dict.fromkeys(h for found in metrics.values() for h in found["horizons"]))
-    lacking = [column for h in horizons if (column := f"{h}:ours") not in rows[0]]
-    if lacking:
-        raise refusal(study / "summary.csv", f"has no column {lacking[0]}")
     lines = [
         f"# Results of {config}",
         "",
@@ -152,65 +151,46 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
         "the members of the ensemble.",
         "",
     ]
-    heads = ["run", "n_s", "patches m of K"]
-    for horizon in horizons:
-        heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]
-        heads += ["MMD²"] if f"{horizon}:ours_mmd" in rows[0] else []
-    heads += [f"{kind} %: rms (max)" for kind in _EXACT if f"{kind}_rms_percent" in rows[0]]
-    lines += [_row(heads), _row(["---"] * len(heads))]
-    lines += [_row(_cells(r, metrics[r["run"]], horizons)) for r in rows]
+    for report, of in _by_report(metrics):
+        head, *body = report.published([r for r in rows if r["run"] in of], of)
+        lines += [_row(head), _row(["---"] * len(head)), *map(_row, body), ""]
     commits, versions = _origins(study, loaded)
     command = ["macrodyn", "publish", str(study), "DIRECTORY", "--config", str(config)]
     command += ["--runs", *runs] if runs else []
-    seconds = sum(
-        sum(stage["core_seconds"] for stage in m["costs"]["ours"].values())
-        for m in metrics.values()
-    )
-    direct = sum(s["core_seconds"] for s in metrics[rows[0]["run"]]["costs"]["direct"].values())
+    ways = dict.fromkeys(way for m in metrics.values() for way in m["costs"])
+    spent = {
+        way: sum(
+            s["core_seconds"] for m in metrics.values() for s in m["costs"].get(way, {}).values()
+        )
+        for way in ways
+    }
     lines += [
-        "",
         f"Made by `{_made_by(study, config)}`, then `{shlex.join(command)}`.",
         "",
         f"- commits that made the data: {', '.join(commits) or 'unknown'}",
         f"- versions that made the data: {', '.join(versions) or 'unknown'}",
         f"- seed: {metrics[rows[0]['run']]['config']['seed']}",
         f"- copied with Python {platform.python_version()} on {processor()}",
-        f"- core seconds: {seconds:.0f} of all runs, shared stages counted in each; "
-        f"{direct:.0f} of direct simulation",
+        "- core seconds of all runs, shared stages counted in each: "
+        + ", ".join(f"{seconds:.0f} ({way})" for way, seconds in spent.items()),
         "",
     ]
     lines += [f"![{name.removesuffix('.png')}]({name})" for name in figures]
     return "\n".join(lines) + "\n"
 
 
-def _cells(row: dict[str, Any], metrics: dict[str, Any], horizons: list[str]) -> list[str]:
-    samples = metrics["samples"]
-    cells = [
-        row["run"],
-        row["small"],
-        f"{samples['patches_evolved']} of {samples['patches_total']}",
-    ]
-    for horizon in horizons:
-        published = metrics["config"]["published"].get(horizon, {})
-        cells.append(f"{_number(row[f'{horizon}:ours'])} ± {_number(row[f'{horizon}:ours_std'])}")
-        cells += [_number(row.get(f"{horizon}:{method}")) for method in ("naive", "full")]
-        cells.append("; ".join(f"{_number(v)} ({k})" for k, v in published.items()) or "-")
-        cells.append(_number(row[f"{horizon}:sampling"]))
-        if f"{horizon}:ours_mmd" in row:
-            cells.append(_number(row[f"{horizon}:ours_mmd"]))
-    for kind in _EXACT:
-        if f"{kind}_rms_percent" in row:
-            rms, most = (row[f"{kind}_{size}_percent"] for size in ("rms", "max"))
-            cells.append(f"{rms:.2g} ({most:.2g})" if isinstance(rms, float) else "-")
-    return cells
+def _by_report(
+    metrics: Mapping[str, dict[str, Any]],
+) -> list[tuple[Report, dict[str, dict[str, Any]]]]:
+    """Return the reports of different methods, each with the metrics of its runs."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, run in metrics.items():
+        found.setdefault(run["method"], {})[name] = run
+    return [(report_of(next(iter(of.values()))), of) for of in found.values()]
 
 
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _number(value: Any) -> str:
-    return f"{value:.1e}" if isinstance(value, float) else "-"
 
 
 def _origins(study: Path, loaded: Study) -> tuple[list[str], list[str]]:
@@ -221,8 +201,8 @@ def _origins(study: Path, loaded: Study) -> tuple[list[str], list[str]]:
     """
     commits: set[str] = set()
     versions: dict[str, set[str]] = {}
-    for stage in study_stages(plan_study(loaded)).values():
-        path = study / "stages" / stage.folder / "data.nc"
+    for stage in plan_study(loaded).stages.values():
+        path = study / stage.folder / "data.nc"
         if not path.exists():
             continue
         attributes = read_attributes(path)

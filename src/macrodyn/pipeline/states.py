@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.expected import ExpectedJob, expected_jobs
+from macrodyn.pipeline.expected import GATHER, ExpectedJob, expected_jobs
 from macrodyn.pipeline.identity import (
     RunResults,
     run_identities,
@@ -22,9 +22,10 @@ from macrodyn.pipeline.identity import (
     unsummarised,
 )
 from macrodyn.pipeline.logs import JobLog, read_log
-from macrodyn.pipeline.plan import RunPlan, Stage, study_stages
+from macrodyn.pipeline.planner import StudyPlan
 from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log
 from macrodyn.pipeline.snakemake_log import SnakemakeLog
+from macrodyn.pipeline.stage import StageId
 
 State = Literal["done", "running", "waiting", "stopped", "failed", "lost"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed", "lost")
@@ -57,7 +58,7 @@ class JobStatus:
 
 def job_states(
     folder: StrPath,
-    plans: dict[str, RunPlan],
+    plans: StudyPlan,
     now: float,
     *,
     identities: Mapping[str, str] | None = None,
@@ -77,65 +78,43 @@ def job_states(
     folder = Path(folder)
     identities = run_identities(plans) if identities is None else identities
     results = {run: run_results(folder / run, identities[run]) for run in plans}
-    unevaluated = {run: plan for run, plan in plans.items() if results[run].problem}
-    needed, stages = study_stages(unevaluated), study_stages(plans)
+    # What a run needs that is not evaluated; stages that were deleted to free their space are not
+    # made again.
+    needed: set[StageId] = set()
+    for run, plan in plans.items():
+        if results[run].problem:
+            needed |= plan.stages().keys()
     explain = _Explanations(folder, snakemake)
-    listings: dict[Path, _Listing] = {}
+    listings: dict[Path, set[str]] = {}
     jobs = []
     for job in expected_jobs(folder, plans):
         if job.folder not in listings:
-            stage = stages[job.stage] if job.stage else None
-            listings[job.folder] = _Listing.of(job.folder, stage)
-        found = listings[job.folder]
-        log = read_log(job.log) if "logs" in found.names else None
-        state = _state(job, found.names, log, now)
-        if state == "waiting" and found.is_gathered(job):
-            state = "done"
-        if state == "waiting" and job.stage is not None:
-            # Stages that were deleted to free their space are not made again.
-            state = "waiting" if job.stage in needed or found.recut else "done"
-        if state == "done" and job.rule == "gather" and found.recut:
-            state = "waiting"
+            listings[job.folder] = _names(job.folder)
+        names = listings[job.folder]
+        log = read_log(job.log) if "logs" in names else None
+        state = _state(job, names, log, now)
+        place = job.stage.kind.place
+        if state == "waiting" and place == "digest":
+            gathered = job.result not in job.outputs and job.result in names
+            state = "done" if gathered or job.id not in needed else "waiting"
         status = JobStatus(job, state, log)
-        if job.rule == "evaluate" and state == "done":
-            status = _evaluated(status, results[job.folder.name])
-        elif job.rule == "summarise" and state == "done":
+        if place == "run" and state == "done":
+            status = _evaluated(status, results[job.stage.subject])
+        elif place == "study" and state == "done":
             if unsummarised(folder, identities, title):
                 status = replace(status, state="waiting")
         jobs.append(explain(status))
     return _with_followers(jobs, plans)
 
 
-@dataclass(frozen=True)
-class _Listing:
-    """The folder of a stage or a run.
-
-    Attributes:
-        names: What stands in it.
-        recut: Whether its data were gathered from another number of shards than is wanted now:
-            Snakemake then makes the shards and all that follows again.
-    """
-
-    names: set[str]
-    recut: bool
-
-    @classmethod
-    def of(cls, folder: Path, stage: Stage | None) -> _Listing:
-        """List a folder once: quicker than to ask for each file, above all on a network."""
-        try:
-            names = {path.name for path in folder.iterdir()}
-        except (FileNotFoundError, NotADirectoryError):
-            names = set()
-        gathering = None
-        if stage is not None and "logs" in names and "data.nc" in names:
-            gathering = read_log(folder / "logs" / "gather.log")
-        shards = gathering.shards if gathering else None
-        recut = stage is not None and shards is not None and shards != stage.shards
-        return cls(names, recut)
-
-    def is_gathered(self, job: ExpectedJob) -> bool:
-        """Whether a job's output is not missed: that of a shard, once the shards are gathered."""
-        return job.result not in job.outputs and job.result in self.names and not self.recut
+def _names(folder: Path) -> set[str]:
+    """List a folder once: quicker than to ask for each file, above all on a network."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+    # Folders of a study's pages stand below one of their own.
+    return names | {f"pages/{path.name}" for path in (folder / "pages").glob("*")}
 
 
 class _Explanations:
@@ -170,29 +149,19 @@ def _evaluated(status: JobStatus, results: RunResults) -> JobStatus:
     return replace(status, state="waiting") if results.problem else status
 
 
-def _with_followers(jobs: list[JobStatus], plans: dict[str, RunPlan]) -> list[JobStatus]:
+def _with_followers(jobs: list[JobStatus], plans: StudyPlan) -> list[JobStatus]:
     """Let those finished jobs wait that will be made again, as what they read is unfinished."""
-    unfinished = {status.job.stage for status in jobs if status.state != "done"}
-    unfinished.discard(None)
-    if not unfinished and all(status.state == "done" for status in jobs):
+    unfinished = {status.job.id for status in jobs if status.state != "done"}
+    if not unfinished:
         return jobs
-    # What a run's evaluation, and the jobs of each stage, wait for.
-    stale_runs = {run for run, plan in plans.items() if not unfinished.isdisjoint(plan.stages())}
-    stale_stages = {
+    stale = {
         found
-        for found, stage in study_stages(plans).items()
+        for found, stage in plans.stages.items()
         if not unfinished.isdisjoint(stage.ancestors().keys() - {found})
     }
-    unevaluated = bool(stale_runs) or any(
-        status.job.rule == "evaluate" and status.state != "done" for status in jobs
-    )
 
     def follows(job: ExpectedJob) -> bool:
-        if job.rule == "summarise":
-            return unevaluated
-        if job.rule == "evaluate":
-            return job.folder.name in stale_runs
-        return job.stage in stale_stages or (job.rule == "gather" and job.stage in unfinished)
+        return job.id in stale or (job.rule == GATHER and job.id in unfinished)
 
     return [
         replace(status, state="waiting")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.asked import asked_study, study_folder
+from macrodyn.pipeline.expected import GATHER
 from macrodyn.pipeline.identity import OTHER, missing_runs
 from macrodyn.pipeline.pace import Pace, pace_of, recent_speed
 from macrodyn.pipeline.snakemake_log import is_forgotten, read_snakemake_log
@@ -58,7 +61,7 @@ class StudyStatus:
         """Return the pace of the study.
 
         The time left is that of the work by the number of jobs that run at a time, but no less than
-        a chain of one job of each rule takes, as a rule waits for the one before it.
+        a chain of one job of each kind of stage takes, as a stage waits for those before it.
         """
         paces = self.paces()
         speed, per_minute = recent_speed(self.jobs, self.now)
@@ -68,8 +71,22 @@ class StudyStatus:
             per_minute=per_minute,
             work=sum(pace.work for pace in paces.values()),
             unknown=sum(pace.unknown for pace in paces.values()),
-            longest=sum(pace.longest for rule, pace in paces.items() if rule != "reference"),
+            longest=_longest_chain(self.jobs, {rule: p.longest for rule, p in paces.items()}),
         )
+
+
+def _longest_chain(jobs: Sequence[JobStatus], longest: Mapping[str, float]) -> float:
+    """Time that one job of each kind takes, of those kinds that wait for each other."""
+    before: dict[str, set[str]] = {}
+    for status in jobs:
+        stage = status.job.stage
+        before.setdefault(stage.name, set()).update(p.name for p in stage.parents.values())
+
+    @cache
+    def until(kind: str) -> float:
+        return longest.get(kind, 0.0) + max(map(until, before.get(kind, ())), default=0.0)
+
+    return max(map(until, before), default=0.0) + longest.get(GATHER, 0.0)
 
 
 def study_status(study: StrPath, now: float | None = None) -> StudyStatus:

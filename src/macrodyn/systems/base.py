@@ -90,8 +90,13 @@ class System(ABC):
     version: ClassVar[int] = 1
     Parameters: ClassVar[type[Parameters]]
 
-    def __init__(self, parameters: Any) -> None:
+    def __init__(self, parameters: Any, *, device: str = "cpu", prepared: Any = None) -> None:
         self.parameters = parameters
+
+    @classmethod
+    def prepare(cls, parameters: Any, planner: Any) -> Mapping[str, Any]:
+        """Return the stages that must run before the system can be used, by role."""
+        return {}
 
     def with_parameters(self, **changes: float) -> Self:
         """Return the same system with some parameters changed, validated anew."""

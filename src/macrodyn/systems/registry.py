@@ -9,10 +9,14 @@ A package of your own adds a system with two lines of its ``pyproject.toml``::
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
 
 from macrodyn.environment import environment_fault
 from macrodyn.systems.base import Parameters, System
@@ -83,6 +87,27 @@ def system_version(name: str) -> int:
         UnknownSystemError: If the system cannot be loaded.
     """
     return BUILT_IN_VERSIONS.get(name, 1) if name in BUILT_IN else system_class(name).version
+
+
+def prepared_stages(name: str, parameters: Mapping[str, Any], planner: Any) -> dict[str, Any]:
+    """Return the stages that must run before a system can be used, by role.
+
+    A built-in system without any is not loaded for it, nor is one asked whose parameters are wrong,
+    which the check of the configuration says.
+
+    Args:
+        name: As for `system_class`.
+        parameters: Its parameters, as plain values.
+        planner: Makes the stages.
+    """
+    if name in BUILT_IN:
+        return {}
+    try:
+        cls = system_class(name)
+        read = cls.Parameters.model_validate(dict(parameters))
+    except (UnknownSystemError, ValidationError):
+        return {}
+    return dict(cls.prepare(read, planner))
 
 
 def parameters_class(name: str) -> type[Parameters]:

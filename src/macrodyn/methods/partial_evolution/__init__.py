@@ -1,0 +1,1 @@
+"""Partial evolution (arXiv:2511.12842): patches of snapshots evolved, their surroundings frozen."""

@@ -1,0 +1,271 @@
+"""Checks across the keys of one run: sizes, numbers and times that must fit together.
+
+Each check yields (key path, message) for what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+from pydantic import ValidationError
+
+from macrodyn.config.errors import problems
+from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
+from macrodyn.methods.partial_evolution.cases import evaluated_cases
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.limits import (
+    check_amounts,
+    check_change,
+    check_events,
+    check_neighbours,
+)
+from macrodyn.sampling.evolve import EVENTS_IN_BUFFER
+from macrodyn.sampling.groups import initial_ranges, initial_values
+from macrodyn.sampling.relax import relaxed_patch
+from macrodyn.streams import seeds
+from macrodyn.system_check import check_methods, describe_failure
+from macrodyn.systems import System
+
+
+def check_with_system(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check a run against its system, and try the system where nothing else is wrong."""
+    wrong_conditions = list(_check_conditions(run, system))
+    yield from wrong_conditions
+    wrong_sizes = list(check_sizes(run, system))
+    yield from wrong_sizes
+    wrong_sampling = list(check_sampling(run, system))
+    yield from wrong_sampling
+    if wrong_sizes:
+        return
+    yield from check_factor(run)
+    beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
+    yield from beyond
+    if not (wrong_conditions or wrong_sampling or beyond):
+        yield from check_events(run, system)
+        wrong_methods = list(check_methods(run, system))
+        yield from wrong_methods or check_change(run, system)
+
+
+def _check_conditions(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check that the system takes all values of the conditions."""
+    cls = type(system)
+    given = [("conditions", *item) for item in run.conditions.items()]
+    given += [("evaluate.conditions", *item) for item in run.evaluate.conditions.items()]
+    for key, name, values in given:
+        if name not in run.conditions:
+            sampled = ", ".join(run.conditions) or "there are none"
+            yield f"{key}.{name}", f"is no condition that is sampled (conditions: {sampled})"
+            continue
+        try:
+            for value in values:
+                system.with_parameters(**{name: value})
+        except ValidationError as error:
+            told = problems(error, {name: value}, cls.Parameters)
+            yield f"{key}.{name}", "; ".join(told.values())
+        except Exception as error:
+            yield f"{key}.{name}", describe_failure(error, cls)
+    names = Counter(case.name for case in evaluated_cases(run))
+    for name in sorted(n for n, number in names.items() if number > 1):
+        yield (
+            "evaluate.conditions",
+            f"two comparisons would be called {name}: give each value once, and horizons other "
+            "names",
+        )
+
+
+def extrapolations(run: PartialEvolutionRun, system: System) -> Iterator[str]:
+    """Yield the conditions that are evaluated outside of the values that are sampled."""
+    for name, values in run.conditions.items():
+        low, high = min(values), max(values)
+        own = (float(getattr(system.parameters, name)),)
+        asked = run.evaluate.conditions.get(name)
+        key = f"evaluate.conditions.{name}" if asked else f"system.parameters.{name}"
+        for value in asked or own:
+            if not low <= value <= high:
+                yield (
+                    f"{name} is evaluated at {value:g} ({key}), outside of the sampled values "
+                    f"{low:g} to {high:g} (conditions.{name}): the model extrapolates"
+                )
+
+
+def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
+    """Check what does not concern the system."""
+    if run.groups < 2:
+        yield (
+            "simulate.groups",
+            f"{run.groups} is too few: give at least 2, as whole groups are held out for "
+            "validation",
+        )
+    if run.sizes.small == run.sizes.large and run.simulate.replicas < run.upsample.snapshots:
+        yield (
+            "simulate.replicas",
+            f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots}), "
+            "but the snapshots are the small systems themselves where sizes.small is sizes.large: "
+            "raise the one or lower the other",
+        )
+    for horizon in sorted(run.published.keys() - run.evaluate.horizons.keys()):
+        yield (
+            f"published.{horizon}",
+            f"is no horizon of evaluate.horizons ({', '.join(run.evaluate.horizons)}): correct the "
+            "name or add the horizon",
+        )
+
+
+def check_sizes(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check the three sizes against each other, and what is evolved against them."""
+    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": run.patch}
+    given = [k for k in sizes if k != "patch" or run.sizes.patch]
+    wrong = [k for k in given if len(sizes[k]) != system.dimension]
+    for key in wrong:
+        yield (
+            f"sizes.{key}",
+            f"{list(sizes[key])} has {len(sizes[key])} side(s), but {run.system.name} lives in "
+            f"{system.dimension} dimension(s)",
+        )
+    if wrong:
+        return
+    for part in ("small", "patch"):
+        try:
+            Tiling(sizes["large"], sizes[part])
+        except ValueError:
+            key = part if part == "small" or run.sizes.patch else "small"
+            yield (
+                f"sizes.{key}",
+                f"{list(sizes[part])} does not divide the large lattice {list(sizes['large'])}: "
+                "every side must be a divisor",
+            )
+            return
+    if any(p > n for p, n in zip(sizes["patch"], sizes["small"], strict=True)):
+        yield (
+            "sizes.patch",
+            f"{list(sizes['patch'])} is larger than the small lattice {list(sizes['small'])}: what "
+            "is evolved must not be larger than what is simulated",
+        )
+        return
+    for level in upsampling_levels(sizes["small"], sizes["large"]):
+        if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
+            yield (
+                "sizes.patch",
+                f"{list(sizes['patch'])} does not divide {list(level)}, a level between the small "
+                "and the large lattice that is relaxed patch by patch: choose another patch",
+            )
+            return
+    if run.evolve.boundary == "periodic" and run.evolve.buffer:
+        yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
+        return
+    yield from _check_windows(run, system)
+    number = Tiling(sizes["large"], sizes["patch"]).number
+    if run.evolve.patches > number:
+        yield (
+            "evolve.patches",
+            f"{run.evolve.patches} is more than the K = {number} patches there are",
+        )
+
+
+def _check_windows(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check that what surrounds a patch is not the patch itself, nor another one that moves."""
+    large, evolve, relaxation = run.sizes.large, run.evolve, run.upsample.relaxation
+    size = "sizes.patch" if run.sizes.patch else "sizes.small"
+    if Tiling(large, run.patch).number > 1:
+        try:
+            patch = PatchGeometry(run.patch, system.halo, evolve.buffer, evolve.boundary)
+            patch.check(large, system.periodic)
+        except ValueError as error:
+            yield "evolve.buffer" if evolve.buffer else size, str(error)
+            return
+        if evolve.buffer and evolve.stop == "events":
+            yield "evolve.buffer", EVENTS_IN_BUFFER
+    if relaxation.duration > 0:
+        patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
+        for level in upsampling_levels(run.sizes.small, large):
+            try:
+                relaxed_patch(system, patch, level)
+            except ValueError as error:
+                yield size, str(error)
+                return
+
+
+def check_sampling(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check what is sampled against what the system knows."""
+    yield from _check_macrostates(run, system)
+    times = run.simulate.times
+    if list(times) != sorted(set(times)):
+        yield "simulate.times", "must grow from entry to entry"
+    lags = run.evolve.lags
+    if lags[0] != 1 or list(lags) != sorted(set(lags)):
+        yield "evolve.lags", "must begin with 1 and grow from entry to entry"
+    if run.evolve.stop not in system.stops:
+        yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
+    if run.upsample.method not in system.upsamplings:
+        yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
+
+
+def _check_macrostates(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    found = {}
+    try:
+        ranges = initial_ranges(system, run.simulate.initial_range)
+        found["simulate.initial_range"] = {name: list(ends) for name, ends in ranges.items()}
+        for name, (low, high) in ranges.items():
+            if not low < high:
+                yield (
+                    "simulate.initial_range",
+                    f"[{low}, {high}] is empty{_of(system, name)}: give the lower end first",
+                )
+    except ValueError as error:
+        yield "simulate.initial_range", str(error)
+    try:
+        values = initial_values(system, run.evaluate.initial)
+        found["evaluate.initial"] = {
+            name: list(dict.fromkeys(column.tolist()))
+            for name, column in zip(system.macrostates, values.T, strict=True)
+        }
+    except ValueError as error:
+        yield "evaluate.initial", str(error)
+    for key, by_name in found.items():
+        for name, given in by_name.items():
+            lowest, highest = system.macrostates[name]
+            outside = [value for value in given if not lowest <= value <= highest]
+            if outside:
+                yield (
+                    key,
+                    f"{outside} is outside [{lowest}, {highest}], the range of {run.system.name}'s "
+                    f"initial macrostates{_of(system, name)}",
+                )
+                return
+    yield from _check_combinations(run, system, found)
+
+
+def _check_combinations(
+    run: PartialEvolutionRun, system: System, found: dict[str, dict[str, list[float]]]
+) -> Iterator[tuple[str, str]]:
+    """Try whether there are initial states of extreme macrostates: ranges do not tell all."""
+    if len(run.sizes.small) != system.dimension:
+        return
+    for key, by_name in found.items():
+        ends = [sorted({min(values), max(values)}) for values in by_name.values()]
+        corners = np.array(list(product(*ends)))
+        try:
+            system.initial_states(corners, run.sizes.small, seeds(0, "check", index=len(corners)))
+        except ValueError as error:
+            yield key, str(error)
+        except Exception as error:
+            yield key, describe_failure(error, type(system))
+
+
+def _of(system: System, component: str) -> str:
+    """Name a component of the macrostates, where there are several."""
+    return f" ({component})" if len(system.macrostates) > 1 else ""
+
+
+def check_factor(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
+    """Check that the covariance factor can be had as it is asked for."""
+    if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
+        number = Tiling(run.sizes.large, run.patch).number
+        if number > 1:
+            yield (
+                "dynamics.covariance_factor",
+                "cannot be estimated from one patch a snapshot: set evolve.patches to 2 or more",
+            )

@@ -1,0 +1,163 @@
+"""The last stage of a run: its metrics and its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.evaluation import style
+from macrodyn.evaluation.available import Findings
+from macrodyn.methods.partial_evolution.cases import evaluated_cases
+from macrodyn.methods.partial_evolution.compare import (
+    compare_horizon,
+    conditions_outside,
+    markov_metrics,
+)
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.diagnose import residual_summary, run_residual
+from macrodyn.methods.partial_evolution.run_figures import (
+    comparison_figures,
+    dynamics_figures,
+    learned_moments,
+    snapshot_figure,
+    training_figure,
+)
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.metrics import write_metrics
+from macrodyn.pipeline.stage_system import described_system
+from macrodyn.storage.netcdf import read_dataset
+from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.systems import System
+
+
+def evaluate(job: Job) -> None:
+    """Compare a run with direct simulation, draw its figures and write its metrics.
+
+    What the data cannot give is null in the metrics, with the reason under ``unavailable``, and all
+    else is made; a figure that cannot be drawn says why.
+
+    Args:
+        job: The job. Its inputs are all stages of the run, by their roles; its configuration holds
+            that of the ``run``.
+    """
+    config = job.config["run"]
+    system = described_system(config)
+    run = run_of(config)
+    title = job.subject
+    metrics: dict[str, Any] = {"horizons": {}}
+    findings = Findings()
+    cases = evaluated_cases(run)
+    # The configuration of the job has lost the order of what the user named.
+    cases.sort(key=lambda case: job.config["order"].index(case.name))
+    for case in cases:
+        job.info(f"comparing on {case.name}")
+        here = findings.below("horizons", case.name)
+        comparison, metrics["horizons"][case.name] = compare_horizon(
+            read_dataset(job.input(case.reference)),
+            {s: job.input(f"prediction/{s}/{case.name}") for s in job.roles("model")},
+            run.evaluate.horizons[case.horizon],
+            run.evaluate.equilibrium_fraction,
+            run.seed,
+            here,
+        )
+        for kind, name, figure in comparison_figures(comparison, system, case.name, title, here):
+            style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
+        del comparison
+    trainings = {
+        scheme: read_sealed_json(job.input(f"model/{scheme}", "training"))
+        for scheme in job.roles("model")
+    }
+    metrics["covariance_factor"] = _covariance_factors(trainings, findings)
+    metrics |= _diagnose(job, run, system, findings)
+    closure = read_sealed_json(job.input("closure", "training"))
+    metrics["closure"] = {
+        "best_loss": closure["history"]["best_loss"],
+        "origin_share": closure["origin_share"],
+    }
+    if metrics["closure"]["best_loss"] is None:
+        findings.lack("closure.best_loss", "no closure was trained")
+    histories = {s: t["history"] for s, t in trainings.items()}
+    figure = training_figure(closure["history"], histories, title)
+    style.save(figure, job.outputs["figures"] / "training.png")
+    small, large, reference = (
+        read_dataset(job.input(role)) for role in ("small", "snapshots", cases[0].reference)
+    )
+    figure = snapshot_figure(small, large, reference, system, title)
+    style.save(figure, job.outputs["figures"] / "snapshots.png")
+    findings.explain({k: v for k, v in metrics.items() if k != "covariance_factor"})
+    write_metrics(job, metrics, findings)
+
+
+def run_of(config: dict[str, Any]) -> PartialEvolutionRun:
+    """Read a run from the configuration of its evaluation."""
+    system = {key: config["system"][key] for key in ("name", "parameters")}
+    return PartialEvolutionRun.model_validate({**config, "system": system})
+
+
+def _diagnose(
+    job: Job, run: PartialEvolutionRun, system: System, findings: Findings
+) -> dict[str, Any]:
+    """Compare drift and diffusion with the pairs that they were learned from, and draw them."""
+    latents = read_dataset(job.input("latents/ours"))
+    ensemble = EnsembleSDE.load(job.input("model/ours"))
+    metrics: dict[str, Any] = {"markov": None, "residual_by_age": {"ours": None}}
+    metrics["conditions_outside"] = conditions_outside(
+        ensemble, system, run.conditions, run.evaluate.conditions
+    )
+    diagnosed = findings.attempt(
+        "markov", lambda: markov_metrics(latents, findings.below("markov"))
+    )
+    diagnostic = None
+    if diagnosed is not None:
+        diagnostic, metrics["markov"] = diagnosed
+    ours = findings.below("residual_by_age", "ours")
+    residual = ours.attempt(
+        "",
+        lambda: run_residual(
+            latents,
+            ensemble,
+            fraction=run.dynamics.validation_fraction,
+            seed=run.seed,
+            findings=ours,
+        ),
+    )
+    if residual is not None:
+        metrics["residual_by_age"]["ours"] = residual_summary(residual, ours)
+    learned = learned_moments(latents, ensemble, system, run.sizes.large, run.seed)
+    if learned.comparison is not None:
+        metrics["exact"] = learned.comparison.summary()
+        findings.below("exact").lack_all(learned.comparison.undefined())
+    elif learned.exact is not None:
+        metrics["exact"] = None
+        findings.lack("exact", "no snapshot lies between the quantiles of all variables")
+    job.info("drawing figures")
+    drawn = dynamics_figures(diagnostic, learned, residual, system, job.subject, findings)
+    for name, figure in drawn:
+        style.save(figure, job.outputs["figures"] / f"{name}.png")
+    metrics["samples"] = _samples(latents)
+    return metrics
+
+
+def _covariance_factors(trainings: dict[str, Any], findings: Findings) -> dict[str, Any]:
+    """Estimated and used covariance factor of each method."""
+    factors = {}
+    for method, training in trainings.items():
+        factor = dict(training["factor"])
+        # That there is no reason is no missing figure.
+        reason = factor.pop("reason")
+        findings.below("covariance_factor", method).explain(
+            factor, reason or "the increments are too few, or vary too little, to tell"
+        )
+        factors[method] = {**factor, "reason": reason, "used": training["factor_used"]}
+    return factors
+
+
+def _samples(latents: xr.Dataset) -> dict[str, int]:
+    return {
+        "observables": int(latents.attrs["n_observables"]),
+        "snapshots": latents.sizes["sample"],
+        "patches_evolved": latents.sizes["patch"],
+        "patches_total": int(latents.attrs["patches_total"]),
+    }

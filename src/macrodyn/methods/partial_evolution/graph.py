@@ -1,0 +1,163 @@
+"""The stages of a run of partial evolution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from macrodyn.lattice import Tiling
+from macrodyn.methods.base import Graph
+from macrodyn.methods.partial_evolution import stages
+from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.pipeline.planner import Planner
+from macrodyn.pipeline.stage import Stage
+
+# How each scheme makes its pairs: of what, and from which snapshots.
+SCOPES = {"ours": "partial", "naive": "small", "full": "whole"}
+
+
+def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
+    """Derive the stages of one run.
+
+    Args:
+        run: The run in canonical form.
+        planner: Makes the stages.
+    """
+    make = _Stages(run, planner)
+    small = make.simulate()
+    snapshots = make.upsample(small)
+    closure = make.closure(snapshots)
+    roles = {"small": small, "snapshots": snapshots, "closure": closure}
+    cases = evaluated_cases(run)
+    for case in cases:
+        roles.setdefault(case.reference, make.reference(case))
+    for scheme in ("ours", *run.baselines):
+        scope = SCOPES[scheme]
+        source = small if scope == "small" else snapshots
+        pairs = make.evolve(scope, source)
+        latents = make.encode(scope, pairs, source, closure)
+        model = make.dynamics(scope, latents)
+        found = {"pairs": pairs, "latents": latents, "model": model}
+        roles |= {f"{role}/{scheme}": stage for role, stage in found.items()}
+        for case in cases:
+            roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, model, closure)
+    ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
+    direct = tuple(dict.fromkeys(case.reference for case in cases))
+    return Graph(
+        roles=roles,
+        costs={"ours": ours, "direct": direct},
+        order=(*(case.name for case in cases), "ours", *run.baselines),
+    )
+
+
+class _Stages:
+    """Makes the stages of one run: for each, what it depends on and what it reads."""
+
+    def __init__(self, run: PartialEvolutionRun, planner: Planner) -> None:
+        self.run, self.planner = run, planner
+        self.large, self.patch = run.sizes.large, run.patch
+        # A condition is sampled: the parameter's own value matters only for the evaluation.
+        sampled = {k: values[0] for k, values in run.conditions.items()}
+        self.sampled = {"system": self._system(sampled), "seed": run.seed}
+        self.initial = run.evaluate.model_dump(mode="json")["initial"]
+        # When is recorded; the integrator's step is the prediction's own affair.
+        self.record = {
+            name: horizon.model_dump(mode="json", exclude={"step"})
+            for name, horizon in run.evaluate.horizons.items()
+        }
+
+    def simulate(self) -> Stage:
+        config = {
+            **self.sampled,
+            "small": self.run.sizes.small,
+            "conditions": self.run.conditions,
+            "simulate": self.run.simulate.model_dump(mode="json"),
+        }
+        return self.planner.stage(stages.SIMULATE, config, most=self.run.groups)
+
+    def upsample(self, small: Stage) -> Stage:
+        config = {
+            **self.sampled,
+            "large": self.large,
+            "patch": self.patch,
+            "upsample": self.run.upsample.model_dump(mode="json"),
+        }
+        return self.planner.stage(stages.UPSAMPLE, config, {"small": small}, most=self.run.groups)
+
+    def closure(self, snapshots: Stage) -> Stage:
+        closure = self.run.closure.model_dump(mode="json")
+        config = {**self.sampled, "patch": self.patch, "closure": closure}
+        return self.planner.stage(stages.CLOSURE, config, {"data": snapshots})
+
+    def evolve(self, scope: str, source: Stage) -> Stage:
+        config = {
+            **self.sampled,
+            "scope": scope,
+            "patch": self.patch,
+            "snapshots": self.run.upsample.snapshots,
+            "evolve": _evolve_config(self.run, scope),
+        }
+        return self.planner.stage(stages.EVOLVE, config, {"states": source}, most=self.run.groups)
+
+    def encode(self, scope: str, pairs: Stage, source: Stage, closure: Stage) -> Stage:
+        config = {**self.sampled, "scope": scope, "patch": self.patch}
+        parents = {"pairs": pairs, "closure": closure}
+        return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
+
+    def dynamics(self, scope: str, latents: Stage) -> Stage:
+        dynamics = _dynamics_config(self.run, scope)
+        config = {"seed": self.run.seed, "dynamics": dynamics}
+        if dynamics["covariance_factor"] == "estimated":
+            config["estimator"] = stages.ESTIMATOR_VERSION
+        return self.planner.stage(stages.DYNAMICS, config, {"latents": latents})
+
+    def predict(self, case: Case, model: Stage, closure: Stage) -> Stage:
+        evaluate = self.run.evaluate
+        config = {
+            "system": self._system(case.parameters),
+            "seed": self.run.seed,
+            "conditions": sorted(self.run.conditions),
+            "large": self.large,
+            "patch": self.patch,
+            "step": evaluate.horizons[case.horizon].step or self.run.evolve.dt,
+            "horizon": self.record[case.horizon],
+            "initial": self.initial,
+            "replicas": evaluate.predicted_replicas,
+        }
+        return self.planner.stage(stages.PREDICT, config, {"model": model, "closure": closure})
+
+    def reference(self, case: Case) -> Stage:
+        config = {
+            "system": self._system(case.parameters),
+            "seed": self.run.seed,
+            "large": self.large,
+            "initial": self.initial,
+            "replicas": self.run.evaluate.replicas,
+            "horizons": self.record,
+        }
+        values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
+        trajectories = math.prod(map(len, values)) * self.run.evaluate.replicas
+        return self.planner.stage(stages.REFERENCE, config, most=trajectories)
+
+    def _system(self, parameters: dict[str, float]) -> dict[str, Any]:
+        """The system with some parameters changed."""
+        system = self.planner.system
+        return {**system, "parameters": {**system["parameters"], **parameters}}
+
+
+def _evolve_config(run: PartialEvolutionRun, scope: str) -> dict[str, Any]:
+    """Only the keys that matter for how the pairs are made."""
+    config = run.evolve.model_dump(mode="json")
+    if scope == "partial":
+        return config
+    keep = ("dt", "lags") if scope == "whole" else ("dt", "lags", "patches")
+    return {k: config[k] for k in keep}
+
+
+def _dynamics_config(run: PartialEvolutionRun, scope: str) -> dict[str, Any]:
+    """Factor and patches concern partial pairs only: whole systems show their covariance as is."""
+    config = run.dynamics.model_dump(mode="json")
+    if scope != "partial" or Tiling(run.sizes.large, run.patch).number == 1:
+        config |= {"covariance_factor": "theory", "likelihood": "mean"}
+    return config

@@ -1,0 +1,354 @@
+"""The learning stages: closure, encoding, dynamics, prediction."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
+from macrodyn.closure.settings import ClosureSettings
+from macrodyn.closure.snapshots import (
+    EvolvedPatches,
+    encode_increments,
+    encode_states,
+    origin_share,
+)
+from macrodyn.closure.train import train_closure
+from macrodyn.dynamics.data import TransitionData
+from macrodyn.dynamics.domain import Domain
+from macrodyn.dynamics.factor import (
+    covariance_factor,
+    estimate_covariance_factor,
+    within_factor,
+)
+from macrodyn.dynamics.integrate import simulate, substep_count
+from macrodyn.dynamics.latents import LatentArrays, latents_dataset
+from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.train import TrainingSettings, train_ensemble
+from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather_each
+from macrodyn.methods.partial_evolution.config import DynamicsConfig, HorizonConfig
+from macrodyn.methods.partial_evolution.sample import horizon_times
+from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.stage_system import stage_system
+from macrodyn.sampling.groups import initial_values
+from macrodyn.storage.netcdf import read_dataset
+from macrodyn.storage.provenance import provenance
+from macrodyn.storage.sealed import write_sealed_json
+from macrodyn.streams import generator, seeds, stream_key
+from macrodyn.systems import System
+
+# Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
+CLOSURE_PATCHES = 65536
+# Snapshots of the equilibrium that show how much the origin of the tiling matters.
+SHARE_SNAPSHOTS = 256
+_CHUNK = 1024
+# Share of a prediction outside of the training data's range from which on it is warned of.
+WARN_OUTSIDE = 0.01
+
+
+def _torch_seed(seed: int, *path: int | str) -> int:
+    return int(stream_key(seed, *path) >> np.uint64(1))
+
+
+def closure(job: Job) -> None:
+    """Train the patch autoencoder on patches of the large snapshots.
+
+    Args:
+        job: The job; input ``data``, outputs ``model``, ``training``; its configuration holds
+            ``patch`` and ``closure``.
+    """
+    config = job.config
+    system = stage_system(job)
+    source = read_dataset(job.input("data"))
+    states = source.states.values
+    patch: Shape = tuple(config["patch"])
+    origins = Tiling(states.shape[2:], patch).origins()
+    each = max(1, min(len(origins), CLOSURE_PATCHES // len(states)))
+    rng = generator(config["seed"], "closure-patches")
+    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(states), 1)), axis=1)[:, :each]
+    patches = gather_each(states, origins[chosen], patch).reshape(-1, system.channels, *patch)
+    settings = ClosureSettings(
+        **config["closure"],
+        seed=_torch_seed(config["seed"], "closure"),
+        device=job.device,
+    )
+    model, history = train_closure(
+        patches,
+        system.observe_patch(patches),
+        settings,
+        kind=system.kind,
+        species=system.species,
+        groups=np.repeat(source.group.values, each),
+        snapshots=np.repeat(np.arange(len(states)), each),
+        checkpoints=job.checkpoints,
+        progress=lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
+    )
+    if model.architecture.closure_dim:
+        # It is trained on patches; its scale is that of whole snapshots.
+        model.fit_normalisation(encode_states(model, states, periodic=system.periodic))
+    save_autoencoder(job.outputs["model"], model, provenance("closure", config))
+    report = {
+        "history": asdict(history),
+        "origin_share": _origin_share(model, system, source, config["seed"]),
+        "cost": {"core_seconds": job.core_seconds},
+    }
+    write_sealed_json(job.outputs["training"], report)
+
+
+def _origin_share(
+    model: PatchAutoencoder, system: System, source: xr.Dataset, seed: int
+) -> list[float] | None:
+    """Share of the tiling's origin in the closure variables of the oldest snapshots."""
+    oldest = np.flatnonzero(source.time.values == source.time.values.max())
+    rows = oldest[np.unique(np.linspace(0, len(oldest) - 1, SHARE_SNAPSHOTS).astype(int))]
+    return origin_share(
+        model,
+        source.states.values[rows],
+        periodic=system.periodic,
+        rng=generator(seed, "origin-share"),
+    )
+
+
+def variable_names(observables: Sequence[str], closure_dim: int) -> list[str]:
+    """Name the macroscopic variables: observables first, then closure variables."""
+    return [*observables, *(f"closure_{i}" for i in range(closure_dim))]
+
+
+def encode(job: Job) -> xr.Dataset:
+    """Turn pairs of states into pairs of macroscopic states z = (z*, zhat) (eq. 3).
+
+    Args:
+        job: The job; inputs ``closure``, ``pairs``, and ``states``, the snapshots that the pairs
+            began from; its configuration holds ``scope`` and ``patch``.
+    """
+    config = job.config
+    system = stage_system(job)
+    model, _ = load_autoencoder(job.input("closure"))
+    source = read_dataset(job.input("pairs"))
+    # Of small systems, only as many were evolved as that stage's configuration says.
+    evolved = json.loads(source.attrs["stage_config"])
+    whole = snapshots(job.input("states"), config["scope"], evolved).states.values
+    z_closure = encode_states(model, whole, periodic=system.periodic)
+    changes = _closure_increments(job, model, system, source, whole, z_closure)
+    names = [str(n) for n in source.observable.values]
+    return latents_dataset(
+        z=np.concatenate([source.z_observables.values, z_closure], axis=1),
+        increment=np.concatenate([source.increments.values, changes], axis=-1),
+        elapsed=source.elapsed.values,
+        condition_values=source.condition_values.values,
+        group=source.group.values,
+        time=source.time.values,
+        variables=variable_names(names, z_closure.shape[1]),
+        lags=source.lag.values.tolist(),
+        conditions=condition_names(source),
+        n_observables=len(names),
+        patches_total=source.attrs["patches_total"],
+        dt=source.attrs["dt"],
+        time_unit=source.elapsed.attrs["units"],
+    )
+
+
+def _closure_increments(
+    job: Job,
+    model: PatchAutoencoder,
+    system: System,
+    source: xr.Dataset,
+    whole: NDArray,
+    z_closure: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Increments of the closure variables, [sample, patch, lag, closure variable]."""
+
+    def progress(done: int, total: int) -> None:
+        job.step("encode", done, total)
+
+    after = source.after.values
+    if source.attrs["patches_total"] == 1:
+        flat = after.reshape(-1, *after.shape[3:])
+        z_after = encode_states(model, flat, periodic=system.periodic, progress=progress)
+        return z_after.reshape(*after.shape[:3], -1) - z_closure[:, None, None]
+    buffer, boundary = int(source.attrs["buffer"]), source.attrs["boundary"]
+    patch = PatchGeometry(after.shape[4:], system.halo, buffer, boundary)
+    moved = source.moved.values if buffer else after
+    evolved = EvolvedPatches(whole, system.periodic, patch, source.origin.values, moved)
+    return encode_increments(model, evolved, progress)
+
+
+def dynamics(job: Job) -> None:
+    """Train the ensemble of drift and diffusion networks.
+
+    Args:
+        job: The job; input ``latents``, outputs ``model`` and ``training``; its configuration
+            holds ``dynamics``.
+    """
+    config = DynamicsConfig(**job.config["dynamics"])
+    seed = job.config["seed"]
+    source = read_dataset(job.input("latents"))
+    arrays = LatentArrays.from_dataset(source)
+    estimate = estimate_covariance_factor(arrays, seed=seed)
+    factor = covariance_factor(config.covariance_factor, estimate)
+    job.info(f"covariance factor {factor:.4g}, {estimate.theory:.4g} by theory")
+    within = None
+    if config.likelihood == "patches" and arrays.averaged_patches > 1:
+        within = within_factor(config.covariance_factor, estimate, arrays)
+        job.info(f"factor within snapshots {within:.4g}, {arrays.patches_total} by theory")
+    data = TransitionData.from_latents(
+        source, factor=factor, likelihood=config.likelihood, within=within
+    )
+    train, validation = data.split(config.validation_fraction, seed=seed)
+    settings = TrainingSettings(
+        **config.model_dump(exclude={"covariance_factor", "likelihood", "validation_fraction"}),
+        seed=_torch_seed(seed, "dynamics"),
+        device=job.device,
+    )
+    ensemble, history = train_ensemble(
+        train,
+        validation,
+        settings,
+        checkpoints=job.checkpoints,
+        progress=lambda step, steps: job.step("dynamics", step, steps),
+    )
+    origin = provenance("dynamics", job.config)
+    names = [str(n) for n in source.variable.values]
+    conditions = [str(n) for n in source.condition.values]
+    description = {"variables": names, "conditions": conditions, "dt": source.attrs["dt"]}
+    ensemble.save(job.outputs["model"], {**description, **origin})
+    report = {
+        "history": history.as_dict(),
+        "factor": estimate.as_dict(),
+        "factor_used": factor,
+        "cost": {"core_seconds": job.core_seconds},
+    }
+    if data.scatter is not None:
+        report["within_used"] = data.within
+    write_sealed_json(job.outputs["training"], report)
+
+
+def predict(job: Job) -> xr.Dataset:
+    """Predict trajectories of the large system from its initial states.
+
+    Only initial states of the large system are made, none is evolved: they give the distribution
+    of z at time 0, sampling noise and closure variables included.
+    """
+    config = job.config
+    system = stage_system(job)
+    ensemble = EnsembleSDE.load(job.input("model"))
+    closure, _ = load_autoencoder(job.input("closure"))
+    initial = initial_values(system, config["initial"])
+    replicas = config["replicas"]
+    z0 = initial_latents(system, closure, config)
+    domain = ensemble.domain
+    names = config["conditions"]
+    values = [float(getattr(system.parameters, name)) for name in names]
+    for name, found in domain.conditions_outside(names, values).items():
+        job.warning(
+            f"{name} = {found['value']:g} lies outside of the sampled values, {found['low']:g} to "
+            f"{found['high']:g} (conditions.{name}): the model guesses there"
+        )
+    horizon = HorizonConfig(**config["horizon"])
+    times = horizon_times(horizon)
+    step = horizon.spacing / substep_count(horizon.spacing, config["step"])
+    if not math.isclose(step, config["step"], rel_tol=1e-3):
+        job.info(f"steps of {step:.6g}, as {config['step']:g} does not divide the spacing")
+    variables = variable_names(system.observables, closure.architecture.closure_dim)
+    open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
+    bounds = domain.limits([*system.bounds, *open_sides], z0)
+    z = simulate(
+        ensemble,
+        torch.as_tensor(z0, dtype=torch.float32),
+        times,
+        step=config["step"],
+        bounds=bounds,
+        seed=_torch_seed(config["seed"], "predict"),
+        conditions=torch.tensor([values]) if names else None,
+        device=job.device,
+        on_divergence="nan",
+        progress=lambda done, total: job.step("predict", done, total),
+        checkpoints=job.checkpoints,
+    ).numpy()
+    described, shares = _range_shares(domain, z, z0, variables, job)
+    return xr.Dataset(
+        {
+            "z": (
+                ("member", "initial", "replica", "time", "variable"),
+                z.reshape(len(z), len(initial), replicas, len(times), -1),
+                {"long_name": "predicted macroscopic state", "units": "1"},
+            ),
+            "initial_values": (("initial", "component"), initial),
+            **described,
+        },
+        coords={
+            "component": list(system.macrostates),
+            "time": ("time", np.array(times), {"units": system.time_unit}),
+            "variable": variables,
+        },
+        attrs=shares,
+    )
+
+
+def _range_shares(
+    domain: Domain, z: NDArray, z0: NDArray, variables: Sequence[str], job: Job
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """What share of a prediction lies outside of the training data's range.
+
+    Args:
+        domain: The range.
+        z: Predicted states, [..., variable].
+        z0: Initial states, [replica, variable].
+        variables: Names of the variables.
+        job: Where it is said.
+
+    Returns:
+        Variables and attributes of the prediction's data set.
+    """
+    outside, initially = domain.outside(z), domain.outside(z0)
+    shares = {
+        "outside": float(outside.any(axis=-1).mean()),
+        "initial_outside": float(initially.any(axis=-1).mean()),
+    }
+    by_variable = outside.reshape(-1, len(variables)).mean(axis=0)
+    if max(shares.values()) > WARN_OUTSIDE:
+        each = ", ".join(
+            f"{name} {share:.2%}" for name, share in zip(variables, by_variable, strict=True)
+        )
+        job.warning(
+            f"{shares['outside']:.2%} of the predicted points and {shares['initial_outside']:.2%} "
+            f"of the initial states lie outside of the range of the training data ({each}): the "
+            "model guesses there. Widen simulate.initial_range, sample more times, or lower "
+            "closure.dimension"
+        )
+    described = {
+        "outside": (
+            by_variable,
+            "share of the predicted points outside of the training data's range",
+        ),
+        "range_low": (np.array(domain.low), "lowest value in the training data"),
+        "range_high": (np.array(domain.high), "highest value in the training data"),
+    }
+    return {
+        name: ("variable", values, {"long_name": long_name, "units": "1"})
+        for name, (values, long_name) in described.items()
+    }, shares
+
+
+def initial_latents(
+    system: System, closure: PatchAutoencoder, config: dict[str, Any]
+) -> NDArray[np.float64]:
+    """Macroscopic states of freshly drawn large initial states, [initial * replica, variable]."""
+    initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
+    keys = seeds(config["seed"], "predict-initial", index=len(initial))
+    parts = []
+    for begin in range(0, len(initial), _CHUNK):
+        rows = slice(begin, begin + _CHUNK)
+        states = system.initial_states(initial[rows], tuple(config["large"]), keys[rows])
+        zhat = encode_states(closure, states, periodic=system.periodic)
+        parts.append(np.concatenate([system.observe(states), zhat], axis=1))
+    return np.concatenate(parts)

@@ -1,0 +1,173 @@
+"""Limits that no honest run comes near: what lies beyond them would end, or never end, hours later.
+
+Each check yields (key path, message) for what is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from itertools import product
+
+import numpy as np
+
+from macrodyn.lattice import Boundary, Shape, Tiling
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.sampling.groups import initial_ranges
+from macrodyn.streams import seeds
+from macrodyn.system_check import describe_failure
+from macrodyn.systems import System
+from macrodyn.systems.registry import BUILT_IN
+
+# Steps between two records or of one relaxation, and bytes of one array.
+MOST_STEPS = 10**6
+MOST_BYTES = 10**13
+# Times beyond it have no square in single precision, in which the networks are trained.
+LONGEST = 1e19
+# Seconds of the processor after which a system is no longer tried.
+_PATIENCE = 2.0
+
+
+def check_training(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
+    """Check that the optimiser's steps can converge."""
+    rate, decay = run.dynamics.learning_rate, run.dynamics.weight_decay
+    if rate * decay >= 1:
+        yield (
+            "dynamics.weight_decay",
+            f"{decay:g} takes away all weights in one step, as dynamics.learning_rate is {rate:g}: "
+            f"it must be less than {1 / rate:g}, and usual ones are up to 1",
+        )
+
+
+def check_steps(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
+    """Check that times can be reached in a number of steps that ends."""
+    relaxation = run.upsample.relaxation
+    if relaxation.duration / relaxation.sweep > MOST_STEPS:
+        yield (
+            "upsample.relaxation.sweep",
+            f"{relaxation.sweep:g} cuts upsample.relaxation.duration ({relaxation.duration:g}) "
+            f"into more than {MOST_STEPS:,} sweeps: give a longer one",
+        )
+    if run.evolve.dt * run.evolve.lags[-1] > LONGEST:
+        yield "evolve.lags", f"a pair of {run.evolve.lags[-1]} evolve.dt is too long a time"
+    for name, horizon in run.evaluate.horizons.items():
+        step, key = horizon.step or run.evolve.dt, f"evaluate.horizons.{name}"
+        if horizon.spacing / step > MOST_STEPS:
+            given = f"{step:g}" if horizon.step else f"evolve.dt, {step:g}, as it is left out,"
+            yield (
+                f"{key}.step",
+                f"{given} cuts the spacing ({horizon.spacing:g}) into more than {MOST_STEPS:,} "
+                "steps: give a longer one",
+            )
+        if horizon.spacing * horizon.points > LONGEST:
+            yield f"{key}.spacing", f"{horizon.spacing:g} makes a horizon too long to compute with"
+
+
+def check_amounts(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check that arrays fit into some memory."""
+    sizes = run.sizes
+    bytes_per_site = np.dtype(system.dtype).itemsize * system.channels
+    small, large = (math.prod(sides) * bytes_per_site for sides in (sizes.small, sizes.large))
+    snapshots = run.groups * len(run.simulate.times)
+    initial = run.evaluate.initial
+    macrostates = math.prod(map(len, initial.values() if isinstance(initial, dict) else [initial]))
+    points = max(horizon.points for horizon in run.evaluate.horizons.values())
+    variables = len(system.observables) + run.closure.dimension
+    predicted = run.dynamics.members * run.evaluate.predicted_replicas
+    amounts = {
+        "simulate.replicas": ("the small systems", snapshots * run.simulate.replicas * small),
+        "upsample.snapshots": ("the large snapshots", snapshots * run.upsample.snapshots * large),
+        "evaluate.replicas": (
+            "the reference trajectories",
+            macrostates * run.evaluate.replicas * points * len(system.observables) * 8,
+        ),
+        "evaluate.predicted_replicas": (
+            "the predicted trajectories",
+            macrostates * predicted * points * variables * 4,
+        ),
+    }
+    for key, (what, size) in amounts.items():
+        if size > MOST_BYTES:
+            yield key, f"{what} would take {size / 1e12:.3g} TB: lower this or what they multiply"
+
+
+def check_neighbours(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check that no site of what closes on itself is a neighbour of its own."""
+    if run.closure.dimension and math.prod(run.patch) == 1:
+        yield (
+            "sizes.patch" if run.sizes.patch else "sizes.small",
+            "one site shows nothing beside its observables: take a larger patch, or set "
+            "closure.dimension to 0",
+        )
+    if not system.periodic:
+        return
+    wrapped: dict[str, tuple[Shape, Boundary | None]] = {
+        "sizes.small": (run.sizes.small, None),
+        "evolve.boundary": (run.patch, run.evolve.boundary),
+        "upsample.relaxation.boundary": (run.patch, run.upsample.relaxation.boundary),
+    }
+    for key, (sides, boundary) in wrapped.items():
+        if boundary != "frozen" and min(sides) <= system.halo:
+            what = "the lattice" if boundary is None else "a periodic patch of"
+            remedy = "longer sides" if boundary is None else "frozen, or a patch with longer sides"
+            yield (
+                key,
+                f"{what} {list(sides)} closes on itself within the interaction's range of "
+                f"{system.halo} site(s), so that a site is a neighbour of its own: take {remedy}",
+            )
+
+
+def check_events(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check that the events for which a patch is evolved can happen."""
+    if run.evolve.stop != "events":
+        return
+    for values in product(*run.conditions.values()):
+        here = system.with_parameters(**dict(zip(run.conditions, values, strict=True)))
+        wait = here.longest_wait()
+        if wait is not None and not wait < LONGEST:
+            yield (
+                "evolve.stop",
+                f"events may take {wait:.3g} {system.time_unit}s each, with the parameters "
+                f"{here.parameters!r}: set it to time, or choose other system.parameters",
+            )
+            return
+
+
+def check_change(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+    """Check by a trial that anything happens in the time of a pair.
+
+    A system of discrete states evolves for longer and longer, but no more sites times time than all
+    pairs of the study have, and no longer than can be waited for. Fields move in any time.
+    """
+    if system.kind == "field" or run.evolve.stop == "events":
+        return
+    patches = min(run.evolve.patches, Tiling(run.sizes.large, run.patch).number)
+    snapshots = run.groups * len(run.simulate.times) * run.upsample.snapshots
+    pairs = snapshots * patches * math.prod(run.patch) * run.evolve.dt * run.evolve.lags[-1]
+    # Sites of the built-in systems change about once in a unit of time.
+    if run.system.name in BUILT_IN and pairs > 1000:
+        return
+    low, high = np.array(list(initial_ranges(system, run.simulate.initial_range).values())).T
+    keys = seeds(0, "change", index=8)
+    middle = np.linspace(0.25, 0.75, len(keys))[:, None]
+    try:
+        states = system.initial_states(low + middle * (high - low), run.sizes.small, keys)
+        sites = states[:, 0].size
+        duration = min(run.evolve.dt, pairs / sites)
+        began = None
+        while not (system.evolve(states, duration, keys) != states).any():
+            duration *= 4
+            # The first call may have compiled.
+            began = began or time.process_time()
+            if time.process_time() - began > _PATIENCE:
+                return
+            if duration * sites > pairs:
+                yield (
+                    "evolve.dt",
+                    f"{run.evolve.dt:g} ({system.time_unit}) is so short that nothing happens in "
+                    "all pairs of the study: give a longer one",
+                )
+                return
+    except Exception as error:  # own code may raise anything
+        yield "system.name", describe_failure(error, type(system))

@@ -1,0 +1,78 @@
+"""Partial evolution as a method: its stages, its checks, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from macrodyn.methods.base import Analysis, Graph, Method, Problem
+from macrodyn.methods.partial_evolution import propose, stages
+from macrodyn.methods.partial_evolution.config import HorizonOption, PartialEvolutionRun
+from macrodyn.systems import System
+
+
+class PartialEvolution(Method):
+    """Scalable learning of macroscopic stochastic dynamics, arXiv:2511.12842."""
+
+    Run = PartialEvolutionRun
+    kinds = stages.KINDS
+    evaluation = stages.EVALUATE
+    analyses = (
+        Analysis(
+            stage=stages.ERROR_AGAINST_SIZE,
+            options=HorizonOption,
+            propose=propose.error_against_size,
+        ),
+        Analysis(stage=stages.ALL_RUNS, propose=propose.all_runs),
+        Analysis(
+            stage=stages.MMD_AGAINST_FACTOR,
+            options=HorizonOption,
+            propose=propose.mmd_against_factor,
+        ),
+        Analysis(stage=stages.COVARIANCE_FACTORS, propose=propose.covariance_factors),
+        Analysis(stage=stages.COSTS, propose=propose.costs),
+    )
+    report: ClassVar[str] = "macrodyn.methods.partial_evolution.report:PartialEvolutionReport"
+
+    def canonical(self, run: PartialEvolutionRun) -> PartialEvolutionRun:
+        """Sort the conditions and the components of macrostates by name."""
+        sections = {
+            "simulate": _sorted(run.simulate, "initial_range"),
+            "evaluate": _sorted(_sorted(run.evaluate, "initial"), "conditions"),
+        }
+        return run.model_copy(
+            update={"conditions": dict(sorted(run.conditions.items())), **sections}
+        )
+
+    def plan(self, run: PartialEvolutionRun, planner: Any) -> Graph:
+        """Derive the stages of one run; see `graph.plan`."""
+        from macrodyn.methods.partial_evolution.graph import plan
+
+        return plan(run, planner)
+
+    def check_alone(self, run: PartialEvolutionRun) -> Iterator[Problem]:
+        """Check numbers, the training, and steps against each other."""
+        from macrodyn.methods.partial_evolution import check, limits
+
+        yield from check.check_numbers(run)
+        yield from limits.check_training(run)
+        yield from limits.check_steps(run)
+
+    def check(self, run: PartialEvolutionRun, system: System) -> Iterator[Problem]:
+        """Check the run against its system, and try the system where nothing else is wrong."""
+        from macrodyn.methods.partial_evolution.check import check_with_system
+
+        yield from check_with_system(run, system)
+
+    def warnings(self, run: PartialEvolutionRun, system: System) -> Iterator[str]:
+        """Yield the conditions that are evaluated outside of the values that are sampled."""
+        from macrodyn.methods.partial_evolution.check import extrapolations
+
+        yield from extrapolations(run, system)
+
+
+def _sorted(section: Any, name: str) -> Any:
+    value = getattr(section, name)
+    if not isinstance(value, Mapping):
+        return section
+    return section.model_copy(update={name: dict(sorted(value.items()))})

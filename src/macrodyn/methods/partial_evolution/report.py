@@ -1,0 +1,215 @@
+"""How the results of runs of partial evolution are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from macrodyn.evaluation.verdict import Verdict, judge
+from macrodyn.methods.report import Metrics, Report, Row, Table, costs, number
+from macrodyn.storage.errors import StoreError
+
+SCHEMES = ("ours", "naive", "full")
+_EXACT = ("drift", "diffusion")
+
+
+class PartialEvolutionReport(Report):
+    """Test errors against direct simulation, with what an exact model would score."""
+
+    lead = "Macroscopic dynamics of a large system, learned from small ones"
+    how = (
+        "Small systems were simulated and put together to snapshots of the large one, which were "
+        "relaxed patch by patch. Some patches of each snapshot were evolved for a short time. From "
+        "their increments came the drift and the diffusion of the large system's observables, and "
+        "of closure variables that complete them. The trajectories that follow are compared with "
+        "direct simulation of the large system, from which nothing was learned."
+    )
+    note = "summary.rst"
+
+    def row(self, metrics: Metrics) -> Row:
+        """Return a run's row of summary.csv; see `summary_row`."""
+        return summary_row(metrics)
+
+    def facts(self, runs: Sequence[Metrics]) -> dict[str, list[str]]:
+        """Return system, parameters and sizes of each run."""
+        configs = [run["config"] for run in runs]
+        return {
+            "System": [str(c["system"]["name"]) for c in configs],
+            "Parameters": [_parameters(c) for c in configs],
+            "Large system": [_sites(c["sizes"]["large"]) for c in configs],
+            "Small systems": [_sites(c["sizes"]["small"]) for c in configs],
+            "Patches": [
+                f"K = {run['samples']['patches_total']:,}, of which m = "
+                f"{run['samples']['patches_evolved']:,} of each snapshot were evolved"
+                for run in runs
+            ],
+            "Compared": [_compared(c) for c in configs],
+        }
+
+    def tables(self, rows: Sequence[Row]) -> list[Table]:
+        """Return the results by horizon, the deviations from what is known exactly, the costs."""
+        head = {"run": "run", "small": "small system"}
+        columns = dict.fromkeys(column for row in rows for column in row)
+        horizons = [c.removesuffix(":ours") for c in columns if c.endswith(":ours")]
+        tables = []
+        for horizon in horizons:
+            headings = head | {
+                f"{horizon}:ours": "test error, ours",
+                f"{horizon}:ours_std": "± over members",
+                f"{horizon}:sampling": "exact model would score",
+                f"{horizon}:naive": "test error, naive",
+                f"{horizon}:full": "test error, full",
+                f"{horizon}:spread": "spread error, ours",
+                f"{horizon}:ours_mmd": "MMD², ours",
+                f"{horizon}:outside": "share outside training data",
+            }
+            title = f"Comparison with direct simulation: {horizon}"
+            having = [row for row in rows if f"{horizon}:ours" in row]
+            tables.append(Table(title=title, headings=headings, rows=having))
+        exact = {
+            f"{kind}_{size}_percent": f"{kind}, {word} [%]"
+            for kind in _EXACT
+            for size, word in (("rms", "root mean square"), ("max", "largest"))
+        }
+        if any(row.get(column) is not None for row in rows for column in exact):
+            title = "Deviation from the exact functions"
+            tables.append(Table(title=title, headings=head | exact, rows=rows))
+        spent = {
+            "site_updates_ours": "site updates, ours",
+            "site_updates_direct": "site updates, direct simulation",
+            "core_seconds_ours": "core seconds, ours",
+            "core_seconds_direct": "core seconds, direct simulation",
+        }
+        return [*tables, Table(title="Costs", headings=head | spent, rows=rows)]
+
+    def verdict(self, metrics: Metrics) -> Verdict:
+        """Judge a run by its metrics."""
+        return judge(metrics)
+
+    def main_figures(self, runs: Sequence[Metrics]) -> list[tuple[str, str]]:
+        """Return the figure across runs where sizes differ, and the first run's trajectories."""
+        horizon = next(iter(runs[0]["horizons"]), None)
+        sizes = {tuple(run["config"]["sizes"]["small"]) for run in runs}
+        across = [(f"Error against patch size, {horizon}", "")] if len(sizes) > 1 else []
+        return [*across, (f"Trajectories, {horizon}, ours", runs[0]["run"])]
+
+    def published(self, rows: Sequence[Row], runs: Mapping[str, Metrics]) -> list[list[str]]:
+        """Return test errors with published ones beside them, and deviations from exact functions.
+
+        Raises:
+            StoreError: If the table lacks a column of a horizon of the runs.
+        """
+        horizons = list(dict.fromkeys(h for run in runs.values() for h in run["horizons"]))
+        for column in (f"{horizon}:ours" for horizon in horizons):
+            if column not in rows[0]:
+                raise StoreError(f"the summary has no column {column}: run the study again")
+        heads = ["run", "n_s", "patches m of K"]
+        for horizon in horizons:
+            heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]
+            heads += ["MMD²"] if f"{horizon}:ours_mmd" in rows[0] else []
+        heads += [f"{kind} %: rms (max)" for kind in _EXACT if f"{kind}_rms_percent" in rows[0]]
+        return [heads, *(_cells(row, runs[row["run"]], horizons) for row in rows)]
+
+
+def summary_row(metrics: Metrics) -> Row:
+    """Return a run's row of summary.csv.
+
+    A column of one horizon is `<horizon>:<what>`: no name holds a colon, so that it is no other's.
+    """
+    config = metrics["config"]
+    sizes = config["sizes"]
+    row: dict[str, Any] = {
+        "run": metrics["run"],
+        "small": "x".join(map(str, sizes["small"])),
+        "large": "x".join(map(str, sizes["large"])),
+    }
+    for horizon, values in metrics["horizons"].items():
+        for scheme in SCHEMES:
+            row[f"{horizon}:{scheme}"] = found(values, scheme, "test_error", "mean")
+            if scheme == "ours":
+                row[f"{horizon}:ours_std"] = found(values, scheme, "test_error", "std")
+        row[f"{horizon}:spread"] = found(values, "ours", "spread_error", "mean")
+        if "mmd" in values["ours"]:
+            members = found(values, "ours", "mmd", "members")
+            row[f"{horizon}:ours_mmd"] = members and float(np.mean(numbers(members)))
+        row[f"{horizon}:sampling"] = found(values, "sampling_error", "mean")
+        if "range" in values["ours"]:
+            row[f"{horizon}:outside"] = found(values, "ours", "range", "outside")
+    if metrics.get("exact"):
+        for kind in ("drift", "diffusion"):
+            for size in ("rms", "max"):
+                row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
+    return row | costs(metrics)
+
+
+def found(metrics: Metrics, *path: str) -> Any:
+    """Return a value of the metrics, or None where it or a part that holds it is missing."""
+    value: Any = metrics
+    for key in path:
+        value = None if value is None else value.get(key)
+    return value
+
+
+def _worst_percent(deviations: dict[str, Any], size: str) -> float | None:
+    """Deviation of the worst observable, mean over members, in %; None if nothing is known."""
+    largest = [deviation[size]["mean"] for deviation in deviations.values() if deviation]
+    return 100 * max(numbers(largest)) if largest else None
+
+
+def numbers(values: list[Any]) -> list[float]:
+    """Turn what JSON holds into numbers: a word or null for what diverged."""
+    return [np.inf if v == "diverged" or v is None else float(v) for v in values]
+
+
+def _parameters(config: Metrics) -> str:
+    given = dict(config["system"]["parameters"])
+    sampled = {
+        k: f"{given.get(k)} (learned at {_list(v)})" for k, v in config["conditions"].items()
+    }
+    values = {**given, **sampled}
+    return ", ".join(f"{name} = {value}" for name, value in values.items()) or "none given"
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _sites(shape: Sequence[int]) -> str:
+    size = " × ".join(map(str, shape))
+    number = 1
+    for side in shape:
+        number *= side
+    return f"{size} sites" if len(shape) == 1 else f"{size} = {number:,} sites"
+
+
+def _compared(config: Metrics) -> str:
+    evaluate = config["evaluate"]
+    horizons = ", ".join(
+        f"{name} to t = {h['spacing'] * (h['points'] - 1):g}"
+        for name, h in evaluate["horizons"].items()
+    )
+    return f"{evaluate['replicas']} trajectories for each initial macrostate; {horizons}"
+
+
+def _cells(row: Row, metrics: Metrics, horizons: list[str]) -> list[str]:
+    samples = metrics["samples"]
+    cells = [
+        row["run"],
+        row["small"],
+        f"{samples['patches_evolved']} of {samples['patches_total']}",
+    ]
+    for horizon in horizons:
+        published = metrics["config"]["published"].get(horizon, {})
+        cells.append(f"{number(row[f'{horizon}:ours'])} ± {number(row[f'{horizon}:ours_std'])}")
+        cells += [number(row.get(f"{horizon}:{scheme}")) for scheme in SCHEMES[1:]]
+        cells.append("; ".join(f"{number(v)} ({k})" for k, v in published.items()) or "-")
+        cells.append(number(row[f"{horizon}:sampling"]))
+        if f"{horizon}:ours_mmd" in row:
+            cells.append(number(row[f"{horizon}:ours_mmd"]))
+    for kind in _EXACT:
+        if f"{kind}_rms_percent" in row:
+            rms, most = (row[f"{kind}_{size}_percent"] for size in ("rms", "max"))
+            cells.append(f"{rms:.2g} ({most:.2g})" if isinstance(rms, float) else "-")
+    return cells

@@ -1,0 +1,334 @@
+"""The figures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.evaluation import style
+from macrodyn.evaluation.available import Findings, Unavailable
+from macrodyn.evaluation.exact import (
+    ExactComparison,
+    Moments,
+    compare_with_exact,
+    exact_moments,
+)
+from macrodyn.evaluation.figures_cost import TrainingCurve, training_curves
+from macrodyn.evaluation.figures_drift import learned_drift_diffusion
+from macrodyn.evaluation.figures_dynamics import equilibrium_histograms, markov_lags
+from macrodyn.evaluation.figures_residual import residuals_by_age
+from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
+from macrodyn.evaluation.figures_trajectories import trajectories
+from macrodyn.lattice import Shape
+from macrodyn.methods.partial_evolution.compare import Comparison
+from macrodyn.methods.partial_evolution.diagnose import RunResidual
+from macrodyn.systems import System
+
+# Samples at which the learned functions are evaluated.
+MAX_POINTS = 20_000
+
+
+def snapshot_figure(
+    small: xr.Dataset, large: xr.Dataset, reference: xr.Dataset, system: System, title: str
+) -> Figure:
+    """Snapshots of each upsampling level beside true ones of the same age.
+
+    All are of the middle snapshot time, the true one of the recorded time that is nearest to it. Of
+    the examples of the last level and of direct simulation the two are shown whose observables
+    are nearest to each other, as only snapshots of the same macrostate can be compared by eye; of
+    the other levels the examples nearest to these.
+
+    Args:
+        small: The small systems' snapshots.
+        large: The large snapshots, with examples of every level at the middle snapshot time.
+        reference: Direct simulation, with the states of a few trajectories.
+        system: The system.
+        title: Title of the figure.
+    """
+    middle = small.sizes["time"] // 2
+    time = float(small["time"].values[middle])
+    moments = reference["example_time"].values
+    moment = int(np.argmin(np.abs(moments - time)))
+    truths = reference["example_states"].values[:, moment]
+    numbers = sorted(int(str(n).split("_")[1]) for n in large.data_vars if str(n).endswith("_raw"))
+    first = small.states.values[:, middle, 0]
+    last = large[f"level_{numbers[-1]}_relaxed"].values if numbers else first
+    best, true = _nearest_pair(last, truths, system)
+    goal = system.observe(truths[true : true + 1])[0]
+
+    def caption(state: NDArray | None, age: float) -> str:
+        return "" if state is None else _caption(state, age, system)
+
+    def level(raw: NDArray | None, relaxed: NDArray, direct: NDArray | None) -> SnapshotLevel:
+        true_time = float(moments[moment])
+        captions = (caption(raw, time), caption(relaxed, time), caption(direct, true_time))
+        return SnapshotLevel(upsampled=raw, relaxed=relaxed, direct=direct, captions=captions)
+
+    nearest = best if not numbers else _nearest_index(first, system, goal)
+    levels = [level(None, first[nearest], None if numbers else truths[true])]
+    for number in numbers:
+        raw, relaxed = (large[f"level_{number}_{kind}"].values for kind in ("raw", "relaxed"))
+        final = number == numbers[-1]
+        index = best if final else _nearest_index(relaxed, system, goal)
+        levels.append(level(raw[index], relaxed[index], truths[true] if final else None))
+    channels = _channel_names(system)
+    return snapshots(
+        levels,
+        dimension=system.dimension,
+        channel_names=channels,
+        state_labels=system.state_labels,
+        title=title,
+        **({"quantity": channels[0]} if channels and system.dimension > 1 else {}),
+    )
+
+
+def _caption(state: NDArray, time: float, system: System) -> str:
+    """Write a snapshot's time and macrostate, two observables a line."""
+    values = system.observe(state[None])[0]
+    parts = [
+        f"{style.symbol(name)} = {value:.3g}"
+        for name, value in zip(_written(system, system.observables), values, strict=True)
+    ]
+    pairs = [", ".join(parts[n : n + 2]) for n in range(0, len(parts), 2)]
+    return "\n".join([f"$t$ = {style.quantity_value(time, system.time_unit)}", *pairs])
+
+
+def _channel_names(system: System) -> list[str]:
+    """Name the channels: as the observables where there is one for each, else by number."""
+    if system.channels == 1:
+        return []
+    if len(system.observables) == system.channels:
+        return [name.replace("_", " ") for name in system.observables]
+    return [f"channel {number + 1}" for number in range(system.channels)]
+
+
+def _nearest_index(states: NDArray, system: System, goal: NDArray[np.float64]) -> int:
+    """Find the state nearest in all observables, each in units of its spread over the states."""
+    values = system.observe(states)
+    return int(np.argmin(_distances(values, goal[None])))
+
+
+def _nearest_pair(states: NDArray, others: NDArray, system: System) -> tuple[int, int]:
+    """Find the state and the other state whose observables are nearest to each other."""
+    distances = _distances(system.observe(states), system.observe(others))
+    one, other = np.unravel_index(np.argmin(distances), distances.shape)
+    return int(one), int(other)
+
+
+def _distances(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distances [value, other], each observable in units of its spread over the values."""
+    spread = values.std(axis=0)
+    scaled = (values[:, None] - others) / np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.square(scaled).sum(axis=-1))
+
+
+def comparison_figures(
+    comparison: Comparison,
+    system: System,
+    horizon: str,
+    title: str,
+    findings: Findings | None = None,
+) -> Iterator[tuple[str, str, Figure]]:
+    """Trajectories and equilibrium distributions of one horizon.
+
+    Args:
+        comparison: Predictions beside the reference.
+        system: The system.
+        horizon: Name of the horizon.
+        title: Title of the run's figures.
+        findings: Of this horizon: why there is no late-time comparison, if there is none.
+    """
+    findings = Findings() if findings is None else findings
+    names = _written(system, system.observables)
+    for method, prediction in comparison.predictions.items():
+        yield (
+            "trajectories",
+            f"{horizon}/{method}",
+            trajectories(
+                comparison.time,
+                comparison.initial,
+                comparison.reference,
+                prediction,
+                names,
+                components=_written(system, comparison.components),
+                time_unit=system.time_unit,
+                title=f"{title}, {horizon}, {method}",
+            ),
+        )
+    others = {k: v for k, v in comparison.equilibria.items() if k != "ours"}
+    head = f"{title}, {horizon}"
+
+    def histograms() -> Figure:
+        ours = findings.demand("ours.equilibrium", comparison.equilibria.get("ours"))
+        return equilibrium_histograms(ours, names, baselines=others, title=head)
+
+    yield "equilibrium", horizon, drawn(histograms, head)
+
+
+def drawn(draw: Callable[[], Figure], title: str) -> Figure:
+    """Draw a figure, or write in its place why it cannot be drawn."""
+    try:
+        return draw()
+    except Unavailable as reason:
+        return style.note(str(reason), title=title)
+
+
+def _written(system: System, names: Sequence[str]) -> list[str]:
+    """Names of observables, or of macrostates, as figures show them."""
+    return [style.label(name, system.labels) for name in names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedMoments:
+    """Learned drift and diffusion at samples of the latents, with what is exactly known of them.
+
+    Attributes:
+        z: Samples, [sample, variable].
+        drift: Learned, [member, sample, variable].
+        covariance: Learned, of the whole system, [member, sample, variable, variable].
+        exact: Exact drift [sample, observable] and covariance rate [sample, observable,
+            observable], NaN where unknown; None if nothing is known.
+        comparison: Learned against exact where there is data.
+    """
+
+    z: NDArray[np.float64]
+    drift: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    exact: Moments | None
+    comparison: ExactComparison | None
+
+
+def learned_moments(
+    latents: xr.Dataset, ensemble: EnsembleSDE, system: System, large: Shape, seed: int
+) -> LearnedMoments:
+    """Evaluate the learned ensemble and the system's exact moments at samples of the latents.
+
+    Args:
+        latents: The latents that trained the ensemble.
+        ensemble: The ensemble.
+        system: The system.
+        large: Sites along each axis of the large system, whose diffusion was learned.
+        seed: Seed of the choice of samples, where there are very many.
+    """
+    chosen = np.random.default_rng(seed).permutation(latents.sizes["sample"])[:MAX_POINTS]
+    z = np.asarray(latents.z.values[chosen], np.float64)
+    given = np.asarray(latents.condition_values.values[chosen], np.float64)
+    conditions = [str(n) for n in latents.condition.values]
+    names = list(system.observables)
+
+    def learned(points: NDArray[np.float64], rows: NDArray[np.float64]) -> Moments:
+        with torch.inference_mode():
+            inputs = torch.as_tensor(points, dtype=torch.float32)
+            extra = torch.as_tensor(rows, dtype=torch.float32) if conditions else None
+            drift, factor = ensemble(inputs, extra)
+            covariance = factor @ factor.transpose(-1, -2)
+        return drift.double().numpy(), covariance.double().numpy()
+
+    def exact(points: NDArray[np.float64], rows: NDArray[np.float64]) -> Moments | None:
+        return exact_moments(
+            system, points[:, : len(names)], large, conditions=rows, condition_names=conditions
+        )
+
+    drift, covariance = learned(z, given)
+    known = exact(z, given)
+    comparison = None
+    if known is not None:
+        # Conditions are looked up with the samples as further variables, which the models split.
+        d = z.shape[1]
+        comparison = compare_with_exact(
+            np.concatenate([z, given], axis=1),
+            names,
+            lambda points: learned(points[:, :d], points[:, d:]),
+            lambda points: exact(points[:, :d], points[:, d:]),
+        )
+    return LearnedMoments(
+        z=z, drift=drift, covariance=covariance, exact=known, comparison=comparison
+    )
+
+
+def dynamics_figures(
+    diagnostic: xr.Dataset | None,
+    learned: LearnedMoments,
+    residual: RunResidual | None,
+    system: System,
+    title: str,
+    findings: Findings,
+) -> Iterator[tuple[str, Figure]]:
+    """Learned drift and diffusion, the Markov diagnostic, and the residual by age.
+
+    Args:
+        diagnostic: Result of the Markov diagnostic, if there is one.
+        learned: Learned moments at samples of the latents.
+        residual: Residuals by age, if there are any.
+        system: The system.
+        title: Title of the run's figures.
+        findings: Of the run: why there is no diagnostic or no residual.
+    """
+    names = _written(system, system.observables)
+    common: dict[str, Any] = {"time_unit": system.time_unit, "title": title}
+
+    def moments() -> Figure:
+        return learned_drift_diffusion(
+            findings.demand("markov", diagnostic),
+            learned.z,
+            learned.drift,
+            learned.covariance,
+            exact=learned.exact,
+            comparison=learned.comparison,
+            names=names,
+            **common,
+        )
+
+    def residuals() -> Figure:
+        found = findings.demand("residual_by_age.ours", residual)
+        return residuals_by_age(
+            found.everything,
+            held_out=found.held_out,
+            names=_written(system, found.variables),
+            **common,
+        )
+
+    yield "drift-diffusion", drawn(moments, title)
+    yield (
+        "markov",
+        drawn(
+            lambda: markov_lags(findings.demand("markov", diagnostic), names=names, **common), title
+        ),
+    )
+    yield "residual-by-age", drawn(residuals, title)
+
+
+def training_figure(
+    closure: dict[str, Any], dynamics: dict[str, dict[str, Any]], title: str
+) -> Figure:
+    """Losses of the closure and of the dynamics against the optimiser's steps."""
+    models: dict[str, list[TrainingCurve]] = {}
+    if closure["steps"]:
+        models["closure"] = [
+            TrainingCurve(
+                training_step=closure["steps"],
+                training_loss=closure["training_loss"],
+                validation_step=closure["steps"],
+                validation_loss=closure["validation_loss"],
+            )
+        ]
+    for method, history in dynamics.items():
+        training, validation = np.array(history["train_nll"]), np.array(history["validation_nll"])
+        models[f"dynamics, {method}"] = [
+            TrainingCurve(
+                training_step=history["steps"],
+                training_loss=training[:, member],
+                validation_step=history["steps"],
+                validation_loss=validation[:, member],
+            )
+            for member in range(training.shape[1])
+        ]
+    return training_curves(models, title=title)

@@ -1,0 +1,173 @@
+"""The kinds of stages of partial evolution."""
+
+from __future__ import annotations
+
+from macrodyn.pipeline.kind import Figure, Scatter, StageKind
+
+_ROOM = "macrodyn.methods.partial_evolution"
+_MODEL = {
+    "model": "model.safetensors",
+    "description": "model.json",
+    "training": "training.json",
+}
+# Raised when the estimated covariance factor changes, on which only those runs depend that ask for
+# it: old results of these are then not used again.
+ESTIMATOR_VERSION = 3
+
+SIMULATE = StageKind(
+    name="simulate",
+    work=f"{_ROOM}.sample:simulate",
+    doing="Simulating small systems",
+    scatter=Scatter(dimension="group", order="group"),
+    counts_updates=True,
+    memory=4000,
+    version=2,
+)
+UPSAMPLE = StageKind(
+    name="upsample",
+    work=f"{_ROOM}.upsample:upsample",
+    doing="Upsampling and relaxing",
+    scatter=Scatter(dimension="sample", order="number"),
+    counts_updates=True,
+    minutes=120,
+    devices="system",
+    version=2,
+)
+EVOLVE = StageKind(
+    name="evolve",
+    work=f"{_ROOM}.sample:evolve",
+    doing="Evolving pairs",
+    scatter=Scatter(dimension="sample", order="number"),
+    counts_updates=True,
+    devices="system",
+    version=2,
+)
+REFERENCE = StageKind(
+    name="reference",
+    work=f"{_ROOM}.sample:reference",
+    doing="Simulating the large system directly",
+    scatter=Scatter(
+        dimension="trajectory", order="number", finish=f"{_ROOM}.sample:order_reference"
+    ),
+    counts_updates=True,
+    memory=4000,
+    minutes=240,
+    version=3,
+)
+CLOSURE = StageKind(
+    name="closure",
+    work=f"{_ROOM}.learn:closure",
+    doing="Training the closure",
+    outputs=_MODEL,
+    carries_cost="training",
+    minutes=120,
+    environment="learn",
+    devices="any",
+    version=2,
+)
+ENCODE = StageKind(
+    name="encode",
+    work=f"{_ROOM}.learn:encode",
+    doing="Encoding pairs of states",
+    environment="learn",
+    version=2,
+)
+DYNAMICS = StageKind(
+    name="dynamics",
+    work=f"{_ROOM}.learn:dynamics",
+    doing="Training drift and diffusion",
+    outputs=_MODEL,
+    carries_cost="training",
+    memory=4000,
+    minutes=120,
+    environment="learn",
+    devices="any",
+    version=2,
+)
+PREDICT = StageKind(
+    name="predict",
+    work=f"{_ROOM}.learn:predict",
+    doing="Predicting trajectories",
+    environment="learn",
+    devices="any",
+    version=3,
+)
+EVALUATE = StageKind(
+    name="evaluate",
+    work=f"{_ROOM}.evaluate:evaluate",
+    doing="Comparing with direct simulation",
+    outputs={"metrics": "metrics.json", "figures": "figures"},
+    carries_cost="",
+    minutes=30,
+    environment="report",
+    version=2,
+    place="run",
+    figures=(
+        Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
+        Figure(pattern="equilibrium/*.png", title="Equilibrium", caption="equilibrium.rst"),
+        Figure(
+            pattern="drift-diffusion.png",
+            title="Drift and diffusion",
+            caption="drift_diffusion.rst",
+        ),
+        Figure(
+            pattern="residual-by-age.png",
+            title="Residual by snapshot age",
+            caption="residual_by_age.rst",
+        ),
+        Figure(pattern="markov.png", title="Markov diagnostic", caption="markov.rst"),
+        Figure(pattern="snapshots.png", title="Snapshots", caption="snapshots.rst"),
+        Figure(pattern="training.png", title="Training", caption="training.rst"),
+    ),
+)
+KINDS = (SIMULATE, UPSAMPLE, EVOLVE, REFERENCE, CLOSURE, ENCODE, DYNAMICS, PREDICT)
+
+
+def _analysis(name: str, doing: str, figure: Figure) -> StageKind:
+    return StageKind(
+        name=name,
+        work=f"{_ROOM}.analyses:{name}",
+        doing=doing,
+        outputs={"findings": "findings.json", "figures": "figures"},
+        carries_cost="",
+        memory=2000,
+        minutes=10,
+        environment="report",
+        place="analysis",
+        figures=(figure,),
+    )
+
+
+ERROR_AGAINST_SIZE = _analysis(
+    "error_against_size",
+    "Comparing errors by patch size",
+    Figure(pattern="*.png", title="Error against patch size", caption="error_against_size.rst"),
+)
+ALL_RUNS = _analysis(
+    "all_runs",
+    "Comparing all runs",
+    Figure(pattern="all-runs.png", title="All runs", caption="all_runs.rst"),
+)
+MMD_AGAINST_FACTOR = _analysis(
+    "mmd_against_factor",
+    "Comparing covariance factors",
+    Figure(
+        pattern="*.png",
+        title="MMD against the covariance factor",
+        caption="mmd_against_factor.rst",
+    ),
+)
+COVARIANCE_FACTORS = _analysis(
+    "covariance_factors",
+    "Estimating covariance factors",
+    Figure(
+        pattern="covariance-factor.png",
+        title="Covariance factor",
+        caption="covariance_factors.rst",
+    ),
+)
+COSTS = _analysis(
+    "costs",
+    "Adding up costs",
+    Figure(pattern="costs.png", title="Costs", caption="costs.rst"),
+)
