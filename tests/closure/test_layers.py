@@ -139,7 +139,7 @@ def test_initial_weights_follow_the_seed_and_leave_the_global_stream_alone() -> 
         {"kind": "species", "species": 1},
         {"species": 3},
         {"encoder": "sparse"},
-        {"kind": "coordinates"},
+        {"kind": "coordinates", "patch": (2,)},
         {"kind": "coordinates", "encoder": "dense", "patch": (4, 4)},
         {"encoder": "dense", "patch": ()},
         {"channels": ()},

@@ -104,7 +104,8 @@ class _Species(StateSpace):
             raise ValueError("States of kind 'species' must be integers from 0")
         if species < 2:
             raise ValueError(f"Say how many species there are, 2 or more, not {species}")
-        for channel, highest in enumerate(states.movedim(1, 0).flatten(1).amax(1).tolist()):
+        others = [axis for axis in range(states.ndim) if axis != 1]
+        for channel, highest in enumerate(states.amax(others).tolist()):
             if highest >= species:
                 raise ValueError(
                     f"There are {species} species, numbered from 0, but the states hold "
