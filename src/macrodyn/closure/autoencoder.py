@@ -25,7 +25,8 @@ class Autoencoder(nn.Module):
     | zhat   | `encode(states)`, [batch, closure]                       |
     | z      | (z*, zhat), what `decode` reads                          |
 
-    All maps are differentiable (`torch.func`), and of double precision after `model.double()`.
+    `encode` of fields and coordinates and `decode` are differentiable (`torch.func`), in double
+    precision after `model.double()`.
     Closure variables are scaled by `fit_normalisation`: an affine map, so that it commutes with
     means over patches.
 
