@@ -49,8 +49,35 @@ def test_shapes_for_any_patch(patch: tuple[int, ...], encoder, closure_dim: int)
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("patch", [(7,), (8, 6), (5, 4, 4)], ids=["1d", "2d", "3d"])
+@pytest.mark.parametrize("encoder", ENCODER_KINDS)
+def test_shapes_of_several_species_channels(patch: tuple[int, ...], encoder) -> None:
+    """Each species of each channel is a channel of the input and of the logits."""
+    model = PatchAutoencoder(
+        Architecture(
+            kind="species",
+            patch=patch,
+            state_channels=2,
+            species=3,
+            observables=1,
+            closure_dim=2,
+            encoder=encoder,
+            channels=(4, 6),
+        )
+    )
+    states = torch.randint(0, 3, (5, 2, *patch), generator=torch.Generator().manual_seed(0))
+    given = torch.zeros(5, 1)
+    assert model(states, given).shape == (5, 6, *patch)
+    changed = states.clone()
+    changed[:, 1] = (states[:, 1] + 1) % 3
+    assert not torch.equal(model.encode(states), model.encode(changed))
+    model.loss(states, given).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: "x".join(map(str, patch)))
-def test_every_site_reaches_the_strided_encoder(patch: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("encoder", ["strided", "dense"])
+def test_every_site_reaches_the_encoders_of_all_sites(patch: tuple[int, ...], encoder) -> None:
     model = PatchAutoencoder(
         Architecture(
             kind="field",
@@ -58,6 +85,7 @@ def test_every_site_reaches_the_strided_encoder(patch: tuple[int, ...]) -> None:
             state_channels=1,
             observables=0,
             closure_dim=1,
+            encoder=encoder,
             channels=(4, 6),
         )
     )
@@ -110,7 +138,10 @@ def test_initial_weights_follow_the_seed_and_leave_the_global_stream_alone() -> 
         {"kind": "spins"},
         {"kind": "species", "species": 1},
         {"species": 3},
-        {"encoder": "dense"},
+        {"encoder": "sparse"},
+        {"kind": "coordinates", "patch": (2,)},
+        {"kind": "coordinates", "encoder": "dense", "patch": (4, 4)},
+        {"encoder": "dense", "patch": ()},
         {"channels": ()},
         {"closure_dim": 0, "observables": 0},
     ],

@@ -294,8 +294,8 @@ def test_without_closure_variables(learn):
 
 @pytest.mark.parametrize(
     ("encoder", "evolve"),
-    [("pooled", {}), ("pooled", {"buffer": 1}), ("strided", {})],
-    ids=["pooled", "pooled with a buffer", "strided"],
+    [("pooled", {}), ("pooled", {"buffer": 1}), ("strided", {}), ("dense", {})],
+    ids=["pooled", "pooled with a buffer", "strided", "dense"],
 )
 def test_increments_are_k_times_what_a_patch_changes(learn, sample, make_plan, encoder, evolve):
     """Increments of closure variables, again by hand from the states and the pairs (eq. 3)."""
@@ -311,7 +311,7 @@ def test_increments_are_k_times_what_a_patch_changes(learn, sample, make_plan, e
     before, after = pairs.before.values[4, 1][None], pairs.after.values[4, 1, 1][None]
     z = encode_states(closure, states[[4]], periodic=True)
     np.testing.assert_allclose(learned.latents.z.values[4, 2:], z[0], atol=1e-5)
-    if encoder == "strided":
+    if encoder != "pooled":
         old, new = (encode_states(closure, x, periodic=True) for x in (before, after))
         expected = new - old
     else:

@@ -67,15 +67,13 @@ RESULTS = f"results/{STUDY.name}"
 IDENTITIES = run_identities(RUNS)
 
 
-def subjects(place):
-    """Names by which the folders of a place are told apart, as a wildcard's constraint."""
-    found = {stage.subject for stage in STAGES.values() if stage.kind.place == place}
+def subjects(kind):
+    """What the stages of a kind are about, as the constraint of a wildcard."""
+    found = [stage.subject for stage in STAGES.values() if stage.kind == kind and stage.subject]
     return "|".join(map(re.escape, found)) or "(?!)"
 
 
 wildcard_constraints:
-    run=subjects("run"),
-    analysis=subjects("analysis"),
     stage="|".join(name for name, kind in KINDS.items() if kind.scatter) or "(?!)",
     key="[0-9a-f]{12}",
     shard=r"\d+",

@@ -16,6 +16,9 @@ for kind in KINDS.values():
             f"{folder_of(kind)}/logs/{job_name(kind)}.log",
         benchmark:
             f"{folder_of(kind)}/logs/{job_name(kind)}.benchmark.tsv"
+        wildcard_constraints:
+            run=subjects(kind),
+            analysis=subjects(kind),
         conda:
             kind.environment_file
         threads: 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from macrodyn.closure.autoencoder import Autoencoder
 from macrodyn.closure.layers import ENCODER_KINDS, Architecture, EncoderKind
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
 from macrodyn.closure.reconstruction import reconstruction_loss
@@ -11,6 +12,7 @@ from macrodyn.closure.train import reconstruction_error, split_groups, train_clo
 __all__ = [
     "ENCODER_KINDS",
     "Architecture",
+    "Autoencoder",
     "ClosureSettings",
     "EncoderKind",
     "History",

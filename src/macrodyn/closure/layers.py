@@ -1,7 +1,15 @@
-"""Networks of the closure: their geometry follows from the patch, of any dimension and sides."""
+"""Networks of the closure: their geometry follows from the state, of any dimension and sides.
+
+| encoder | reads                                                | decoder              |
+|---------|------------------------------------------------------|----------------------|
+| pooled  | a grid: local terms, averaged over sites             | strided, from behind |
+| strided | a grid: convolutions that halve it, then all of it   | strided, from behind |
+| dense   | a grid or coordinates: all numbers, by dense layers  | dense layers         |
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -9,10 +17,9 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from macrodyn.closure.reconstruction import input_channels
-from macrodyn.systems.base import STATE_KINDS, StateKind
+from macrodyn.closure.reconstruction import SPACES, SpaceKind
 
-EncoderKind = Literal["strided", "pooled"]
+EncoderKind = Literal["strided", "pooled", "dense"]
 ENCODER_KINDS: tuple[EncoderKind, ...] = get_args(EncoderKind)
 
 _SMALLEST_SIDE = 4
@@ -21,22 +28,24 @@ _CONVOLUTION: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Co
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """Everything that fixes the shapes of a `PatchAutoencoder`.
+    """Everything that fixes the shapes of an `Autoencoder`; states are [channel, *patch].
 
     Attributes:
         kind: Kind of the microscopic state.
-        patch: Sides of a patch in sites; 1, 2 or 3 of them, of any lengths.
-        state_channels: Channels of the state; 1 for species.
+        patch: Sides of a patch in sites; 1, 2 or 3 of them, of any lengths. Of coordinates:
+            (component,) where there are particles, () for a vector.
+        state_channels: Channels of the state; of coordinates the particles, or the components.
         species: Number of species; 0 for other kinds.
         observables: Number of given observables z*.
         closure_dim: Number of closure variables; 0 for none.
-        encoder: `strided` (convolutions, then a linear map of all sites) or `pooled`
-            (convolutions within the patch, mean over sites, linear map).
-        channels: Widths of the convolutions, from the patch inwards.
-        hidden: Width of the decoder's first layer.
+        encoder: `strided` (convolutions, then a linear map of all sites), `pooled`
+            (convolutions within the patch, mean over sites, linear map) or `dense` (layers that
+            read all numbers of the state; the only one for coordinates).
+        channels: Widths of the convolutions, or of the dense layers, from the state inwards.
+        hidden: Width of the decoder's first layer; of all if dense.
     """
 
-    kind: StateKind
+    kind: SpaceKind
     patch: tuple[int, ...]
     state_channels: int
     species: int = 0
@@ -52,20 +61,27 @@ class Architecture:
         Raises:
             ValueError: If a field is out of range; the message names it.
         """
+        grid = self.kind in SPACES and SPACES[self.kind].on_grid
         checks = {
-            "kind": self.kind in STATE_KINDS,
-            "patch": len(self.patch) in _CONVOLUTION and min(self.patch, default=0) >= 1,
+            "kind": self.kind in SPACES,
+            "patch": len(self.patch) in (_CONVOLUTION if grid else (0, 1))
+            and all(side >= 1 for side in self.patch),
             "state_channels": self.state_channels >= 1,
             "species": (self.species >= 2) == (self.kind == "species"),
             "observables": self.observables >= 0,
             "closure_dim": self.closure_dim >= 0 and self.closure_dim + self.observables > 0,
-            "encoder": self.encoder in ENCODER_KINDS,
+            "encoder": self.encoder in (ENCODER_KINDS if grid else ("dense",)),
             "channels": len(self.channels) >= 1 and min(self.channels, default=0) >= 1,
             "hidden": self.hidden >= 1,
         }
         for name, holds in checks.items():
             if not holds:
                 raise ValueError(f"Architecture of the closure: bad {name}, got {self}")
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of what the encoder reads and the decoder writes: [input channel, *patch]."""
+        return (self.state_channels * SPACES[self.kind].width(self.species), *self.patch)
 
 
 def build_encoder(architecture: Architecture) -> nn.Sequential:
@@ -74,37 +90,15 @@ def build_encoder(architecture: Architecture) -> nn.Sequential:
     Args:
         architecture: The shapes. `strided` halves the grid as `strided_sizes` says, then maps all
             its values linearly. `pooled` convolves within the patch only and averages over
-            sites, so that it depends on which local patterns there are and not on where.
+            sites, so that it depends on which local patterns there are and not on where. `dense`
+            has a first layer that reads everything: its weights stand in `Autoencoder.first_layer`.
 
     Returns:
         The network; without layers where there are no closure variables.
     """
     if architecture.closure_dim == 0:
         return nn.Sequential()
-    convolution = _CONVOLUTION[len(architecture.patch)]
-    sizes, widths = _grids(architecture)
-    layers: list[nn.Module] = []
-    if architecture.encoder == "strided":
-        for i, (fine, coarse) in enumerate(pairwise(sizes)):
-            stride = _factors(fine, coarse)
-            layers += [convolution(widths[i], widths[i + 1], 3, stride=stride, padding=1)]
-            layers += [nn.SiLU()]
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * prod(sizes[-1]), architecture.closure_dim)]
-        return nn.Sequential(*layers)
-    channels = pairwise((widths[0], *architecture.channels))
-    for (before, after), kernel in zip(channels, pooled_kernels(architecture), strict=True):
-        layers += [convolution(before, after, kernel), nn.SiLU()]
-    layers += [_MeanOverSites(), nn.Linear(architecture.channels[-1], architecture.closure_dim)]
-    return nn.Sequential(*layers)
-
-
-def pooled_kernels(architecture: Architecture) -> list[tuple[int, ...]]:
-    """Kernels of the pooled encoder's convolutions, none wider than what is left of the patch."""
-    kernels, sides = [], architecture.patch
-    for _ in architecture.channels:
-        kernels.append(tuple(min(3, side) for side in sides))
-        sides = tuple(side - width + 1 for side, width in zip(sides, kernels[-1], strict=True))
-    return kernels
+    return nn.Sequential(*_NETWORKS[architecture.encoder][0](architecture))
 
 
 def build_decoder(architecture: Architecture) -> nn.Sequential:
@@ -116,6 +110,43 @@ def build_decoder(architecture: Architecture) -> nn.Sequential:
     Returns:
         The network.
     """
+    return nn.Sequential(*_NETWORKS[architecture.encoder][1](architecture))
+
+
+def _strided_encoder(architecture: Architecture) -> list[nn.Module]:
+    convolution = _CONVOLUTION[len(architecture.patch)]
+    sizes, widths = _grids(architecture)
+    layers: list[nn.Module] = []
+    for i, (fine, coarse) in enumerate(pairwise(sizes)):
+        stride = _factors(fine, coarse)
+        layers += [convolution(widths[i], widths[i + 1], 3, stride=stride, padding=1), nn.SiLU()]
+    last = nn.Linear(widths[-1] * prod(sizes[-1]), architecture.closure_dim)
+    return [*layers, nn.Flatten(), last]
+
+
+def _pooled_encoder(architecture: Architecture) -> list[nn.Module]:
+    convolution = _CONVOLUTION[len(architecture.patch)]
+    channels = pairwise((architecture.input_shape[0], *architecture.channels))
+    layers: list[nn.Module] = []
+    for (before, after), kernel in zip(channels, pooled_kernels(architecture), strict=True):
+        layers += [convolution(before, after, kernel), nn.SiLU()]
+    return [
+        *layers,
+        _MeanOverSites(),
+        nn.Linear(architecture.channels[-1], architecture.closure_dim),
+    ]
+
+
+def pooled_kernels(architecture: Architecture) -> list[tuple[int, ...]]:
+    """Kernels of the pooled encoder's convolutions, none wider than what is left of the patch."""
+    kernels, sides = [], architecture.patch
+    for _ in architecture.channels:
+        kernels.append(tuple(min(3, side) for side in sides))
+        sides = tuple(side - width + 1 for side, width in zip(sides, kernels[-1], strict=True))
+    return kernels
+
+
+def _grid_decoder(architecture: Architecture) -> list[nn.Module]:
     convolution = _CONVOLUTION[len(architecture.patch)]
     sizes, widths = _grids(architecture)
     layers: list[nn.Module] = [
@@ -131,7 +162,36 @@ def build_decoder(architecture: Architecture) -> nn.Sequential:
             convolution(widths[i], widths[i - 1] * prod(factors), 3, padding=1),
             _Interleave(factors, sizes[i - 1]),
         ]
-    return nn.Sequential(*layers)
+    return layers
+
+
+def _dense_encoder(architecture: Architecture) -> list[nn.Module]:
+    numbers = prod(architecture.input_shape)
+    return [nn.Flatten(), *_dense(numbers, *architecture.channels, architecture.closure_dim)]
+
+
+def _dense_decoder(architecture: Architecture) -> list[nn.Module]:
+    read = architecture.observables + architecture.closure_dim
+    inner = [architecture.hidden] * len(architecture.channels)
+    shape = architecture.input_shape
+    return [*_dense(read, *inner, prod(shape)), nn.Unflatten(1, shape)]
+
+
+def _dense(*widths: int) -> list[nn.Module]:
+    """Linear layers between the widths, SiLU between them."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Linear(before, after), nn.SiLU()]
+    return layers[:-1]
+
+
+_Build = Callable[[Architecture], list[nn.Module]]
+# Encoder and decoder by the encoder's name.
+_NETWORKS: dict[EncoderKind, tuple[_Build, _Build]] = {
+    "strided": (_strided_encoder, _grid_decoder),
+    "pooled": (_pooled_encoder, _grid_decoder),
+    "dense": (_dense_encoder, _dense_decoder),
+}
 
 
 def strided_sizes(patch: tuple[int, ...], layers: int) -> list[tuple[int, ...]]:
@@ -158,8 +218,8 @@ def strided_sizes(patch: tuple[int, ...], layers: int) -> list[tuple[int, ...]]:
 def _grids(architecture: Architecture) -> tuple[list[tuple[int, ...]], list[int]]:
     """Grid sizes and widths of the strided layers; the last width is that of all further ones."""
     sizes = strided_sizes(architecture.patch, len(architecture.channels))
-    first = input_channels(architecture.kind, architecture.state_channels, architecture.species)
     extra = len(sizes) - 1 - len(architecture.channels)
+    first = architecture.input_shape[0]
     return sizes, [first, *architecture.channels, *[architecture.channels[-1]] * extra]
 
 

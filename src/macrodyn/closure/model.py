@@ -1,23 +1,19 @@
-"""Autoencoder of patches: closure variables from a patch, a patch from observables and closure."""
+"""Autoencoder of patches of a lattice, their means over whole snapshots, and models on disk."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from macrodyn.closure.layers import (
-    Architecture,
-    build_decoder,
-    build_encoder,
-    pooled_kernels,
-)
-from macrodyn.closure.reconstruction import as_states, encoder_input, reconstruction_loss
+from macrodyn.closure.autoencoder import Autoencoder
+from macrodyn.closure.layers import Architecture, pooled_kernels
+from macrodyn.closure.reconstruction import as_states
 from macrodyn.paths import StrPath
 from macrodyn.storage.errors import refusal
 from macrodyn.storage.models import ModelFileError, check_kind, load_model, save_model
@@ -27,7 +23,7 @@ _SITES_PER_CHUNK = 2**19
 _SITES_PER_SUM = 2**16
 
 
-class PatchAutoencoder(nn.Module):
+class PatchAutoencoder(Autoencoder):
     """Closure variables of patches, and patches from their macroscopic state.
 
     | symbol   | here                                                    |
@@ -38,133 +34,12 @@ class PatchAutoencoder(nn.Module):
     |          | whole states see `closure.snapshots`                    |
     | z_I      | (z*_I, zhat_I), what `decode` reads                     |
 
-    Closure variables are scaled by `fit_normalisation`: an affine map, so that it commutes with
-    the mean over patches.
-
-    Args:
-        architecture: The shapes.
-        seed: Seed of the initial weights; the global random state is left as it was.
-
     Source: eqs. (1) and (2) of arXiv:2511.12842.
     """
 
-    closure_shift: Tensor
-    closure_scale: Tensor
-    observable_shift: Tensor
-    observable_scale: Tensor
-    field_mean: Tensor
-    field_scale: Tensor
-
-    def __init__(self, architecture: Architecture, *, seed: int = 0) -> None:
-        """Build the networks with random weights, and scalers that change nothing."""
-        super().__init__()
-        self.architecture = architecture
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.encoder = build_encoder(architecture)
-            self.decoder = build_decoder(architecture)
-        for name, size in (
-            ("closure", architecture.closure_dim),
-            ("observable", architecture.observables),
-        ):
-            self.register_buffer(f"{name}_shift", torch.zeros(size))
-            self.register_buffer(f"{name}_scale", torch.ones(size))
-        self.register_buffer("field_mean", torch.zeros(architecture.state_channels))
-        self.register_buffer("field_scale", torch.ones(architecture.state_channels))
-
-    def encode(self, patches: Tensor) -> Tensor:
-        """Closure variables of patches, normalised.
-
-        Args:
-            patches: States, shape [batch, channel, *patch].
-
-        Returns:
-            zhat_I, float32, shape [batch, closure].
-        """
-        if self.architecture.closure_dim == 0:
-            return torch.zeros(len(patches), 0, device=patches.device)
-        return (self.encoder(self._inputs(patches)) - self.closure_shift) / self.closure_scale
-
-    def _inputs(self, states: Tensor) -> Tensor:
-        return encoder_input(
-            states,
-            self.architecture.kind,
-            species=self.architecture.species,
-            mean=self.field_mean,
-            scale=self.field_scale,
-        )
-
-    def decode(self, observables: Tensor, closure: Tensor) -> Tensor:
-        """Logits (for fields: standardised values) of patches, given their macroscopic state.
-
-        Args:
-            observables: z*_I, shape [batch, observable].
-            closure: zhat_I as `encode` gives it, shape [batch, closure].
-
-        Returns:
-            Logits, shape [batch, input channel, *patch].
-        """
-        standardised = (observables.float() - self.observable_shift) / self.observable_scale
-        raw = closure * self.closure_scale + self.closure_shift
-        return self.decoder(torch.cat([standardised, raw], dim=1))
-
-    def forward(self, patches: Tensor, observables: Tensor) -> Tensor:
-        """Reconstruct patches from their observables and closure variables.
-
-        Args:
-            patches: States, shape [batch, channel, *patch].
-            observables: z*_I, shape [batch, observable].
-
-        Returns:
-            Logits, shape [batch, input channel, *patch].
-        """
-        return self.decode(observables, self.encode(patches))
-
-    def loss(self, patches: Tensor, observables: Tensor) -> Tensor:
-        """Mean reconstruction loss per site, see `reconstruction_loss`.
-
-        Args:
-            patches: States, shape [batch, channel, *patch].
-            observables: z*_I, shape [batch, observable].
-
-        Returns:
-            The loss, a scalar.
-        """
-        return reconstruction_loss(
-            self(patches, observables),
-            patches,
-            self.architecture.kind,
-            mean=self.field_mean,
-            scale=self.field_scale,
-        )
-
-    @torch.no_grad()
     def encode_patches(self, patches: np.ndarray | Tensor) -> np.ndarray:
-        """Closure variables of any number of patches, in chunks of bounded memory.
-
-        Args:
-            patches: States, shape [N, channel, *patch], on any device.
-
-        Returns:
-            zhat_I, float64, shape [N, closure].
-
-        Raises:
-            ValueError: If the patches have another shape than the model's.
-        """
-        states = as_states(patches)
-        expected = (self.architecture.state_channels, *self.architecture.patch)
-        if tuple(states.shape[1:]) != expected:
-            raise ValueError(
-                f"The closure model reads patches of shape {expected} (channel, *patch), "
-                f"got {tuple(states.shape[1:])}"
-            )
-        device = self.closure_shift.device
-        closure = np.empty((len(states), self.architecture.closure_dim))
-        chunk = self.chunk
-        for start in range(0, len(states), chunk):
-            part = slice(start, start + chunk)
-            closure[part] = self.encode(states[part].to(device)).double().cpu().numpy()
-        return closure
+        """Closure variables zhat_I of any number of patches, as `encode_all` gives them."""
+        return self.encode_all(patches)
 
     def encode_snapshot(self, patches: np.ndarray | Tensor) -> np.ndarray:
         """Closure variables of whole snapshots: the mean over the patches that tile them.
@@ -231,52 +106,16 @@ class PatchAutoencoder(nn.Module):
         """Number of patches that are encoded at once where memory should stay bounded."""
         return max(1, _SITES_PER_CHUNK // prod(self.architecture.patch))
 
-    def fit_scalers(self, patches: Tensor, observables: Tensor) -> None:
-        """Standardise what the networks read: the observables and, for fields, the states.
 
-        Args:
-            patches: States of the training set, shape [N, channel, *patch].
-            observables: z*_I of the training set, shape [N, observable].
-        """
-        pairs = [(observables, [0], self.observable_shift, self.observable_scale)]
-        if self.architecture.kind == "field":
-            sites = [0, *range(2, patches.ndim)]
-            pairs.append((patches, sites, self.field_mean, self.field_scale))
-        for values, axes, shift, scale in pairs:
-            exact = values.double()
-            mean = exact.mean(dim=axes, keepdim=True)
-            deviation = (exact - mean).square().mean(dim=axes).sqrt()
-            shift.copy_(mean.view_as(shift))
-            # A spread within float32's resolution is that of a constant: leave its scale alone.
-            scale.copy_(torch.where(deviation > 1e-6 * shift.abs(), deviation, 1.0))
-
-    def fit_normalisation(self, closure: np.ndarray) -> None:
-        """Rescale the closure variables so that those given have mean 0 and variance 1.
-
-        The decoder undoes the scaling, so reconstructions do not change.
-
-        Args:
-            closure: zhat of whole snapshots under the present scaling, shape [S, closure].
-
-        Raises:
-            ValueError: If a closure variable is the same for all snapshots.
-        """
-        mean, deviation = closure.mean(axis=0), closure.std(axis=0)
-        # float32 outputs resolve about 1e-7 of their own size: less spread is rounding.
-        constant = np.flatnonzero(deviation <= 1e-6 * (1e-6 + np.abs(mean)))
-        if constant.size:
-            raise ValueError(
-                f"Closure variables {constant.tolist()} do not vary over the snapshots: raise "
-                "closure.steps, take another seed, or lower closure.dimension"
-            )
-        like = self.closure_scale
-        shift, scale = (torch.as_tensor(x, device=like.device) for x in (mean, deviation))
-        previous = like.double()
-        self.closure_shift.copy_(self.closure_shift.double() + shift * previous)
-        self.closure_scale.copy_(scale * previous)
+# Classes of models by the word in their descriptions.
+_NAMES: dict[type[Autoencoder], str] = {
+    PatchAutoencoder: "patch-autoencoder",
+    Autoencoder: "autoencoder",
+}
+_Model = TypeVar("_Model", bound=Autoencoder)
 
 
-def save_autoencoder(path: StrPath, model: PatchAutoencoder, provenance: dict[str, Any]) -> None:
+def save_autoencoder(path: StrPath, model: Autoencoder, provenance: dict[str, Any]) -> None:
     """Write an autoencoder with its architecture and scalers.
 
     Args:
@@ -285,7 +124,7 @@ def save_autoencoder(path: StrPath, model: PatchAutoencoder, provenance: dict[st
         provenance: What made it, as plain JSON values.
     """
     metadata = {
-        "model": "patch-autoencoder",
+        "model": _NAMES[type(model)],
         "architecture": asdict(model.architecture),
         "scalers": {name: buffer.tolist() for name, buffer in model.named_buffers()},
         "provenance": provenance,
@@ -293,11 +132,22 @@ def save_autoencoder(path: StrPath, model: PatchAutoencoder, provenance: dict[st
     save_model(path, dict(model.state_dict()), metadata)
 
 
-def load_autoencoder(path: StrPath) -> tuple[PatchAutoencoder, dict[str, Any]]:
+@overload
+def load_autoencoder(path: StrPath) -> tuple[PatchAutoencoder, dict[str, Any]]: ...
+
+
+@overload
+def load_autoencoder(path: StrPath, cls: type[_Model]) -> tuple[_Model, dict[str, Any]]: ...
+
+
+def load_autoencoder(
+    path: StrPath, cls: type[Autoencoder] = PatchAutoencoder
+) -> tuple[Autoencoder, dict[str, Any]]:
     """Read what `save_autoencoder` wrote.
 
     Args:
         path: The file, ending in `.safetensors`.
+        cls: What it shall hold: a `PatchAutoencoder`, or an `Autoencoder` of coordinates.
 
     Returns:
         The model, on the CPU and ready for evaluation, and the stored provenance.
@@ -308,14 +158,14 @@ def load_autoencoder(path: StrPath) -> tuple[PatchAutoencoder, dict[str, Any]]:
     """
     path = Path(path)
     tensors, metadata = load_model(path)
-    check_kind(path, metadata, "patch-autoencoder")
+    check_kind(path, metadata, _NAMES[cls])
     try:
         stored = dict(metadata["architecture"])
         stored |= {name: tuple(stored[name]) for name in ("patch", "channels")}
-        model = PatchAutoencoder(Architecture(**stored))
+        model = cls(Architecture(**stored))
         model.load_state_dict(tensors)
         provenance = metadata["provenance"]
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        problem = f"is not a patch autoencoder of this version ({error})"
+        problem = f"is not a model of this version ({error})"
         raise ModelFileError(str(refusal(path, problem, path.with_suffix(".json")))) from error
     return model.eval(), provenance

@@ -1,9 +1,9 @@
 """Closure variables of whole states, and how the evolution of one patch changes them.
 
-| encoder | zhat of a state                              | depends on the tiling's origin |
-|---------|----------------------------------------------|--------------------------------|
-| pooled  | mean over all sites of local terms           | no                             |
-| strided | mean over the K patches of the tiling, eq. 1 | yes: `origin_share` says how   |
+| encoder        | zhat of a state                              | depends on the tiling's origin |
+|----------------|----------------------------------------------|--------------------------------|
+| pooled         | mean over all sites of local terms           | no                             |
+| strided, dense | mean over the K patches of the tiling, eq. 1 | yes: `origin_share` says how   |
 
 The increment of a patch is K (zhat(state with the patch replaced) - zhat(state)), as for
 observables (`System.observable_increment`): local terms that reach over the patch's edge count in
@@ -44,7 +44,7 @@ def encode_states(
     Args:
         model: The closure.
         states: Shape [batch, channel, *lattice]. Where the closure's patch does not divide the
-            lattice, a strided encoder leaves out the sites beyond the last whole patch.
+            lattice, a strided or dense encoder leaves out the sites beyond the last whole patch.
         periodic: Whether the lattice closes on itself.
         progress: Called with states done and states in all after each chunk.
 

@@ -22,6 +22,10 @@ _KINDS = {
         "a closure model (patch autoencoder)",
         "macrodyn.closure.load_autoencoder",
     ),
+    "autoencoder": (
+        "an autoencoder of coordinates",
+        "macrodyn.closure.load_autoencoder(path, Autoencoder)",
+    ),
     "EnsembleSDE": (
         "a model of the dynamics (ensemble of drift and diffusion networks)",
         "macrodyn.dynamics.EnsembleSDE.load",

@@ -123,15 +123,16 @@ class ClosureConfig(Section):
     dimension: NotNegativeInt = Field(
         default=2, description="Closure variables; 0: the observables alone."
     )
-    encoder: Literal["strided", "pooled"] = Field(
+    encoder: Literal["strided", "pooled", "dense"] = Field(
         default="pooled",
         description="pooled: mean of local terms, which knows no origin of the tiling. strided: "
-        "convolutions, then all of the patch.",
+        "convolutions, then all of the patch. dense: layers that read all of the patch.",
     )
     channels: tuple[PositiveInt, ...] = Field(
         default=(8, 16),
         min_length=1,
-        description="Of the convolutions, each three sites wide: two read five sites.",
+        description="Of the convolutions, each three sites wide: two read five sites. Of a dense "
+        "encoder, widths of its layers.",
     )
     hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")

@@ -141,7 +141,8 @@ def summary_row(metrics: Metrics) -> Row:
         for kind in ("drift", "diffusion"):
             for size in ("rms", "max"):
                 row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
-    return row | costs(metrics)
+    ways = {way: metrics["costs"][way] for way in ("ours", "direct")}
+    return row | costs({"costs": ways})
 
 
 def found(metrics: Metrics, *path: str) -> Any:
