@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from macrodyn import __version__
-from macrodyn.config.models import RunConfig
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.storage.files import write_json
 from macrodyn.systems import System, system_class
 
@@ -32,7 +32,7 @@ KNOWN = Path(".snakemake/macrodyn-trials")
 _CHILD = "from macrodyn.trial_limit import try_in_child; try_in_child()"
 
 
-def tried(run: RunConfig, system: System, trial: Callable[[], list[str]]) -> list[str]:
+def tried(run: PartialEvolutionRun, system: System, trial: Callable[[], list[str]]) -> list[str]:
     """Try the methods of a system, unless they were tried already.
 
     Args:
@@ -105,7 +105,7 @@ def try_in_child() -> None:
     from macrodyn.config.load import make_system
     from macrodyn.system_trial import Trial
 
-    run = RunConfig.model_validate_json(sys.stdin.read())
+    run = PartialEvolutionRun.model_validate_json(sys.stdin.read())
     # What a system prints must not be taken for the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     trial = Trial(make_system(run))
@@ -113,7 +113,7 @@ def try_in_child() -> None:
     json.dump(trial.wrong, answer)
 
 
-def _in_child(run: RunConfig, limit: float) -> list[str] | None:
+def _in_child(run: PartialEvolutionRun, limit: float) -> list[str] | None:
     """Return what a child finds wrong; None if it takes longer than the limit, in seconds."""
     # A system may be found by what was added to the path of this process only.
     path = os.pathsep.join(filter(None, sys.path))
@@ -154,7 +154,7 @@ def _source(cls: type[System]) -> Path | None:
     return Path(file) if file else None
 
 
-def _digest(run: RunConfig, cls: type[System]) -> str:
+def _digest(run: PartialEvolutionRun, cls: type[System]) -> str:
     """Digest of the source of a system's package or module, of the run, and of this version."""
     found = hashlib.sha256(__version__.encode())
     for file in _files(cls):
