@@ -162,12 +162,12 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
 
 def test_a_model_of_the_dynamics_is_named_as_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_model(path, {}, {"kind": "EnsembleSDE"})
+    save_model(path, {}, {"kind": "latent-ensemble"})
     with pytest.raises(ModelFileError) as refusal:
         load_autoencoder(path)
     assert str(refusal.value) == (
-        f"{path} holds a model of the dynamics (ensemble of drift and diffusion networks), which "
-        "macrodyn.dynamics.EnsembleSDE.load opens, not a closure model (patch autoencoder)"
+        f"{path} holds a model of the dynamics (ensemble of latent models), which "
+        "macrodyn.dynamics.Ensemble.load opens, not a closure model (patch autoencoder)"
     )
 
 

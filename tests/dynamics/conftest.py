@@ -9,10 +9,16 @@ import pytest
 import torch
 import xarray as xr
 
-from macrodyn.dynamics import latents_dataset
+from macrodyn.dynamics import DynamicsSettings, latents_dataset
 
 SITES, PATCHES, RATE, NOISE = 64, 16, 0.5, 1.0
 """Sites n, patches K, and dx = -RATE x dt + NOISE dW of each site."""
+
+
+def changed(settings: DynamicsSettings, **changes: object) -> DynamicsSettings:
+    """The same settings but for some, validated anew."""
+    return DynamicsSettings(**{**settings.model_dump(), **changes})
+
 
 OrnsteinUhlenbeck = Callable[..., xr.Dataset]
 

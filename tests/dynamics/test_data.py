@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from macrodyn.dynamics import TransitionData, split_by_group
+from macrodyn.dynamics import TransitionData
 
 from .conftest import PATCHES, OrnsteinUhlenbeck
 
@@ -79,25 +79,3 @@ def test_a_missing_attribute_is_named(ornstein_uhlenbeck: OrnsteinUhlenbeck, nam
     del latents.attrs[name]
     with pytest.raises(ValueError, match=f"lacks attribute {name}"):
         TransitionData.from_latents(latents)
-
-
-@pytest.mark.parametrize("groups", [2, 7, 100])
-def test_no_group_is_on_both_sides(groups: int) -> None:
-    group = torch.from_numpy(np.random.default_rng(0).integers(groups, size=2000))
-    train, validation = split_by_group(group, 0.2, seed=3)
-    assert not set(group[train].tolist()) & set(group[validation].tolist())
-    assert sorted([*train.tolist(), *validation.tolist()]) == list(range(2000))
-    if groups == 100:
-        assert abs(len(validation) / 2000 - 0.2) < 0.01
-
-
-def test_the_division_is_seeded() -> None:
-    group = torch.arange(40).repeat(5)
-    first, again, other = (split_by_group(group, 0.2, seed=s)[1] for s in (0, 0, 1))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-def test_one_group_cannot_be_divided() -> None:
-    with pytest.raises(ValueError, match="two groups"):
-        split_by_group(torch.zeros(10, dtype=torch.int64), 0.2, seed=0)

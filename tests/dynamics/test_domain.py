@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from macrodyn.dynamics import (
-    Architecture,
     Domain,
-    EnsembleSDE,
-    TrainingSettings,
+    DynamicsSettings,
+    Ensemble,
     TransitionData,
-    simulate,
+    integrate,
     train_ensemble,
 )
 
@@ -100,26 +99,26 @@ def _double_well(seed: int) -> TransitionData:
 def test_an_unbounded_field_does_not_run_away(tmp_path: Path) -> None:
     """Trained on [-1.5, 1.5] and pushed out, it stays within half the range beyond."""
     train, validation = _double_well(0), _double_well(1)
-    settings = TrainingSettings(members=2, hidden=(8,), steps=20, batch=64, validation_every=10)
+    settings = DynamicsSettings(members=2, hidden=(8,), steps=20, batch=64, validation_every=10)
     model, _ = train_ensemble(train, validation, settings)
     states = torch.cat([train.z, validation.z])
     assert model.domain.low == (float(states.min()),)
     model.save(tmp_path / "model.safetensors")
-    model = EnsembleSDE.load(tmp_path / "model.safetensors")
+    model = Ensemble.load(tmp_path / "model.safetensors")
     assert model.domain == Domain.of(train, validation)
     with torch.no_grad():
         # In standardised units: a drift that points outwards below -1, and goes on rising.
-        model.drift_linear += 3.0
+        model.parameters_by_name()["linear.weight"].add_(3.0)
     z0 = torch.linspace(-1.4, 1.4, 50)[:, None]
     times = torch.linspace(0, 20, 21)
-    free = simulate(model, z0, times, step=0.1, on_divergence="nan")
+    free = integrate(model, z0, times, step=0.1, on_divergence="nan")
     assert float(free.abs().nan_to_num(math.inf).max()) > 10
     limits = model.domain.limits([OPEN], z0)
-    kept = simulate(model, z0, times, step=0.1, bounds=limits).numpy()
+    kept = integrate(model, z0, times, step=0.1, bounds=limits).numpy()
     assert np.abs(kept).max() <= 3.001
     assert 0.5 < model.domain.outside(kept).mean() < 1
 
 
 def test_an_untrained_ensemble_has_no_domain() -> None:
     with pytest.raises(ValueError, match="what range of data"):
-        _ = EnsembleSDE(Architecture(variables=1, members=1, hidden=(2,))).domain
+        _ = Ensemble(variables=1, members=1).domain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from macrodyn.config.models import DynamicsConfig
 from macrodyn.dynamics import (
-    Architecture,
     CovarianceFactor,
-    EnsembleSDE,
+    DynamicsSettings,
+    Ensemble,
     LatentArrays,
-    TrainingSettings,
     TransitionData,
     estimate_covariance_factor,
     fit_scalers,
@@ -27,17 +24,16 @@ from macrodyn.dynamics import (
     train_ensemble,
     within_factor,
 )
-from macrodyn.dynamics.gradient import LikelihoodGradient
-from macrodyn.dynamics.train import Trainer
+from macrodyn.dynamics.train import CLIP, PartialLikelihood
+from macrodyn.methods.partial_evolution.learn import dynamics as dynamics_stage
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.learn import dynamics_stage
-from macrodyn.storage.checkpoints import Checkpoints, Interrupted
+from macrodyn.storage.checkpoints import Checkpoints, Interrupted, fingerprint
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.sealed import read_sealed_json
 
-from .conftest import PATCHES, OrnsteinUhlenbeck
+from .conftest import PATCHES, OrnsteinUhlenbeck, changed
 
-LITTLE = TrainingSettings(hidden=(8,), members=2, steps=60, batch=64, validation_every=10)
+LITTLE = DynamicsSettings(hidden=(8,), members=2, steps=60, batch=64, validation_every=10)
 
 
 def _random(d: int, m: int, batch: int = 20) -> dict[str, torch.Tensor]:
@@ -154,7 +150,7 @@ def _transitions(m: int, *, d: int = 3, n: int = 300) -> TransitionData:
     )
 
 
-def _reference_nll(model: EnsembleSDE, data: TransitionData, rows: torch.Tensor) -> torch.Tensor:
+def _reference_nll(model: Ensemble, data: TransitionData, rows: torch.Tensor) -> torch.Tensor:
     """Mean NLL of each member by the densities, with a graph."""
     drift, cholesky = model(data.z[rows], data.conditions[rows])
     elapsed = data.elapsed[rows]
@@ -171,35 +167,45 @@ def _reference_nll(model: EnsembleSDE, data: TransitionData, rows: torch.Tensor)
 @pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
 @pytest.mark.parametrize("m", [2, 3, 64], ids=lambda m: f"{m}-patches")
 @pytest.mark.parametrize("batch", [40, None], ids=["minibatch", "all"])
-def test_the_gradient_is_that_of_autograd(form: str, m: int, batch: int | None) -> None:
+def test_the_loss_is_the_likelihood(form: str, m: int, batch: int | None) -> None:
     """With 2 and 3 patches the scatter of 3 variables is singular."""
     data = _transitions(m)
     n, members = len(data), 2
-    architecture = Architecture(
-        variables=3,
-        conditions=1,
-        members=members,
-        hidden=(7, 5),
-        covariance=form,  # type: ignore[arg-type]
-    )
-    model = EnsembleSDE(architecture, fit_scalers(data), seed=1)
+    settings = DynamicsSettings(members=members, hidden=(7, 5), covariance=form)  # type: ignore[arg-type]
+    model = _untrained(data, settings)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
-        model.diffusion_bias.normal_(generator=generator)
+        model.parameters_by_name()["noise_bias"].normal_(generator=generator)
     index = None if batch is None else torch.randint(n, (members, batch), generator=generator)
     rows = torch.arange(n).expand(members, n) if index is None else index
     nll = _reference_nll(model, data, rows)
     nll.sum().backward()
-    written = {name: torch.empty_like(p) for name, p in model.named_parameters()}
-    gradient = LikelihoodGradient(model, data, written)
-    torch.testing.assert_close(gradient(index), nll.detach(), rtol=1e-5, atol=1e-4)
-    for name, parameter in model.named_parameters():
-        # The diffusion's gradients are of order m.
+    problem = PartialLikelihood(model, data, data, settings)
+    parameters = {name: p.clone().requires_grad_() for name, p in problem.parameters.items()}
+    loss = problem.loss(parameters, index)
+    loss.sum().backward()
+    torch.testing.assert_close(loss, nll, rtol=1e-5, atol=1e-4)
+    for name, parameter in model.parameters_by_name().items():
+        # The noise's gradients are of order m.
         torch.testing.assert_close(
-            written[name], parameter.grad, rtol=1e-4, atol=1e-5 * m, msg=name
+            parameters[name].grad, parameter.grad, rtol=1e-4, atol=1e-5 * m, msg=name
         )
     if index is None:
-        torch.testing.assert_close(gradient.evaluate().float(), nll.detach(), rtol=1e-5, atol=1e-4)
+        validated = problem.validate(parameters).float()
+        torch.testing.assert_close(validated, nll, rtol=1e-5, atol=1e-4)
+
+
+def _untrained(data: TransitionData, settings: DynamicsSettings) -> Ensemble:
+    scalers, linear = fit_scalers(data)
+    return Ensemble(
+        variables=data.variables,
+        conditions=data.conditions.shape[1],
+        members=settings.members,
+        options=settings.model_dump(include={"hidden", "activation", "covariance"}),
+        scalers=scalers,
+        linear_drift=linear,
+        seed=1,
+    )
 
 
 def test_the_best_validated_nll_is_the_joint_one() -> None:
@@ -207,7 +213,7 @@ def test_the_best_validated_nll_is_the_joint_one() -> None:
     model, history = train_ensemble(train, validation, LITTLE)
     with torch.no_grad():
         again = _reference_nll(model, validation, torch.arange(len(validation)).expand(2, -1))
-    np.testing.assert_allclose(again.numpy(), history.best_nll, rtol=1e-5)
+    np.testing.assert_allclose(again.numpy(), history.best_loss, rtol=1e-5)
 
 
 def test_scalers_start_from_the_pooled_covariance() -> None:
@@ -219,7 +225,7 @@ def test_scalers_start_from_the_pooled_covariance() -> None:
     exact = 2.0 * mix @ mix.T
 
     def error(data: TransitionData) -> float:
-        scale = fit_scalers(data).diffusion_scale.numpy()
+        scale = fit_scalers(data)[0].diffusion_scale.numpy()
         return float(np.abs(scale @ scale.T - exact).max())
 
     # Standard error of a variance v from 300 * 63 values: v (2 / 18900)^(1/2); largest v is 8.1.
@@ -253,13 +259,11 @@ def test_patches_of_different_times_are_transitions_already(
 def _assert_alike(first: TransitionData, second: TransitionData) -> None:
     assert first.scatter is second.scatter is None
     assert first.patches == second.patches == 1
-    trainers = [Trainer(*data.split(0.2, seed=0), LITTLE) for data in (first, second)]
-    assert trainers[0].fingerprint() == trainers[1].fingerprint()
     models = [train_ensemble(*data.split(0.2, seed=0), LITTLE)[0] for data in (first, second)]
     assert _weights(models[0]) == _weights(models[1])
 
 
-def _weights(model: EnsembleSDE) -> bytes:
+def _weights(model: Ensemble) -> bytes:
     return b"".join(value.numpy().tobytes() for value in model.state_dict().values())
 
 
@@ -378,7 +382,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
         *split,
         LITTLE,
         checkpoints=Checkpoints(tmp_path),
-        progress=lambda step, steps: seen.append(step),
+        progress=lambda step, steps, _: seen.append(step),
     )
     assert all(step > sum(stop_at) for step in seen)
     assert _weights(resumed) == _weights(whole)
@@ -394,10 +398,12 @@ def test_a_checkpoint_knows_the_scatter() -> None:
         {"scatter": 2 * data.scatter},
         {"scatter": None, "patches": 1},
     ]
-    found = {
-        Trainer(*replace(data, **change).split(0.3, seed=0), LITTLE).fingerprint()
-        for change in changes
-    }
+    found = set()
+    for change in changes:
+        split = replace(data, **change).split(0.3, seed=0)
+        problem = PartialLikelihood(_untrained(split[0], LITTLE), *split, LITTLE)
+        facts, rows = problem.identity()
+        found.add(fingerprint(facts, *rows))
     assert len(found) == len(changes)
 
 
@@ -427,7 +433,7 @@ def _sigma(z: np.ndarray, total: int) -> np.ndarray:
 
 def test_sigma_is_recovered_better_than_from_the_mean() -> None:
     """Root mean square relative error of Sigma(z); 16 patches, over four data sets."""
-    settings = replace(
+    settings = changed(
         LITTLE, hidden=(32, 32), steps=600, batch=512, learning_rate=3e-3, validation_every=25
     )
     z = torch.linspace(-0.95, 0.95, 39)[:, None]
@@ -446,16 +452,11 @@ def test_sigma_is_recovered_better_than_from_the_mean() -> None:
     assert of_patches < 0.6 * of_mean
 
 
-@pytest.mark.parametrize("only", ["drift", "diffusion"])
-def test_the_clip_of_the_diffusion_grows_with_the_patches(only: str) -> None:
-    """The first moment after one step is a tenth of the clipped gradient."""
+def test_the_clip_of_the_noise_grows_with_the_patches() -> None:
     data = _transitions(8)
-    optimiser = Trainer(data, data, replace(LITTLE, members=3, gradient_clip=2.0)).optimiser
-    for name, gradient in optimiser.gradients.items():
-        gradient.fill_(1e3 if name == f"{only}_out" else 0.0)
-    optimiser.update(1, 1e-3)
-    clip = 2.0 if only == "drift" else 16.0
-    assert float(optimiser.first.norm()) == pytest.approx(0.1 * clip * np.sqrt(3), rel=1e-5)
+    problem = PartialLikelihood(_untrained(data, LITTLE), data, data, LITTLE)
+    clips = {problem.clip(name) for name in problem.parameters}
+    assert clips == {("drift", CLIP), ("noise", 8 * CLIP)}
 
 
 LATENTS_CONFIG = {"hidden": [8], "steps": 20, "batch": 64, "validation_every": 10, "members": 2}
@@ -465,19 +466,12 @@ def _run_stage(folder: Path, latents: Path, **dynamics: object) -> tuple[dict, b
     """Run the stage; its report and the learned parameters."""
     job = Job(
         config={"seed": 5, "dynamics": {**LATENTS_CONFIG, **dynamics}},
-        inputs={"latents": latents},
+        stage="dynamics",
+        inputs={"latents": {"data": latents}},
         outputs={"model": folder / "model.safetensors", "training": folder / "training.json"},
-        wildcards={},
-        params={},
-        device="cpu",
-        threads=1,
-        log=None,
-        started=time.monotonic(),
     )
     dynamics_stage(job)
-    return read_sealed_json(job.outputs["training"]), _weights(
-        EnsembleSDE.load(job.outputs["model"])
-    )
+    return read_sealed_json(job.outputs["training"]), _weights(Ensemble.load(job.outputs["model"]))
 
 
 @pytest.mark.parametrize("evolved", [1, 4])
@@ -502,6 +496,6 @@ def test_the_stage_learns_from_what_is_chosen(
 
 
 def test_the_mean_is_the_default() -> None:
-    assert DynamicsConfig().likelihood == "mean"
+    assert DynamicsSettings().likelihood == "mean"
     with pytest.raises(ValueError, match="likelihood"):
-        DynamicsConfig(likelihood="joint")  # type: ignore[arg-type]
+        DynamicsSettings(likelihood="joint")  # type: ignore[arg-type]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from macrodyn.dynamics import (
-    EnsembleSDE,
+    DynamicsSettings,
+    Ensemble,
     LatentArrays,
-    TrainingSettings,
     TransitionData,
     covariance_factor,
     estimate_covariance_factor,
@@ -22,20 +22,20 @@ from macrodyn.dynamics import (
 )
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 
-from .conftest import NOISE, PATCHES, RATE, SITES, OrnsteinUhlenbeck
+from .conftest import NOISE, PATCHES, RATE, SITES, OrnsteinUhlenbeck, changed
 
-SETTINGS = TrainingSettings(
+SETTINGS = DynamicsSettings(
     hidden=(16, 16), members=2, steps=500, batch=1024, validation_every=25, patience=8
 )
 SIGMA = NOISE**2 / SITES
 """Exact covariance rate of the mean over the sites, as the elapsed time goes to zero."""
 
 
-def _train(data: TransitionData, settings: TrainingSettings = SETTINGS) -> EnsembleSDE:
+def _train(data: TransitionData, settings: DynamicsSettings = SETTINGS) -> Ensemble:
     return train_ensemble(*data.split(0.15, seed=0), settings)[0]
 
 
-def _drift_slope(model: EnsembleSDE, data: TransitionData) -> np.ndarray:
+def _drift_slope(model: Ensemble, data: TransitionData) -> np.ndarray:
     """Least-squares slope of the learned drift over the data's states, one per member."""
     with torch.no_grad():
         drift = model.drift(data.z)[..., 0].double().numpy()
@@ -43,7 +43,7 @@ def _drift_slope(model: EnsembleSDE, data: TransitionData) -> np.ndarray:
     return (drift * (z - z.mean())).mean(axis=1) / z.var()
 
 
-def _mean_sigma(model: EnsembleSDE, data: TransitionData) -> np.ndarray:
+def _mean_sigma(model: Ensemble, data: TransitionData) -> np.ndarray:
     with torch.no_grad():
         return model.covariance(data.z)[..., 0, 0].double().mean(1).numpy()
 
@@ -75,7 +75,7 @@ def test_drift_and_covariance_are_recovered(
 ) -> None:
     data = TransitionData.from_latents(ornstein_uhlenbeck(evolved=evolved))
     assert data.factor == PATCHES / evolved
-    model = _train(data, replace(SETTINGS, covariance=covariance))
+    model = _train(data, changed(SETTINGS, covariance=covariance))
     slope_error = _slope_error(data)
     assert np.all(np.abs(_drift_slope(model, data) - SLOPE) < 4 * slope_error + 0.02 * RATE)
     sigma_error = SIGMA * np.sqrt(2 / (0.85 * len(data)))
@@ -87,7 +87,7 @@ def test_without_the_factor_the_covariance_is_wrong_by_it(
     ornstein_uhlenbeck: OrnsteinUhlenbeck,
 ) -> None:
     data = TransitionData.from_latents(ornstein_uhlenbeck(evolved=2))
-    settings = replace(SETTINGS, steps=300)
+    settings = changed(SETTINGS, steps=300)
     ratio = _mean_sigma(_train(replace(data, factor=1.0), settings), data) / SIGMA_T
     assert ratio == pytest.approx(PATCHES / 2, rel=0.06)
 
@@ -101,7 +101,7 @@ def test_the_estimated_factor_recovers_the_covariance_of_correlated_patches(
     data = TransitionData.from_latents(latents, factor=factor)
     exact = SIGMA_T * (1 + (PATCHES - 1) * 0.2)
     tolerance = 0.06 + 4 * estimate.standard_error / estimate.estimated
-    settings = replace(SETTINGS, steps=300)
+    settings = changed(SETTINGS, steps=300)
     assert _mean_sigma(_train(data, settings), data) == pytest.approx(exact, rel=tolerance)
     by_theory = _mean_sigma(_train(replace(data, factor=estimate.theory), settings), data)
     assert np.all(np.abs(by_theory / exact - 1) > 2 * tolerance)
@@ -112,7 +112,7 @@ def test_one_model_covers_a_condition(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> 
     rates = np.random.default_rng(1).uniform(0.5, 3.0, 20_000)
     latents = ornstein_uhlenbeck(evolved=PATCHES, rate=rates, conditions=rates[:, None])
     data = TransitionData.from_latents(latents)
-    model = _train(data, replace(SETTINGS, steps=800, learning_rate=3e-3))
+    model = _train(data, changed(SETTINGS, steps=800, learning_rate=3e-3))
     z = torch.linspace(-1.5, 1.5, 21)[:, None]
     for rate in (0.8, 1.75, 2.7):
         with torch.no_grad():
@@ -137,7 +137,7 @@ def stopping(folder: Path, step: int) -> Checkpoints:
     return Checkpoints(folder, stop=lambda: next(calls) >= step)
 
 
-def weights(ensemble: EnsembleSDE) -> bytes:
+def weights(ensemble: Ensemble) -> bytes:
     return b"".join(value.numpy().tobytes() for value in ensemble.state_dict().values())
 
 
@@ -147,7 +147,7 @@ def test_an_interrupted_training_ends_in_the_same_bits(
 ) -> None:
     data = TransitionData.from_latents(ornstein_uhlenbeck(samples=2000))
     split = data.split(0.2, seed=0)
-    settings = replace(SETTINGS, steps=150, batch=128, validation_every=10, patience=100)
+    settings = changed(SETTINGS, steps=150, batch=128, validation_every=10, patience=100)
     whole, whole_history = train_ensemble(*split, settings)
     for steps in stop_at:
         with pytest.raises(Interrupted):
@@ -155,12 +155,12 @@ def test_an_interrupted_training_ends_in_the_same_bits(
     seen: list[int] = []
     checkpoints = Checkpoints(tmp_path / "c")
     resumed, history = train_ensemble(
-        *split, settings, checkpoints=checkpoints, progress=lambda step, steps: seen.append(step)
+        *split, settings, checkpoints=checkpoints, progress=lambda step, steps, _: seen.append(step)
     )
     assert all(step > sum(stop_at) for step in seen)
     assert weights(resumed) == weights(whole)
-    assert history.validation_nll == whole_history.validation_nll
-    assert history.train_nll == whole_history.train_nll
+    assert history.validation_loss == whole_history.validation_loss
+    assert history.training_loss == whole_history.training_loss
     # They go when the model is saved, not before.
     assert any((tmp_path / "c").iterdir())
     checkpoints.remove()
@@ -174,7 +174,7 @@ def test_a_checkpoint_of_other_data_is_not_used(
         TransitionData.from_latents(ornstein_uhlenbeck(samples=500, seed=s)).split(0.2, seed=0)
         for s in (0, 1)
     )
-    settings = replace(SETTINGS, steps=20, batch=64, validation_every=5)
+    settings = changed(SETTINGS, steps=20, batch=64, validation_every=5)
     with pytest.raises(Interrupted):
         train_ensemble(*first, settings, checkpoints=stopping(tmp_path, 15))
     fresh, _ = train_ensemble(*second, settings)
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_older_one(
     ornstein_uhlenbeck: OrnsteinUhlenbeck, tmp_path: Path
 ) -> None:
     split = TransitionData.from_latents(ornstein_uhlenbeck(samples=500)).split(0.2, seed=0)
-    settings = replace(SETTINGS, steps=40, batch=64, validation_every=5)
+    settings = changed(SETTINGS, steps=40, batch=64, validation_every=5)
     whole, _ = train_ensemble(*split, settings)
     for steps in (21, 10):
         with pytest.raises(Interrupted):
@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_older_one(
         *split,
         settings,
         checkpoints=Checkpoints(tmp_path),
-        progress=lambda step, steps: seen.append(step),
+        progress=lambda step, steps, _: seen.append(step),
     )
     assert seen[0] == 25
     assert weights(resumed) == weights(whole)
@@ -209,19 +209,19 @@ def test_a_member_keeps_its_best_validated_parameters(
 ) -> None:
     """Few samples are overfitted: training stops early, and what is kept is the minimum."""
     split = TransitionData.from_latents(ornstein_uhlenbeck(samples=120)).split(0.3, seed=0)
-    settings = replace(
+    settings = changed(
         SETTINGS, steps=2000, learning_rate=1e-2, validation_every=10, patience=5, weight_decay=0.0
     )
     model, history = train_ensemble(*split, settings)
     assert history.finished_step < settings.steps
-    recorded = np.array(history.validation_nll)
-    for member, (step, nll) in enumerate(zip(history.best_step, history.best_nll, strict=True)):
+    recorded = np.array(history.validation_loss)
+    for member, (step, nll) in enumerate(zip(history.best_step, history.best_loss, strict=True)):
         assert nll <= recorded[: history.steps.index(step) + 6, member].min()
-    again = _validation_nll(model, split[1])
-    np.testing.assert_allclose(again, history.best_nll, rtol=1e-5)
+    again = _validation_loss(model, split[1])
+    np.testing.assert_allclose(again, history.best_loss, rtol=1e-5)
 
 
-def _validation_nll(model: EnsembleSDE, data: TransitionData) -> np.ndarray:
+def _validation_loss(model: Ensemble, data: TransitionData) -> np.ndarray:
     with torch.no_grad():
         drift, cholesky = model(data.z)
         density = partial_log_likelihood(
@@ -241,4 +241,4 @@ def test_a_variable_without_noise_is_refused() -> None:
         group=torch.arange(100),
     )
     with pytest.raises(ValueError, match="does not fluctuate"):
-        train_ensemble(data, data, replace(SETTINGS, steps=1))
+        train_ensemble(data, data, changed(SETTINGS, steps=1))

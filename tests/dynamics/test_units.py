@@ -11,17 +11,17 @@ import torch
 import xarray as xr
 
 from macrodyn.dynamics import (
-    EnsembleSDE,
-    History,
+    DynamicsSettings,
+    Ensemble,
     LatentArrays,
-    TrainingSettings,
     TransitionData,
     estimate_covariance_factor,
-    simulate,
+    integrate,
     train_ensemble,
 )
 from macrodyn.dynamics.regression import standardise
 from macrodyn.evaluation import markov_diagnostic
+from macrodyn.learning.history import History
 
 from .conftest import OrnsteinUhlenbeck
 
@@ -32,7 +32,7 @@ UNITS = [
     pytest.param(1.0, 2.0**50, id="large-values"),
     pytest.param(2.0**-40, 2.0**-50, id="both"),
 ]
-LITTLE = TrainingSettings(members=2, hidden=(8,), steps=40, batch=64, validation_every=10)
+LITTLE = DynamicsSettings(members=2, hidden=(8,), steps=40, batch=64, validation_every=10)
 
 
 def _scaled(latents: xr.Dataset, time: float, value: float) -> xr.Dataset:
@@ -44,7 +44,7 @@ def _scaled(latents: xr.Dataset, time: float, value: float) -> xr.Dataset:
     )
 
 
-def _learned(latents: xr.Dataset) -> tuple[EnsembleSDE, History]:
+def _learned(latents: xr.Dataset) -> tuple[Ensemble, History]:
     data = TransitionData.from_latents(latents, likelihood="patches")
     return train_ensemble(*data.split(0.3, seed=0), LITTLE)
 
@@ -56,13 +56,13 @@ def latents(ornstein_uhlenbeck: OrnsteinUhlenbeck) -> xr.Dataset:
 
 
 @pytest.fixture(scope="module")
-def learned(latents: xr.Dataset) -> tuple[EnsembleSDE, History]:
+def learned(latents: xr.Dataset) -> tuple[Ensemble, History]:
     return _learned(latents)
 
 
 @pytest.mark.parametrize(("time", "value"), UNITS)
 def test_learned_dynamics_and_predictions(
-    latents: xr.Dataset, learned: tuple[EnsembleSDE, History], time: float, value: float
+    latents: xr.Dataset, learned: tuple[Ensemble, History], time: float, value: float
 ) -> None:
     model, history = learned
     other, other_history = _learned(_scaled(latents, time, value))
@@ -75,8 +75,8 @@ def test_learned_dynamics_and_predictions(
     torch.testing.assert_close(scaled_drift * time / value, drift, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(scaled_noise * time**0.5 / value, noise, rtol=1e-4, atol=1e-5)
     times = 0.02 * np.arange(6)
-    path = simulate(model, z, times, step=0.02, conditions=condition)
-    scaled = simulate(
+    path = integrate(model, z, times, step=0.02, conditions=condition)
+    scaled = integrate(
         other,
         z * value,
         times * time,

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.dynamics.scatter import scatter_factor
+from macrodyn.learning.holdout import hold_out
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -130,8 +132,23 @@ class TransitionData:
         Returns:
             Training data and validation data, which share no group.
         """
-        train, validation = split_by_group(self.group, fraction, seed=seed)
-        return self.select(train), self.select(validation)
+        train, validation = hold_out(self.group.cpu().numpy(), fraction, seed=seed)
+        return self.select(torch.as_tensor(train)), self.select(torch.as_tensor(validation))
+
+    def within_constraint(self, constraint: LinearConstraint) -> TransitionData:
+        """The same transitions in the free variables y of a linear constraint."""
+        scatter = self.scatter
+        if scatter is not None:
+            moved = constraint.reduce_change(scatter.mT)
+            # Of full rank or not, X^T X = R^T R.
+            factor = torch.linalg.qr(moved.double(), mode="r")[1].mT
+            scatter = (factor * factor.diagonal(dim1=1, dim2=2).sign()[:, None]).to(scatter.dtype)
+        return replace(
+            self,
+            z=constraint.reduce(self.z),
+            increment=constraint.reduce_change(self.increment),
+            scatter=scatter,
+        )
 
     @classmethod
     def from_latents(
@@ -198,33 +215,3 @@ class TransitionData:
             patches=1 if scatter is None else arrays.patches,
             within=1.0 if scatter is None else float(within),
         )
-
-
-def split_by_group(group: Tensor, fraction: float, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Choose whole groups for validation, until they hold `fraction` of the samples.
-
-    Args:
-        group: Group of each sample, shape [N].
-        fraction: Share of the samples to validate on, 0 < fraction < 1.
-        seed: Seed of the choice.
-
-    Returns:
-        Sorted sample indices for training and for validation.
-
-    Raises:
-        ValueError: If the fraction is out of range, or there are fewer than two groups.
-    """
-    if not 0.0 < fraction < 1.0:
-        raise ValueError(f"The validation fraction must lie between 0 and 1, got {fraction}")
-    numbers = group.cpu().numpy()
-    labels, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-    if len(labels) < 2:
-        raise ValueError("Need at least two groups of snapshots to hold one out for validation")
-    order = np.random.default_rng(seed).permutation(len(labels))
-    before = np.cumsum(counts[order]) - counts[order]
-    # A group joins while less than half of it would be too much.
-    wanted = int(np.sum(before + 0.5 * counts[order] <= fraction * counts.sum()))
-    held_out = np.zeros(len(labels), dtype=bool)
-    held_out[order[: min(max(wanted, 1), len(labels) - 1)]] = True
-    mask = held_out[inverse]
-    return torch.as_tensor(np.flatnonzero(~mask)), torch.as_tensor(np.flatnonzero(mask))

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from macrodyn.dynamics.data import TransitionData
-from macrodyn.dynamics.model import Scalers
 from macrodyn.dynamics.regression import Array, DriftFit, fit_drift, standardise
+from macrodyn.dynamics.scalers import Scalers
 
 
-def fit_scalers(data: TransitionData) -> Scalers:
+def fit_scalers(data: TransitionData) -> tuple[Scalers, torch.Tensor]:
     """Standardise by what a polynomial regression finds.
 
     The drift of one transition is far smaller than its noise. Dividing by the standard deviation
@@ -24,7 +24,8 @@ def fit_scalers(data: TransitionData) -> Scalers:
         data: Training transitions.
 
     Returns:
-        Scalers, float64, on the CPU.
+        Scalers, float64, on the CPU; and the linear fit of the drift in their units, shape
+        [1 + d + c, d]: intercept, then one row for each standardised input.
 
     Raises:
         ValueError: If the noise has no full rank.
@@ -46,15 +47,15 @@ def fit_scalers(data: TransitionData) -> Scalers:
     linear = fit_drift(inputs, increment, elapsed, degree=1).coefficients
     padded = np.zeros((1 + inputs.shape[1], data.variables))
     padded[: len(linear)] = linear
-    return Scalers(
+    scalers = Scalers(
         z_mean=torch.from_numpy(z_mean),
         z_scale=torch.from_numpy(z_scale),
         condition_mean=torch.from_numpy(c_mean),
         condition_scale=torch.from_numpy(c_scale),
         drift_scale=torch.from_numpy(drift_scale),
         diffusion_scale=torch.from_numpy(diffusion_scale),
-        linear_drift=torch.from_numpy(padded / drift_scale),
     )
+    return scalers, torch.from_numpy(padded / drift_scale)
 
 
 def _no_rank(increment: Array, fit: DriftFit) -> str:

@@ -1,134 +1,59 @@
-"""Training an ensemble of drift and diffusion networks by the partial likelihood."""
+"""Training an ensemble of latent models by the partial likelihood."""
 
 from __future__ import annotations
 
-import copy
 import math
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from macrodyn.dynamics._optimiser import EnsembleAdamW, flatten
+from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
-from macrodyn.dynamics.gradient import LikelihoodGradient
-from macrodyn.dynamics.model import Activation, Architecture, CovarianceForm, EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.scaling import fit_scalers
-from macrodyn.storage.checkpoints import Checkpoints, fingerprint
+from macrodyn.dynamics.settings import DynamicsSettings
+from macrodyn.learning.history import History
+from macrodyn.learning.loop import Parameters, Progress, Trainable, train
+from macrodyn.storage.checkpoints import Checkpoints
 
-Progress = Callable[[int, int], None]
-# Tensors that a step depends on, besides the parameters.
-_RESUMED = ("best_nll", "best_step", "waited", "running")
-# What may change between an interruption and its continuation.
-_FREE_TO_CHANGE = ("device",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """How to train.
-
-    Attributes:
-        hidden: Widths of the hidden layers.
-        activation: `silu` or `tanh`.
-        covariance: `full`, `diagonal` or `constant`.
-        members: Ensemble size E.
-        steps: Most optimiser steps.
-        batch: Transitions per member and step; all of them if the data hold fewer.
-        learning_rate: Peak step size of AdamW; it rises for 2% of the steps, stays until half of
-            them and falls to zero on a cosine.
-        patience: Validations without improvement after which a member stops.
-        validation_every: Steps between validations.
-        weight_decay: Decoupled decay of the networks' weights (not of the linear drift).
-        average: Largest decay per step of the moving average of the parameters, which averages
-            over the last tenth of the steps until then. The average is what is validated and
-            kept: the noise of single increments makes the last iterate wander, not its average.
-        gradient_clip: Largest gradient norm of one network; m times as large for the diffusion
-            where the data hold the scatter of m patches.
-        seed: Seed of initial parameters and minibatches.
-        device: `cpu`, `cuda`, or `auto`.
-    """
-
-    hidden: tuple[int, ...] = (64, 64)
-    activation: Activation = "silu"
-    covariance: CovarianceForm = "full"
-    members: int = 5
-    steps: int = 2000
-    batch: int = 1024
-    learning_rate: float = 1e-3
-    patience: int = 15
-    validation_every: int = 50
-    weight_decay: float = 0.1
-    average: float = 0.995
-    gradient_clip: float = 1.0
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        """Refuse settings that cannot train."""
-        for name in ("steps", "batch", "patience", "validation_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.learning_rate > 0 or not self.gradient_clip > 0:
-            raise ValueError("learning_rate and gradient_clip must be positive")
-        if not 0.0 <= self.average < 1.0:
-            raise ValueError(f"average must lie in [0, 1), got {self.average}")
-
-
-@dataclass(kw_only=True)
-class History:
-    """How a training went; one column a member.
-
-    Attributes:
-        steps: Step of each validation, length V.
-        train_nll: Mean minibatch NLL since the last validation, V rows of E.
-        validation_nll: NLL of the averaged parameters, V rows of E.
-        best_step: Step of each member's kept parameters.
-        best_nll: Validation NLL of each member's kept parameters.
-        finished_step: Step at which training ended.
-        seconds: Wall time, interruptions not counted.
-    """
-
-    steps: list[int] = field(default_factory=list)
-    train_nll: list[list[float]] = field(default_factory=list)
-    validation_nll: list[list[float]] = field(default_factory=list)
-    best_step: list[int] = field(default_factory=list)
-    best_nll: list[float] = field(default_factory=list)
-    finished_step: int = 0
-    seconds: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+# Of the moving average of the parameters, per step.
+AVERAGE = 0.995
+# Largest gradient norm of one network.
+CLIP = 1.0
 
 
 def train_ensemble(
     data_train: TransitionData,
     data_val: TransitionData,
-    settings: TrainingSettings,
+    settings: DynamicsSettings,
     *,
+    seed: int = 0,
+    device: str = "cpu",
+    kind: str = "neural-sde",
+    options: dict[str, Any] | None = None,
+    constraint: LinearConstraint | None = None,
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
-) -> tuple[EnsembleSDE, History]:
-    """Train E members at once on data that stay on the device.
+) -> tuple[Ensemble, History]:
+    """Train all members at once on data that stay on the device.
 
     The likelihood is that of the mean increment, or of all m increments of a snapshot where the
-    data hold their scatter.
-
-    An interrupted training continues from its checkpoint: on a CPU, with the same number of
-    threads, to the same bits as without the interruption.
+    data hold their scatter. A model without noise is fitted by least squares, in units of the
+    increments' scatter around a polynomial fit.
 
     Args:
         data_train: Transitions to learn from.
         data_val: Transitions of other groups, for early stopping.
         settings: How to train.
-        checkpoints: Where to keep checkpoints while training; none by default. They stay, for
-            whoever saves the model to remove. One of other data or settings is not used.
-        progress: Called as progress(step, steps) at each validation.
+        seed: Seed of initial parameters and minibatches.
+        device: Where to train.
+        kind: The latent model, see `latent_model`.
+        options: Its options; those of the settings for ``neural-sde`` if left out.
+        constraint: Exact linear relations among the variables, if there are any.
+        checkpoints: Where to keep checkpoints while training, see `learning.loop.train`.
+        progress: Called after each validation.
 
     Returns:
         The ensemble, each member at its best validated parameters, on the CPU, and the history.
@@ -139,178 +64,196 @@ def train_ensemble(
 
     Source: eq. (6) of arXiv:2511.12842.
     """
-    trainer = Trainer(data_train, data_val, settings)
-    if checkpoints is not None:
-        saved = checkpoints.open(trainer.fingerprint())
-        if saved is not None:
-            trainer.restore(*saved[:2])
-    while not trainer.finished:
-        trainer.advance()
-        if trainer.step % settings.validation_every == 0 or trainer.step == settings.steps:
-            trainer.validate()
-            if progress is not None:
-                progress(trainer.step, settings.steps)
-        if checkpoints is not None:
-            checkpoints.after(trainer.step, settings.steps, trainer.state)
-    if checkpoints is not None:
-        checkpoints.close()
-    return trainer.result()
+    training, validation = data_train, data_val
+    if constraint is not None:
+        training, validation = (d.within_constraint(constraint) for d in (training, validation))
+    if options is None and kind == "neural-sde":
+        options = settings.model_dump(mode="json", include={"hidden", "activation", "covariance"})
+    scalers, linear = fit_scalers(training)
+    ensemble = Ensemble(
+        kind,
+        variables=data_train.variables,
+        conditions=data_train.conditions.shape[1],
+        members=settings.members,
+        options=options,
+        scalers=scalers,
+        linear_drift=linear,
+        seed=seed,
+        constraint=constraint,
+    )
+    ensemble.domain = Domain.of(data_train, data_val)
+    ensemble.to(device)
+    problem = PartialLikelihood(ensemble, training, validation, settings)
+    best, history = train(problem, settings, seed=seed, checkpoints=checkpoints, progress=progress)
+    with torch.no_grad():
+        for name, value in ensemble.parameters_by_name().items():
+            value.copy_(best[name])
+    return ensemble.requires_grad_(False).cpu().eval(), history
 
 
-class Trainer:
-    """A training between two steps: `train_ensemble` drives it.
+class PartialLikelihood(Trainable):
+    """Mean partial NLL of each member, on data that stay on the device.
+
+    Constant transformations are applied to the data once: with L = L_ref M and
+    s = factor * elapsed, the whitened increment is L_ref^-1 dz / s^(1/2), and
+
+        y = M^-1 L_ref^-1 (dz - mu elapsed) / s^(1/2),  NLL = |y|^2 / 2 + sum log M_ii + const.
+
+    The scatter of m patches, C C^T elapsed, adds columns to y that no drift moves: those of
+    c = L_ref^-1 C / within^(1/2); sum log M_ii then counts m times.
 
     Args:
-        train: Transitions to learn from.
+        ensemble: The ensemble.
+        training: Transitions to learn from, in the members' variables.
         validation: Transitions of other groups.
         settings: How to train.
+
+    Source: eq. (6) of arXiv:2511.12842.
     """
 
+    section = "dynamics"
+    schedule = "plateau"
+    average = AVERAGE
+
     def __init__(
-        self, train: TransitionData, validation: TransitionData, settings: TrainingSettings
+        self,
+        ensemble: Ensemble,
+        training: TransitionData,
+        validation: TransitionData,
+        settings: DynamicsSettings,
     ) -> None:
-        device = settings.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.settings, self.device = settings, torch.device(device)
-        architecture = Architecture(
-            variables=train.variables,
-            conditions=train.conditions.shape[1],
-            members=settings.members,
-            hidden=settings.hidden,
-            activation=settings.activation,
-            covariance=settings.covariance,
+        self.ensemble, self.settings = ensemble, settings
+        self.members, self.samples = ensemble.members, len(training)
+        self.weight_decay = settings.weight_decay
+        self.parameters = {n: p.detach() for n, p in ensemble.parameters_by_name().items()}
+        self.patches = training.patches
+        self._facts = [[data.factor, data.patches, data.within] for data in (training, validation)]
+        self.rows, self._offset = _rows(ensemble, training)
+        self.validation, self._validation_offset = _rows(ensemble, validation)
+        d = training.variables
+        self._sizes = [d + training.conditions.shape[1], d, 1, 1]
+        self._sizes.append(self.rows.shape[1] - sum(self._sizes))
+        reference = ensemble.diffusion_scale.double().cpu()
+        scale = torch.diag(ensemble.drift_scale.double().cpu())
+        # From the members' drift to the whitened one.
+        whitened = torch.linalg.solve_triangular(reference, scale, upper=False).T
+        self._whitened_drift = whitened.to(self.rows)
+
+    def loss(self, parameters: Parameters, index: Tensor | None) -> Tensor:
+        """Mean NLL of a batch, shape [M]; see `Trainable.loss`."""
+        rows = self.rows[None] if index is None else self.rows[index]
+        return self._nll(parameters, rows).mean(-1) + self._offset
+
+    def validate(self, parameters: Parameters) -> Tensor:
+        """Mean NLL of the validation data, shape [M]."""
+        nll = self._nll(parameters, self.validation[None])
+        return nll.double().mean(-1) + self._validation_offset
+
+    def identity(self) -> tuple[dict[str, Any], tuple[Tensor, ...]]:
+        """What a checkpoint must share; see `Trainable.identity`."""
+        facts = {"kind": self.ensemble.kind, "options": self.ensemble.options}
+        return {**facts, "data": self._facts}, (self.rows.cpu(), self.validation.cpu())
+
+    def decays(self, name: str) -> bool:
+        """Whether a parameter decays: the latent model says."""
+        return self.ensemble.template.decays(name)
+
+    def clip(self, name: str) -> tuple[str, float]:
+        """Clip each network on its own; the noise's gradient is as large as there are patches."""
+        network = self.ensemble.template.network(name)
+        return network, CLIP * (self.patches if network == "noise" else 1)
+
+    def divergence(self, step: int) -> str:
+        """Name what may help."""
+        return (
+            f"The likelihood is not finite at step {step}: lower dynamics.learning_rate (now "
+            f"{self.settings.learning_rate}) or dynamics.weight_decay (now "
+            f"{self.settings.weight_decay}), or look for outliers in the increments"
         )
-        self.train, self.validation = train, validation
-        self.model = EnsembleSDE(architecture, fit_scalers(train), seed=settings.seed)
-        self.model.domain = Domain.of(train, validation)
-        self.model.to(self.device)
-        self.model.requires_grad_(False)
-        self.averaged, self.best = copy.deepcopy(self.model), copy.deepcopy(self.model)
-        self.optimiser = EnsembleAdamW(
-            self.model,
-            weight_decay=settings.weight_decay,
-            gradient_clip=settings.gradient_clip,
-            patches=train.patches,
-        )
-        self.average = flatten(self.averaged)
-        self.gradient = LikelihoodGradient(self.model, train, self.optimiser.gradients)
-        self.validation_nll = LikelihoodGradient(self.averaged, validation, {})
-        self.generator = torch.Generator(self.device).manual_seed(settings.seed)
-        members = settings.members
-        self.step = 0
-        self.best_nll = torch.full((members,), math.inf, dtype=torch.float64)
-        self.best_step = torch.zeros(members, dtype=torch.int64)
-        self.waited = torch.zeros(members, dtype=torch.int64)
-        self.running = torch.zeros(members, dtype=torch.float64, device=self.device)
-        self.since = 0
-        self.history = History()
-        self._started = time.perf_counter()
 
-    @property
-    def finished(self) -> bool:
-        """Whether the steps are done or every member has run out of patience."""
-        patience = self.settings.patience
-        return self.step >= self.settings.steps or bool((self.waited >= patience).all())
-
-    def advance(self) -> None:
-        """One optimiser step of every member."""
-        settings = self.settings
-        n = len(self.gradient.rows)
-        index = None
-        if settings.batch < n:
-            shape = (settings.members, settings.batch)
-            index = torch.randint(n, shape, generator=self.generator, device=self.device)
-        loss = self.gradient(index)
-        rate = settings.learning_rate * _schedule(self.step, settings.steps)
-        self.step += 1
-        self.optimiser.update(self.step, rate)
-        decay = min(settings.average, self.step / (self.step + 9.0))
-        self.average.lerp_(self.optimiser.flat, 1.0 - decay)
-        self.running += loss
-        self.since += 1
-
-    def validate(self) -> None:
-        """Validate the averaged parameters; keep them where a member improved."""
-        values = self.validation_nll.evaluate().double().cpu()
-        if not bool(torch.isfinite(values).all()):
-            raise FloatingPointError(
-                f"The validation likelihood is not finite at step {self.step} (members "
-                f"{values.tolist()}): lower dynamics.learning_rate (now "
-                f"{self.settings.learning_rate}) or dynamics.weight_decay (now "
-                f"{self.settings.weight_decay}), or look for outliers in the increments"
-            )
-        patience = self.settings.patience
-        improved = (values < self.best_nll) & (self.waited < patience)
-        stopped = self.waited >= patience
-        self.best_nll = torch.where(improved, values, self.best_nll)
-        self.best_step[improved] = self.step
-        self.waited = torch.where(improved, 0, torch.where(stopped, patience, self.waited + 1))
-        chosen = improved.to(self.device)
-        for kept, average in zip(self.best.parameters(), self.averaged.parameters(), strict=True):
-            self._by_member(kept)[:, chosen] = self._by_member(average)[:, chosen]
-        self.history.steps.append(self.step)
-        self.history.train_nll.append((self.running / max(self.since, 1)).tolist())
-        self.history.validation_nll.append(values.tolist())
-        self.running.zero_()
-        self.since = 0
-
-    def result(self) -> tuple[EnsembleSDE, History]:
-        """The best validated parameters and the history."""
-        self.history.best_step = self.best_step.tolist()
-        self.history.best_nll = self.best_nll.tolist()
-        self.history.finished_step = self.step
-        self.history.seconds += time.perf_counter() - self._started
-        return self.best.cpu().eval(), self.history
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on."""
-        tensors = {"generator": self.generator.get_state()}
-        for kind, module in self._modules().items():
-            tensors |= {f"{kind}/{n}": p for n, p in module.named_parameters()}
-        tensors |= {name: getattr(self, name) for name in _RESUMED}
-        tensors |= {"first": self.optimiser.first, "second": self.optimiser.second}
-        history = self.history.as_dict()
-        history["seconds"] += time.perf_counter() - self._started
-        return tensors, {"step": self.step, "since": self.since, "history": history}
-
-    def restore(self, arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
-        """Continue from what `state` gave."""
-        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-        self.generator.set_state(tensors["generator"])
-        for kind, module in self._modules().items():
-            for name, parameter in module.named_parameters():
-                parameter.copy_(tensors[f"{kind}/{name}"])
-        for name in _RESUMED:
-            getattr(self, name).copy_(tensors[name])
-        self.optimiser.first.copy_(tensors["first"])
-        self.optimiser.second.copy_(tensors["second"])
-        self.step, self.since = metadata["step"], metadata["since"]
-        self.history = History(**metadata["history"])
-
-    def fingerprint(self) -> str:
-        """Digest of the settings and data that a checkpoint must share."""
-        settings = {k: v for k, v in asdict(self.settings).items() if k not in _FREE_TO_CHANGE}
-        settings["factors"] = [self.train.factor, self.validation.factor]
-        if self.train.scatter is not None or self.validation.scatter is not None:
-            settings["scatter"] = [[d.patches, d.within] for d in (self.train, self.validation)]
-        rows = (self.gradient.rows.cpu(), self.validation_nll.rows.cpu())
-        return fingerprint(settings, *rows)
-
-    def _modules(self) -> dict[str, EnsembleSDE]:
-        return {"model": self.model, "averaged": self.averaged, "best": self.best}
-
-    def _by_member(self, parameter: Tensor) -> Tensor:
-        """A view [networks, E, ...]; the networks of member e do not depend on the others."""
-        return parameter.unflatten(0, (-1, self.settings.members))
+    def _nll(self, parameters: Parameters, rows: Tensor) -> Tensor:
+        """NLL less the constant offset, shape [M, batch]."""
+        inputs, increment, root_time, constant, scatter = rows.split(self._sizes, dim=-1)
+        inputs = inputs.expand(self.members, -1, -1)
+        drift, triangle = self.ensemble.evaluate(parameters, inputs)
+        residual = increment - root_time * (drift @ self._whitened_drift)
+        if triangle is None:
+            return 0.5 * residual.square().sum(-1)
+        squares, log_diagonal = _whitened(residual, scatter, triangle)
+        return 0.5 * squares + self.patches * log_diagonal + constant[..., 0]
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Learning rate relative to its peak: short rise, constant to half-way, cosine to zero."""
-    rise = max(1, steps // 50)
-    if step < rise:
-        return (step + 1) / rise
-    half = steps // 2
-    if step < half:
-        return 1.0
-    return 0.5 * (1.0 + math.cos(math.pi * (step - half) / max(1, steps - half)))
+def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tensor, Tensor]:
+    """|Y|^2 of Y = M^-1 [r | c], and sum log M_ii, shape [M, batch] each.
+
+    Written out over the few variables: much faster than a batched triangular solve of as many tiny
+    matrices. As c is lower triangular, row i of Y has the residual's entry and i + 1 of c's.
+    """
+    entries = triangle.unbind(-1)
+    columns = scatter.expand(*residual.shape[:-1], -1).unbind(-1)
+    squares = log_diagonal = torch.zeros_like(residual[..., 0])
+    solved: list[Tensor] = []
+    for i, value in enumerate(residual.unbind(-1)):
+        first = i * (i + 1) // 2
+        own = columns[first : first + i + 1]
+        row = torch.stack([value, *own]) if columns else value[None]
+        for j, known in enumerate(solved):
+            shared = len(known)
+            moved = row[:shared] - entries[first + j] * known
+            row = moved if shared == len(row) else torch.cat([moved, row[shared:]])
+        row = row / entries[first + i]
+        squares = squares + row.square().sum(0)
+        log_diagonal = log_diagonal + entries[first + i].log()
+        solved.append(row)
+    return squares, log_diagonal
+
+
+def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
+    """Everything constant of each transition, [N, columns], and the mean of its largest constant.
+
+    In each row that constant would cost the single precision of what varies.
+    """
+    scalers = {name: getattr(ensemble, name).double().cpu() for name in _SCALERS}
+    reference = scalers["diffusion_scale"]
+    scale = (data.factor * data.elapsed.double().cpu()).sqrt()[:, None]
+
+    def whiten(values: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(reference, values.T, upper=False).T
+
+    d = data.variables
+    z = (data.z.double().cpu() - scalers["z_mean"]) / scalers["z_scale"]
+    conditions = data.conditions.double().cpu() - scalers["condition_mean"]
+    constant = d * scale.log() + reference.diagonal().log().sum()
+    constant = constant + 0.5 * d * math.log(2.0 * math.pi)
+    scatter, of_scatter = _whitened_scatter(data, reference)
+    offset = float(of_scatter.mean())
+    columns = [
+        z,
+        conditions / scalers["condition_scale"],
+        whiten(data.increment.double().cpu() / scale),
+        data.elapsed.double().cpu()[:, None] / scale,
+        constant + (of_scatter - offset)[:, None],
+        scatter,
+    ]
+    rows = torch.cat(columns, dim=1).to(ensemble.z_mean.device, torch.float32)
+    return rows, offset
+
+
+_SCALERS = ("z_mean", "z_scale", "condition_mean", "condition_scale", "diffusion_scale")
+
+
+def _whitened_scatter(data: TransitionData, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Lower triangle of c by rows [N, d (d+1) / 2], and the constant of its NLL [N].
+
+    Without a scatter there are no columns, and the constant is 0.
+    """
+    if data.scatter is None:
+        return reference.new_zeros(len(data), 0), reference.new_zeros(len(data))
+    d = data.variables
+    rows, columns = torch.tril_indices(d, d)
+    scatter = data.scatter.double().cpu() / math.sqrt(data.within)
+    scatter = torch.linalg.solve_triangular(reference, scatter, upper=False)
+    variance = 2.0 * math.pi * data.within * data.elapsed.double().cpu()
+    constant = 0.5 * d * variance.log() + reference.diagonal().log().sum()
+    constant = (data.patches - 1) * constant + 0.5 * d * math.log(data.patches)
+    return scatter[:, rows, columns], constant

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from macrodyn.config.models import RunConfig
 from macrodyn.methods.base import Method
-from macrodyn.pipeline.kind import load_function
+from macrodyn.targets import load_target
 
 GROUP = "macrodyn.methods"
 BUILT_IN = {"partial-evolution": "macrodyn.methods.partial_evolution.method:PartialEvolution"}
@@ -45,7 +45,7 @@ def find_method(name: str) -> Method:
             )
         target = found[name].value
     try:
-        cls = load_function(target)
+        cls = load_target(target)
     except Exception as error:  # own code may raise anything
         raise UnknownMethodError(f"cannot load method {name!r}: {error}") from error
     if not (isinstance(cls, type) and issubclass(cls, Method)):

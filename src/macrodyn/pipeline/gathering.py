@@ -7,8 +7,8 @@ from pathlib import Path
 import xarray as xr
 
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.kind import load_function
 from macrodyn.storage.netcdf import gather_shards
+from macrodyn.targets import load_target
 
 
 def gather(job: Job) -> xr.Dataset:
@@ -22,6 +22,6 @@ def gather(job: Job) -> xr.Dataset:
     job.info(f"gathering {len(paths)} shard(s)")
     gathered = gather_shards(paths, scatter["dimension"], scatter["order"], job.config)
     if scatter["finish"]:
-        finished: xr.Dataset = load_function(scatter["finish"])(gathered, job.config)
+        finished: xr.Dataset = load_target(scatter["finish"])(gathered, job.config)
         return finished
     return gathered

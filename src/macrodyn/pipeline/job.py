@@ -21,13 +21,13 @@ from macrodyn.config.models import ExecutionConfig
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.attempts import forget, refuse_repetition, remember
 from macrodyn.pipeline.interrupt import StopSignal, heartbeat, leave, listen
-from macrodyn.pipeline.kind import load_function
 from macrodyn.sampling.work import Work
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 from macrodyn.storage.errors import Interrupted
 from macrodyn.storage.files import remove_temporaries
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.provenance import provenance
+from macrodyn.targets import load_target
 
 _LOGGER = logging.getLogger("macrodyn")
 # Seconds between two lines of progress.
@@ -164,7 +164,7 @@ def save_stage(job: Job, data: xr.Dataset) -> None:
 
 def do(job: Job) -> None:
     """Do the work that a job's rule names, and save the data set that it returns, if it does."""
-    made = load_function(str(job.params["work"]))(job)
+    made = load_target(str(job.params["work"]))(job)
     if isinstance(made, xr.Dataset):
         save_stage(job, made)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 # Where a stage's folder is: named by a digest of all that it depends on, or by what it is about.
 Place = Literal["digest", "run", "analysis", "study"]
@@ -119,20 +118,3 @@ class StageKind:
         if self.environment.endswith((".yaml", ".yml")):
             return str(Path(self.environment).absolute())
         return f"../../envs/{self.environment}.yaml"
-
-
-def load_function(target: str) -> Callable[..., Any]:
-    """Import a function.
-
-    Args:
-        target: ``module:function``.
-
-    Raises:
-        ImportError: If there is none; the message says what is missing.
-    """
-    module, _, name = target.partition(":")
-    try:
-        found: Callable[..., Any] = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ImportError(f"cannot load {target}: {error}") from error
-    return found

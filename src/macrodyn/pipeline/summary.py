@@ -13,13 +13,13 @@ from macrodyn.paths import StrPath
 from macrodyn.pipeline.figure_pages import ShownFigure, shown_figures, write_figure_pages
 from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.kind import load_function
 from macrodyn.pipeline.metrics import read_metrics
 from macrodyn.pipeline.origin_pages import configuration_page, provenance_page
 from macrodyn.pipeline.overview import Study, overview_page
 from macrodyn.pipeline.record import Record, RecordError, read_record
 from macrodyn.storage.errors import StoreError, missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
+from macrodyn.targets import load_target
 
 Metrics = dict[str, Any]
 # Columns of summary.csv that hold no numbers; a run may be called 8.
@@ -28,7 +28,7 @@ _WORDS = {"run", "small", "large"}
 
 def report_of(metrics: Mapping[str, Any]) -> Report:
     """Return what tells the results of a run: its method's report."""
-    report: Report = load_function(find_method(metrics["method"]).report)()
+    report: Report = load_target(find_method(metrics["method"]).report)()
     return report
 
 

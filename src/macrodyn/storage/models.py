@@ -26,9 +26,9 @@ _KINDS = {
         "an autoencoder of coordinates",
         "macrodyn.closure.load_autoencoder(path, Autoencoder)",
     ),
-    "EnsembleSDE": (
-        "a model of the dynamics (ensemble of drift and diffusion networks)",
-        "macrodyn.dynamics.EnsembleSDE.load",
+    "latent-ensemble": (
+        "a model of the dynamics (ensemble of latent models)",
+        "macrodyn.dynamics.Ensemble.load",
     ),
 }
 

@@ -31,7 +31,7 @@ _CHUNK_BYTES = 4 * 2**20
 # Files that stand beside data sets and could be taken for them.
 _OTHERS = {
     ".safetensors": "a model: macrodyn.closure.load_autoencoder opens it, or "
-    "macrodyn.dynamics.EnsembleSDE.load",
+    "macrodyn.dynamics.Ensemble.load",
     ".json": "JSON: any editor, or json.load, reads it",
 }
 

@@ -232,6 +232,16 @@ class System(ABC):
         """
         return None
 
+    def relations(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """Exact linear relations A z = b among the observables, such as that shares add up to 1.
+
+        They are built into the model of the dynamics.
+
+        Returns:
+            A, shape [relation, observable], and b, shape [relation]; None if there are none.
+        """
+        return None
+
     def longest_wait(self) -> float | None:
         """Longest mean time until an event of one site, over all surroundings that it may have.
 

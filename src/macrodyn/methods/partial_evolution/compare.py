@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import (
     EquilibriumComparison,
     align,
@@ -178,7 +178,7 @@ def range_shares(prediction: xr.Dataset, path: Path) -> dict[str, float]:
 
 
 def conditions_outside(
-    ensemble: EnsembleSDE,
+    ensemble: Ensemble,
     system: System,
     sampled: Mapping[str, Sequence[float]],
     evaluated: Mapping[str, Sequence[float]],

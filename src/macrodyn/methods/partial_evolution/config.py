@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from macrodyn.closure.settings import ClosureSettings
 from macrodyn.config.models import RunConfig
 from macrodyn.config.section import (
     MARKS,
@@ -15,7 +16,6 @@ from macrodyn.config.section import (
     Ends,
     Fraction,
     Lattice,
-    LearningRate,
     Name,
     NotNegativeFloat,
     NotNegativeInt,
@@ -25,6 +25,7 @@ from macrodyn.config.section import (
     Values,
     form,
 )
+from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.lattice import Boundary
 
 Baseline = Literal["naive", "full"]
@@ -117,60 +118,6 @@ class EvolveConfig(Section):
     )
 
 
-class ClosureConfig(Section):
-    """The patch autoencoder that finds the closure variables."""
-
-    dimension: NotNegativeInt = Field(
-        default=2, description="Closure variables; 0: the observables alone."
-    )
-    encoder: Literal["strided", "pooled", "dense"] = Field(
-        default="pooled",
-        description="pooled: mean of local terms, which knows no origin of the tiling. strided: "
-        "convolutions, then all of the patch. dense: layers that read all of the patch.",
-    )
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(8, 16),
-        min_length=1,
-        description="Of the convolutions, each three sites wide: two read five sites. Of a dense "
-        "encoder, widths of its layers.",
-    )
-    hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
-    steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
-    batch: PositiveInt = 256
-    learning_rate: LearningRate = 1e-3
-    patience: PositiveInt = Field(
-        default=6, description="Validations without improvement before training stops."
-    )
-    validation_every: PositiveInt = 100
-    validation_fraction: Fraction = 0.15
-
-
-class DynamicsConfig(Section):
-    """Drift and diffusion networks and their training by the partial likelihood."""
-
-    members: PositiveInt = Field(default=5, description="Ensemble size: one seed each.")
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
-    activation: Literal["silu", "tanh"] = "silu"
-    covariance: Literal["full", "diagonal", "constant"] = Field(
-        default="full", description="Form of Sigma: full Cholesky factor, diagonal, or constant."
-    )
-    covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
-        default="theory", description="K/m by theory, estimated from the data, or a number."
-    )
-    likelihood: Literal["mean", "patches"] = Field(
-        default="mean",
-        description="mean: of the mean increment of the m patches. patches: of all m increments, "
-        "which show Sigma more sharply; for short dt and independent patches.",
-    )
-    steps: PositiveInt = 2000
-    batch: PositiveInt = 1024
-    learning_rate: LearningRate = 1e-3
-    weight_decay: NotNegativeFloat = 0.1
-    patience: PositiveInt = 15
-    validation_every: PositiveInt = 50
-    validation_fraction: Fraction = 0.15
-
-
 class HorizonConfig(Section):
     """Record times 0, spacing, ... of a comparison."""
 
@@ -229,8 +176,8 @@ class PartialEvolutionRun(RunConfig):
     simulate: SimulateConfig = SimulateConfig()
     upsample: UpsampleConfig = UpsampleConfig()
     evolve: EvolveConfig = EvolveConfig()
-    closure: ClosureConfig = ClosureConfig()
-    dynamics: DynamicsConfig = DynamicsConfig()
+    closure: ClosureSettings = ClosureSettings()
+    dynamics: DynamicsSettings = DynamicsSettings()
     evaluate: EvaluateConfig = EvaluateConfig()
     baselines: tuple[Baseline, ...] = Field(
         default=("naive", "full"),

@@ -10,10 +10,10 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.data import split_by_group
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation.available import Findings
 from macrodyn.evaluation.residual import AgeResidual, residual_by_age
+from macrodyn.learning.holdout import hold_out
 
 # States at which the drift is evaluated at once: a bound on memory.
 _CHUNK = 65536
@@ -35,7 +35,7 @@ class RunResidual:
 
 
 def run_residual(
-    latents: xr.Dataset, ensemble: EnsembleSDE, *, fraction: float, seed: int, findings: Findings
+    latents: xr.Dataset, ensemble: Ensemble, *, fraction: float, seed: int, findings: Findings
 ) -> RunResidual:
     """Compare the increments of the shortest lag with the ensemble's mean drift, age by age.
 
@@ -59,8 +59,7 @@ def run_residual(
         "group": group,
     }
     everything = residual_by_age(**arrays, fitted=True)
-    _, chosen = split_by_group(torch.as_tensor(group), fraction, seed=seed)
-    rows = chosen.numpy()
+    _, rows = hold_out(group, fraction, seed=seed)
     held_out = findings.attempt(
         "held_out",
         lambda: residual_by_age(**{k: v[rows] for k, v in arrays.items()}, fitted=False),
@@ -68,7 +67,7 @@ def run_residual(
     return RunResidual([str(n) for n in latents["variable"].values], everything, held_out)
 
 
-def mean_drift(latents: xr.Dataset, ensemble: EnsembleSDE) -> NDArray[np.float64]:
+def mean_drift(latents: xr.Dataset, ensemble: Ensemble) -> NDArray[np.float64]:
     """Evaluate the drift, averaged over members, at all samples, shape [sample, variable]."""
     z = torch.as_tensor(latents["z"].transpose("sample", "variable").values, dtype=torch.float32)
     given = latents["condition_values"].transpose("sample", "condition").values

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
@@ -73,7 +73,7 @@ def evaluate(job: Job) -> None:
     metrics |= _diagnose(job, run, system, findings)
     closure = read_sealed_json(job.input("closure", "training"))
     metrics["closure"] = {
-        "best_loss": closure["history"]["best_loss"],
+        "best_loss": next(iter(closure["history"]["best_loss"]), None),
         "origin_share": closure["origin_share"],
     }
     if metrics["closure"]["best_loss"] is None:
@@ -101,7 +101,7 @@ def _diagnose(
 ) -> dict[str, Any]:
     """Compare drift and diffusion with the pairs that they were learned from, and draw them."""
     latents = read_dataset(job.input("latents/ours"))
-    ensemble = EnsembleSDE.load(job.input("model/ours"))
+    ensemble = Ensemble.load(job.input("model/ours"))
     metrics: dict[str, Any] = {"markov": None, "residual_by_age": {"ours": None}}
     metrics["conditions_outside"] = conditions_outside(
         ensemble, system, run.conditions, run.evaluate.conditions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,19 +21,21 @@ from macrodyn.closure.snapshots import (
     origin_share,
 )
 from macrodyn.closure.train import train_closure
+from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.factor import (
     covariance_factor,
     estimate_covariance_factor,
     within_factor,
 )
-from macrodyn.dynamics.integrate import simulate, substep_count
 from macrodyn.dynamics.latents import LatentArrays, latents_dataset
-from macrodyn.dynamics.model import EnsembleSDE
-from macrodyn.dynamics.train import TrainingSettings, train_ensemble
+from macrodyn.dynamics.settings import DynamicsSettings
+from macrodyn.dynamics.train import train_ensemble
+from macrodyn.dynamics.trajectories import integrate, substep_count
 from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather_each
-from macrodyn.methods.partial_evolution.config import DynamicsConfig, HorizonConfig
+from macrodyn.methods.partial_evolution.config import HorizonConfig
 from macrodyn.methods.partial_evolution.sample import horizon_times
 from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
 from macrodyn.pipeline.job import Job
@@ -76,11 +77,7 @@ def closure(job: Job) -> None:
     rng = generator(config["seed"], "closure-patches")
     chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(states), 1)), axis=1)[:, :each]
     patches = gather_each(states, origins[chosen], patch).reshape(-1, system.channels, *patch)
-    settings = ClosureSettings(
-        **config["closure"],
-        seed=_torch_seed(config["seed"], "closure"),
-        device=job.device,
-    )
+    settings = ClosureSettings(**config["closure"])
     model, history = train_closure(
         patches,
         system.observe_patch(patches),
@@ -89,6 +86,8 @@ def closure(job: Job) -> None:
         species=system.species,
         groups=np.repeat(source.group.values, each),
         snapshots=np.repeat(np.arange(len(states)), each),
+        seed=_torch_seed(config["seed"], "closure"),
+        device=job.device,
         checkpoints=job.checkpoints,
         progress=lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
     )
@@ -97,7 +96,7 @@ def closure(job: Job) -> None:
         model.fit_normalisation(encode_states(model, states, periodic=system.periodic))
     save_autoencoder(job.outputs["model"], model, provenance("closure", config))
     report = {
-        "history": asdict(history),
+        "history": history.as_dict(),
         "origin_share": _origin_share(model, system, source, config["seed"]),
         "cost": {"core_seconds": job.core_seconds},
     }
@@ -140,7 +139,7 @@ def encode(job: Job) -> xr.Dataset:
     z_closure = encode_states(model, whole, periodic=system.periodic)
     changes = _closure_increments(job, model, system, source, whole, z_closure)
     names = [str(n) for n in source.observable.values]
-    return latents_dataset(
+    latents = latents_dataset(
         z=np.concatenate([source.z_observables.values, z_closure], axis=1),
         increment=np.concatenate([source.increments.values, changes], axis=-1),
         elapsed=source.elapsed.values,
@@ -155,6 +154,11 @@ def encode(job: Job) -> xr.Dataset:
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
     )
+    relations = system.relations()
+    if relations is None:
+        return latents
+    matrix, values = (json.dumps(np.asarray(part).tolist()) for part in relations)
+    return latents.assign_attrs(constraint_matrix=matrix, constraint_values=values)
 
 
 def _closure_increments(
@@ -189,7 +193,7 @@ def dynamics(job: Job) -> None:
         job: The job; input ``latents``, outputs ``model`` and ``training``; its configuration
             holds ``dynamics``.
     """
-    config = DynamicsConfig(**job.config["dynamics"])
+    config = DynamicsSettings(**job.config["dynamics"])
     seed = job.config["seed"]
     source = read_dataset(job.input("latents"))
     arrays = LatentArrays.from_dataset(source)
@@ -204,17 +208,15 @@ def dynamics(job: Job) -> None:
         source, factor=factor, likelihood=config.likelihood, within=within
     )
     train, validation = data.split(config.validation_fraction, seed=seed)
-    settings = TrainingSettings(
-        **config.model_dump(exclude={"covariance_factor", "likelihood", "validation_fraction"}),
-        seed=_torch_seed(seed, "dynamics"),
-        device=job.device,
-    )
     ensemble, history = train_ensemble(
         train,
         validation,
-        settings,
+        config,
+        seed=_torch_seed(seed, "dynamics"),
+        device=job.device,
+        constraint=_constraint(source),
         checkpoints=job.checkpoints,
-        progress=lambda step, steps: job.step("dynamics", step, steps),
+        progress=lambda step, steps, loss: job.step("dynamics", step, steps, f"NLL {loss:.4f}"),
     )
     origin = provenance("dynamics", job.config)
     names = [str(n) for n in source.variable.values]
@@ -232,6 +234,16 @@ def dynamics(job: Job) -> None:
     write_sealed_json(job.outputs["training"], report)
 
 
+def _constraint(latents: xr.Dataset) -> LinearConstraint | None:
+    """Read the exact relations that the system declares; closure variables have none."""
+    if "constraint_matrix" not in latents.attrs:
+        return None
+    matrix = np.array(json.loads(latents.attrs["constraint_matrix"]))
+    free = np.zeros((len(matrix), latents.sizes["variable"] - matrix.shape[1]))
+    values = json.loads(latents.attrs["constraint_values"])
+    return LinearConstraint.of(np.concatenate([matrix, free], axis=1), values)
+
+
 def predict(job: Job) -> xr.Dataset:
     """Predict trajectories of the large system from its initial states.
 
@@ -240,7 +252,7 @@ def predict(job: Job) -> xr.Dataset:
     """
     config = job.config
     system = stage_system(job)
-    ensemble = EnsembleSDE.load(job.input("model"))
+    ensemble = Ensemble.load(job.input("model"))
     closure, _ = load_autoencoder(job.input("closure"))
     initial = initial_values(system, config["initial"])
     replicas = config["replicas"]
@@ -261,7 +273,7 @@ def predict(job: Job) -> xr.Dataset:
     variables = variable_names(system.observables, closure.architecture.closure_dim)
     open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
     bounds = domain.limits([*system.bounds, *open_sides], z0)
-    z = simulate(
+    z = integrate(
         ensemble,
         torch.as_tensor(z0, dtype=torch.float32),
         times,

@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings, Unavailable
 from macrodyn.evaluation.exact import (
@@ -207,7 +207,7 @@ class LearnedMoments:
 
 
 def learned_moments(
-    latents: xr.Dataset, ensemble: EnsembleSDE, system: System, large: Shape, seed: int
+    latents: xr.Dataset, ensemble: Ensemble, system: System, large: Shape, seed: int
 ) -> LearnedMoments:
     """Evaluate the learned ensemble and the system's exact moments at samples of the latents.
 
@@ -228,8 +228,7 @@ def learned_moments(
         with torch.inference_mode():
             inputs = torch.as_tensor(points, dtype=torch.float32)
             extra = torch.as_tensor(rows, dtype=torch.float32) if conditions else None
-            drift, factor = ensemble(inputs, extra)
-            covariance = factor @ factor.transpose(-1, -2)
+            drift, covariance = ensemble.drift(inputs, extra), ensemble.covariance(inputs, extra)
         return drift.double().numpy(), covariance.double().numpy()
 
     def exact(points: NDArray[np.float64], rows: NDArray[np.float64]) -> Moments | None:
@@ -310,19 +309,14 @@ def training_figure(
     closure: dict[str, Any], dynamics: dict[str, dict[str, Any]], title: str
 ) -> Figure:
     """Losses of the closure and of the dynamics against the optimiser's steps."""
+    histories = {"closure": closure} | {f"dynamics, {s}": h for s, h in dynamics.items()}
     models: dict[str, list[TrainingCurve]] = {}
-    if closure["steps"]:
-        models["closure"] = [
-            TrainingCurve(
-                training_step=closure["steps"],
-                training_loss=closure["training_loss"],
-                validation_step=closure["steps"],
-                validation_loss=closure["validation_loss"],
-            )
-        ]
-    for method, history in dynamics.items():
-        training, validation = np.array(history["train_nll"]), np.array(history["validation_nll"])
-        models[f"dynamics, {method}"] = [
+    for name, history in histories.items():
+        if not history["steps"]:
+            continue
+        training = np.array(history["training_loss"])
+        validation = np.array(history["validation_loss"])
+        models[name] = [
             TrainingCurve(
                 training_step=history["steps"],
                 training_loss=training[:, member],

@@ -63,7 +63,7 @@ CLOSURE = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=2,
+    version=3,
 )
 ENCODE = StageKind(
     name="encode",
@@ -82,7 +82,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=2,
+    version=3,
 )
 PREDICT = StageKind(
     name="predict",

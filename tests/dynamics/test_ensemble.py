@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from macrodyn import closure
-from macrodyn.dynamics import Architecture, EnsembleSDE, Scalers
+from macrodyn.dynamics import Ensemble, Scalers
 from macrodyn.storage.models import save_model
 
 FORMS = ["full", "diagonal", "constant"]
@@ -23,19 +23,20 @@ def _scalers(d: int, c: int) -> Scalers:
         condition_scale=torch.rand(c, generator=generator) + 0.5,
         drift_scale=torch.rand(d, generator=generator) + 0.1,
         diffusion_scale=torch.randn(d, d, generator=generator).tril(-1) + 0.3 * torch.eye(d),
-        linear_drift=torch.randn(1 + d + c, d, generator=generator),
     )
 
 
-def _model(form: str, *, d: int = 3, c: int = 1, members: int = 4, seed: int = 0) -> EnsembleSDE:
-    architecture = Architecture(
+def _model(form: str, *, d: int = 3, c: int = 1, members: int = 4, seed: int = 0) -> Ensemble:
+    linear = torch.randn(1 + d + c, d, generator=torch.Generator().manual_seed(2))
+    return Ensemble(
         variables=d,
         conditions=c,
         members=members,
-        hidden=(16, 8),
-        covariance=form,  # type: ignore[arg-type]
+        options={"hidden": [16, 8], "covariance": form},
+        scalers=_scalers(d, c),
+        linear_drift=linear,
+        seed=seed,
     )
-    return EnsembleSDE(architecture, _scalers(d, c), seed=seed)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -86,9 +87,9 @@ def test_shared_and_separate_states_agree() -> None:
 def test_a_saved_model_is_the_same_model(form: str, tmp_path: Path) -> None:
     model, z, c = _model(form), torch.randn(9, 3), torch.randn(9, 1)
     model.save(tmp_path / "sde.safetensors", {"variables": ["m", "rho", "closure_0"]})
-    loaded = EnsembleSDE.load(tmp_path / "sde.safetensors")
+    loaded = Ensemble.load(tmp_path / "sde.safetensors")
     assert loaded.metadata == {"variables": ["m", "rho", "closure_0"]}
-    assert loaded.architecture == model.architecture
+    assert (loaded.kind, loaded.options) == (model.kind, model.options)
     assert torch.equal(loaded.drift(z, c), model.drift(z, c))
     assert torch.equal(loaded.cholesky(z, c), model.cholesky(z, c))
 
@@ -96,7 +97,7 @@ def test_a_saved_model_is_the_same_model(form: str, tmp_path: Path) -> None:
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "other.safetensors", {"x": torch.zeros(1)}, {"kind": "Encoder"})
     with pytest.raises(ValueError, match=r"other\.safetensors holds .* kind 'Encoder', not"):
-        EnsembleSDE.load(tmp_path / "other.safetensors")
+        Ensemble.load(tmp_path / "other.safetensors")
 
 
 def test_a_closure_model_is_named_as_what_it_is(tmp_path: Path) -> None:
@@ -106,11 +107,11 @@ def test_a_closure_model_is_named_as_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "closure.safetensors"
     closure.save_autoencoder(path, closure.PatchAutoencoder(architecture, seed=1), {})
     with pytest.raises(ValueError) as refusal:
-        EnsembleSDE.load(path)
+        Ensemble.load(path)
     assert str(refusal.value) == (
         f"{path} holds a closure model (patch autoencoder), which "
-        "macrodyn.closure.load_autoencoder opens, not a model of the dynamics (ensemble of drift "
-        "and diffusion networks)"
+        "macrodyn.closure.load_autoencoder opens, not a model of the dynamics (ensemble of latent "
+        "models)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Euler-Maruyama trajectories of a trained ensemble."""
+"""Trajectories of a trained ensemble."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from macrodyn.dynamics.model import ACTIVATIONS, EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
 Bounds = Sequence[tuple[float, float]]
@@ -24,8 +24,8 @@ _CHUNK = 256
 _STEP_TOLERANCE = 1e-6
 
 
-def simulate(
-    model: EnsembleSDE,
+def integrate(
+    model: Ensemble,
     z0: Tensor,
     times: Tensor | np.ndarray | Sequence[float],
     *,
@@ -40,7 +40,8 @@ def simulate(
 ) -> Tensor:
     """Simulate R trajectories of each of the E members, with independent noise.
 
-    z += mu(z) h + L(z) sqrt(h) xi. Each recording interval is divided into equal substeps, as few
+    z += mu(z) h + L(z) sqrt(h) xi, and the classical Runge-Kutta scheme for a model without noise.
+    Each recording interval is divided into equal substeps, as few
     as make none longer than `step` (to within 1e-6 of it, for times that are rounded). A component
     that leaves its bounds is reflected at them, then clamped.
 
@@ -72,7 +73,7 @@ def simulate(
     target = model.z_mean.device
     z0 = _initial_states(z0, model)
     plan = _substeps(torch.as_tensor(np.asarray(times, dtype=np.float64)), step)
-    limits = _limits(bounds, model.architecture.variables, target)
+    limits = _limits(bounds, model.variables, target)
     members, replicas, d = z0.shape
     given = _given_conditions(conditions, model, replicas)
     chunk = _CHUNK if target.type == "cpu" else replicas
@@ -94,11 +95,11 @@ def simulate(
             if first >= len(plan):
                 continue
             rows = slice(start, min(start + chunk, replicas))
-            kernel = _Kernel(model, None if given is None else given[rows])
+            own = None if given is None else given[rows]
             if first == 0:
                 course.z = z0[:, rows].to(target).clone()
             for interval, substeps in enumerate(plan[first:], start=first):
-                course.z = kernel.advance(course.z, substeps, limits, course.generator)
+                course.z = _advance(model, course.z, own, substeps, limits, course.generator)
                 course.records[:, rows, interval + 1] = course.z.cpu()
                 course.done += 1
                 if progress is not None:
@@ -142,72 +143,38 @@ class _Course:
         self.generator.set_state(torch.tensor(kept["generator"]))
 
 
-class _Kernel:
-    """One Euler-Maruyama step, with scalers and conditions folded into the parameters.
-
-    Conditions are constant along a trajectory, so their part of the first layer is a constant.
-    """
-
-    def __init__(self, model: EnsembleSDE, conditions: Tensor | None) -> None:
-        architecture = model.architecture
-        d, self.members = architecture.variables, architecture.members
-        self.model, self.activation = model, architecture.activation
-        self.networks = model.weights[0].shape[0] // self.members
-        weights = [w.detach() for w in model.weights]
-        biases = [b.detach() for b in model.biases]
-        linear, self.drift_out = model.drift_linear.detach(), model.drift_out.detach()
-        drift_bias = model.drift_bias.detach()
-        if conditions is not None:
-            standardised = model.standardise_conditions(conditions)
-            biases[0] = biases[0] + standardised @ weights[0][:, d:]
-            drift_bias = drift_bias + standardised @ linear[:, d:]
-        shift = (model.z_mean / model.z_scale)[None]
-        first, linear = weights[0][:, :d], linear[:, :d]
-        biases[0] = biases[0] - shift @ first
-        drift_bias = drift_bias - shift @ linear
-        weights[0] = first / model.z_scale[:, None]
-        self.weights, self.biases = weights, biases
-        # From here on in physical units: drift = bias + z linear + hidden out.
-        self.linear = linear / model.z_scale[:, None] * model.drift_scale
-        self.drift_bias = drift_bias * model.drift_scale
-        self.drift_out = self.drift_out * model.drift_scale
-        self.constant = None
-        if self.networks == 1:
-            self.constant = model.triangle(model.diffusion_bias.detach())
-
-    def advance(
-        self,
-        z: Tensor,
-        substeps: tuple[int, float],
-        limits: Limits | None,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """Take the substeps (number, length) of a recording interval, within the limits."""
-        count, h = substeps
-        for _ in range(count):
-            z = self.step(z, h, generator)
-            if limits is not None:
-                z = _reflected(z, *limits)
-        return z
-
-    def step(self, z: Tensor, h: float, generator: torch.Generator) -> Tensor:
-        hidden = torch.cat([z] * self.networks)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            hidden = torch.baddbmm(bias, hidden, weight)
-            if self.activation == "silu":
-                hidden = torch.nn.functional.silu(hidden, inplace=True)
-            else:
-                hidden = ACTIVATIONS[self.activation](hidden)
-        drift = torch.baddbmm(self.drift_bias, z, self.linear)
-        drift = torch.baddbmm(drift, hidden[: self.members], self.drift_out)
-        noise = torch.randn(z.shape, generator=generator, device=z.device)
-        if self.constant is None:
-            model = self.model
-            raw = torch.baddbmm(model.diffusion_bias, hidden[self.members :], model.diffusion_out)
-            kick = (model.triangle(raw) * noise.unsqueeze(-2)).sum(-1)
+def _advance(
+    model: Ensemble,
+    z: Tensor,
+    conditions: Tensor | None,
+    substeps: tuple[int, float],
+    limits: Limits | None,
+    generator: torch.Generator,
+) -> Tensor:
+    """Take the substeps (number, length) of a recording interval, within the limits."""
+    count, h = substeps
+    for _ in range(count):
+        drift, factor = model(z, conditions)
+        if factor is None:
+            z = _runge_kutta(model, z, conditions, h, drift)
         else:
-            kick = noise @ self.constant[:, 0].transpose(-1, -2)
-        return z.add(drift, alpha=h).add_(kick, alpha=math.sqrt(h))
+            size = (*z.shape[:-1], factor.shape[-1])
+            noise = torch.randn(size, generator=generator, device=z.device)
+            kick = (factor * noise.unsqueeze(-2)).sum(-1)
+            z = z.add(drift, alpha=h).add_(kick, alpha=math.sqrt(h))
+        if limits is not None:
+            z = _reflected(z, *limits)
+    return z
+
+
+def _runge_kutta(
+    model: Ensemble, z: Tensor, conditions: Tensor | None, h: float, first: Tensor
+) -> Tensor:
+    """One step of the classical fourth-order scheme, for a model without noise."""
+    second = model.drift(z + 0.5 * h * first, conditions)
+    third = model.drift(z + 0.5 * h * second, conditions)
+    fourth = model.drift(z + h * third, conditions)
+    return z + h / 6.0 * (first + 2.0 * (second + third) + fourth)
 
 
 def _reflected(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -216,16 +183,16 @@ def _reflected(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(z, low), high)
 
 
-def _on_device(model: EnsembleSDE, device: str | torch.device | None) -> EnsembleSDE:
+def _on_device(model: Ensemble, device: str | torch.device | None) -> Ensemble:
     """The model itself if it is there already, else a copy."""
     if device is None or torch.device(device) == model.z_mean.device:
         return model
     return copy.deepcopy(model).to(device)
 
 
-def _initial_states(z0: Tensor, model: EnsembleSDE) -> Tensor:
+def _initial_states(z0: Tensor, model: Ensemble) -> Tensor:
     """Initial states of every member, shape [E, R, d]."""
-    members, d = model.architecture.members, model.architecture.variables
+    members, d = model.members, model.variables
     z0 = torch.as_tensor(z0, dtype=torch.float32)
     if z0.dim() == 2:
         z0 = z0.expand(members, *z0.shape)
@@ -234,11 +201,9 @@ def _initial_states(z0: Tensor, model: EnsembleSDE) -> Tensor:
     return z0
 
 
-def _given_conditions(
-    conditions: Tensor | None, model: EnsembleSDE, replicas: int
-) -> Tensor | None:
+def _given_conditions(conditions: Tensor | None, model: Ensemble, replicas: int) -> Tensor | None:
     """Conditions of every replica, shape [R, c]; None if the model has none."""
-    number = model.architecture.conditions
+    number = model.conditions
     if not number:
         return None
     if conditions is None:

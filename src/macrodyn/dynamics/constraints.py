@@ -1,0 +1,78 @@
+"""Exact linear relations among macroscopic variables, such as sum rules of observables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LinearConstraint:
+    """Relations A z = b, as z = z0 + B y with free variables y.
+
+    Whatever y is, z keeps the relations: they are built in, not learned. B has orthonormal columns
+    that span the null space of A, and z0 is the point of the relations that is nearest to 0.
+
+    Attributes:
+        basis: B, shape [d, free], float64.
+        origin: z0, shape [d], float64.
+    """
+
+    basis: Tensor
+    origin: Tensor
+
+    @classmethod
+    def of(cls, matrix: ArrayLike, values: ArrayLike) -> LinearConstraint:
+        """Make the constraint A z = b.
+
+        Args:
+            matrix: A, shape [relation, d].
+            values: b, shape [relation].
+
+        Raises:
+            ValueError: If the relations contradict each other, or leave nothing free.
+        """
+        a = np.atleast_2d(np.asarray(matrix, np.float64))
+        b = np.asarray(values, np.float64).reshape(-1)
+        if a.shape[0] != len(b):
+            raise ValueError(f"{a.shape[0]} relations have {len(b)} values")
+        _, sizes, right = np.linalg.svd(a)
+        rank = int((sizes > 1e-10 * max(sizes.max(initial=0.0), 1e-300)).sum())
+        origin = np.linalg.pinv(a) @ b
+        if not np.allclose(a @ origin, b, atol=1e-8 * (1 + np.abs(b).max(initial=0.0))):
+            raise ValueError("The linear relations among the variables contradict each other")
+        if rank == a.shape[1]:
+            raise ValueError("The linear relations among the variables leave none of them free")
+        return cls(torch.from_numpy(right[rank:].T.copy()), torch.from_numpy(origin))
+
+    @property
+    def free(self) -> int:
+        """Number of free variables."""
+        return self.basis.shape[1]
+
+    def reduce(self, z: Tensor) -> Tensor:
+        """Free variables y = B^T (z - z0) of states, [..., d] to [..., free]."""
+        return (z.double() - self.origin.to(z.device)).matmul(self.basis.to(z.device)).to(z.dtype)
+
+    def reduce_change(self, change: Tensor) -> Tensor:
+        """The same of increments or of columns of a factor, B^T dz, [..., d] to [..., free]."""
+        return change.double().matmul(self.basis.to(change.device)).to(change.dtype)
+
+    def restore(self, y: Tensor) -> Tensor:
+        """States z = z0 + B y, [..., free] to [..., d]."""
+        z = y.double().matmul(self.basis.T.to(y.device)) + self.origin.to(y.device)
+        return z.to(y.dtype)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, of which `from_dict` makes the constraint again."""
+        return {"basis": self.basis.tolist(), "origin": self.origin.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> LinearConstraint:
+        """Make the constraint from what `as_dict` gave."""
+        return cls(*(torch.tensor(values[k], dtype=torch.float64) for k in ("basis", "origin")))

@@ -1,0 +1,288 @@
+"""An ensemble of latent models, evaluated and trained together by `torch.func`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from macrodyn.dynamics.constraints import LinearConstraint
+from macrodyn.dynamics.domain import Domain
+from macrodyn.dynamics.latent import LatentModel, latent_model
+from macrodyn.dynamics.scalers import Scalers
+from macrodyn.paths import StrPath
+from macrodyn.storage.models import check_kind, load_model, save_model
+
+KIND = "latent-ensemble"
+
+
+class Ensemble(nn.Module):
+    """Drift mu(z) and covariance rate Sigma(z) of dz = mu dt + Sigma^(1/2) dB, M times.
+
+    The members are one latent model each, independent of the others; their parameters are stacked
+    along a first dimension and evaluated at once. Sigma = L L^T is the covariance of dz per unit
+    time of the whole system, without the factor K/m of a partial observation; L = L_ref M(z), with
+    the constant L_ref of the scalers. Where a constraint z = z0 + B y holds, the members model y:
+    drift and noise then lie in the constraint exactly, and L is B times that of y.
+
+    Attributes:
+        metadata: What was saved with it (see `save`).
+
+    Args:
+        kind: The latent model, see `latent_model`.
+        variables: Number of macroscopic variables d.
+        conditions: Number of conditions c; 0 for none.
+        members: Number of members M.
+        options: Options of the latent model.
+        scalers: Standardisation of what the members model; identity if None.
+        linear_drift: First guess of the drift in the members' units, see `LatentModel.begin`.
+        seed: Seed of the initial parameters; a member's do not depend on the number of members.
+        constraint: Exact linear relations among the variables; None for none.
+
+    Source: eq. (6) of arXiv:2511.12842.
+    """
+
+    z_mean: Tensor
+    z_scale: Tensor
+    condition_mean: Tensor
+    condition_scale: Tensor
+    drift_scale: Tensor
+    diffusion_scale: Tensor
+    triangle_map: Tensor
+
+    def __init__(
+        self,
+        kind: str = "neural-sde",
+        *,
+        variables: int,
+        conditions: int = 0,
+        members: int = 5,
+        options: dict[str, Any] | None = None,
+        scalers: Scalers | None = None,
+        linear_drift: Tensor | None = None,
+        seed: int = 0,
+        constraint: LinearConstraint | None = None,
+    ) -> None:
+        super().__init__()
+        if variables < 1 or conditions < 0 or members < 1:
+            raise ValueError(
+                f"Need variables >= 1, conditions >= 0, members >= 1, got {variables}, "
+                f"{conditions}, {members}"
+            )
+        self.kind, self.options = kind, dict(options or {})
+        self.variables, self.conditions, self.members = variables, conditions, members
+        self.constraint = constraint
+        self.metadata: dict[str, Any] = {}
+        self._domain: Domain | None = None
+        d = variables if constraint is None else constraint.free
+        scalers = scalers or Scalers.identity(d, conditions)
+        if (len(scalers.z_mean), len(scalers.condition_mean)) != (d, conditions):
+            raise ValueError(
+                f"The scalers are of {len(scalers.z_mean)} variables and "
+                f"{len(scalers.condition_mean)} conditions, the model of {d} and {conditions}"
+            )
+        models = []
+        for member in range(members):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(_member_seed(seed, member))
+                models.append(latent_model(kind)(d, conditions, **self.options))
+            if linear_drift is not None:
+                models[-1].begin(linear_drift.to(torch.float32))
+        if models[0].independent:
+            spread = scalers.diffusion_scale.square().sum(1).sqrt()
+            scalers = replace(scalers, diffusion_scale=torch.diag(spread))
+        for name, value in scalers.as_dict().items():
+            self.register_buffer(name, value.to(torch.float32).clone())
+        self.register_buffer("triangle_map", _triangle_map(self.diffusion_scale))
+        stacked, self._buffers_of_members = stack_module_state(models)
+        # A name of a parameter may hold no dot.
+        self.stacked = nn.ParameterDict(
+            {
+                name.replace(".", "/"): nn.Parameter(value.detach())
+                for name, value in stacked.items()
+            }
+        )
+        # Outside of the module's own children: its parameters are placeholders.
+        self._template = (models[0].to("meta"),)
+
+    @property
+    def template(self) -> LatentModel:
+        """One member, without values of its parameters."""
+        return self._template[0]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it has noise."""
+        return self.template.noisy
+
+    @property
+    def domain(self) -> Domain:
+        """Range of the data it was trained on; training sets it.
+
+        Raises:
+            ValueError: If it was not trained.
+        """
+        if self._domain is None:
+            raise ValueError("The ensemble does not say what range of data it was trained on")
+        return self._domain
+
+    @domain.setter
+    def domain(self, domain: Domain) -> None:
+        self._domain = domain
+
+    def parameters_by_name(self) -> dict[str, Tensor]:
+        """The members' parameters by their names in the latent model, stacked, [M, ...]."""
+        return {name.replace("/", "."): value for name, value in self.stacked.items()}
+
+    def evaluate(
+        self, parameters: dict[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Evaluate all members in their own units; see `LatentModel.forward`.
+
+        Args:
+            parameters: The members' parameters, as `parameters_by_name` gives them.
+            inputs: Standardised inputs, shape [M, batch, d + c].
+        """
+        device = inputs.device
+        buffers = {name: b.to(device) for name, b in self._buffers_of_members.items()}
+
+        def one(own: dict[str, Tensor], constants: dict[str, Tensor], x: Tensor) -> Any:
+            return functional_call(self.template, (own, constants), (x,))
+
+        # A model without noise returns None, which `vmap` cannot stack.
+        if not self.noisy:
+            return vmap(lambda *given: one(*given)[0])(parameters, buffers, inputs), None
+        drift, noise = vmap(one)(parameters, buffers, inputs)
+        return drift, noise
+
+    def forward(self, z: Tensor, conditions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Drift and noise at once.
+
+        Args:
+            z: Macroscopic states, shape [M or 1, batch, d] or [batch, d].
+            conditions: Shape [M or 1, batch or 1, c] or [batch or 1, c]; None if c = 0.
+
+        Returns:
+            The drift per unit time, shape [M, batch, d]; and L with Sigma = L L^T, shape
+            [M, batch, d, d], lower triangular; under a constraint [M, batch, d, free]. None for a
+            model without noise.
+
+        Raises:
+            ValueError: If the numbers of variables or conditions are others.
+        """
+        drift, triangle = self.evaluate(self.parameters_by_name(), self._inputs(z, conditions))
+        drift = drift * self.drift_scale
+        factor = None
+        if triangle is not None:
+            size = len(self.z_mean)
+            factor = (triangle @ self.triangle_map).unflatten(-1, (size, size))
+        if self.constraint is not None:
+            basis = self.constraint.basis.to(drift)
+            drift = drift @ basis.T
+            factor = None if factor is None else basis @ factor
+        return drift, factor
+
+    def drift(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Drift mu(z) per unit time, shape [M, batch, d]; arguments as in `forward`."""
+        return self(z, conditions)[0]
+
+    def cholesky(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Factor L with Sigma = L L^T, [M, batch, d, d]; arguments as in `forward`.
+
+        Raises:
+            ValueError: If the model has no noise.
+        """
+        factor = self(z, conditions)[1]
+        if factor is None:
+            raise ValueError(f"The latent model {self.kind} has no noise")
+        return factor
+
+    def covariance(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Covariance rate Sigma(z) of the whole system, shape [M, batch, d, d]."""
+        factor = self.cholesky(z, conditions)
+        return factor @ factor.mT
+
+    def _inputs(self, z: Tensor, conditions: Tensor | None) -> Tensor:
+        z = (z[None] if z.dim() == 2 else z).to(self.z_mean.dtype)
+        if z.shape[-1] != self.variables:
+            raise ValueError(f"The model has {self.variables} variables, z {z.shape[-1]}")
+        if self.constraint is not None:
+            z = self.constraint.reduce(z)
+        z = ((z - self.z_mean) / self.z_scale).expand(self.members, -1, -1)
+        if self.conditions == 0:
+            return z
+        if conditions is None or conditions.shape[-1] != self.conditions:
+            given = None if conditions is None else tuple(conditions.shape)
+            raise ValueError(
+                f"The model needs {self.conditions} condition(s) per state, got {given}"
+            )
+        conditions = (conditions[None] if conditions.dim() == 2 else conditions).to(z.dtype)
+        standardised = (conditions - self.condition_mean) / self.condition_scale
+        return torch.cat([z, standardised.expand(*z.shape[:-1], -1)], dim=-1)
+
+    def save(self, path: StrPath, metadata: dict[str, Any] | None = None) -> None:
+        """Write the model to `path` (.safetensors) and a JSON file beside it.
+
+        Args:
+            path: File of the weights and scalers.
+            metadata: What the user of the model must know, as plain JSON values (names of the
+                variables, dt, provenance); `load` gives it back as `model.metadata`.
+        """
+        facts = ("variables", "conditions", "members", "options")
+        constraint = self.constraint
+        description = {
+            "kind": KIND,
+            "model": self.kind,
+            **{name: getattr(self, name) for name in facts},
+            "constraint": None if constraint is None else constraint.as_dict(),
+            "domain": None if self._domain is None else self._domain.as_dict(),
+            "metadata": self.metadata if metadata is None else metadata,
+        }
+        save_model(path, dict(self.state_dict()), description)
+
+    @classmethod
+    def load(cls, path: StrPath, *, device: str | torch.device = "cpu") -> Ensemble:
+        """Read what `save` wrote.
+
+        Args:
+            path: File of the weights and scalers.
+            device: Where to put the model.
+
+        Raises:
+            ModelKindError: If the file holds another kind of model.
+            ModelFileError: If the files are missing or damaged.
+            ValueError: If its latent model is not known here.
+        """
+        tensors, description = load_model(path)
+        check_kind(path, description, KIND)
+        constraint, domain = description["constraint"], description["domain"]
+        model = cls(
+            description["model"],
+            variables=description["variables"],
+            conditions=description["conditions"],
+            members=description["members"],
+            options=description["options"],
+            constraint=None if constraint is None else LinearConstraint.from_dict(constraint),
+        )
+        model.load_state_dict(tensors)
+        model._domain = None if domain is None else Domain.from_dict(domain)
+        model.metadata = description["metadata"]
+        return model.to(device)
+
+
+def _member_seed(seed: int, member: int) -> int:
+    state = np.random.SeedSequence([seed, member]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def _triangle_map(reference: Tensor) -> Tensor:
+    """Map of the lower triangle of M, row by row, to L_ref M, shape [d (d + 1) / 2, d d]."""
+    d = len(reference)
+    rows, columns = torch.tril_indices(d, d)
+    found = torch.zeros(len(rows), d, d)
+    found[torch.arange(len(rows)), :, columns] = reference[:, rows].T
+    return found.reshape(len(rows), d * d)

@@ -1,0 +1,195 @@
+"""Models of the macroscopic dynamics: drift and, where there is any, noise of one member."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from macrodyn.targets import load_target
+
+Activation = Literal["silu", "tanh"]
+CovarianceForm = Literal["full", "diagonal", "constant"]
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": nn.functional.silu,
+    "tanh": torch.tanh,
+}
+# softplus(x + this) is 1 at x = 0: an untrained network returns the reference covariance.
+SOFTPLUS_ONE = math.log(math.e - 1.0)
+
+
+class LatentModel(nn.Module, ABC):
+    """Drift and noise of one member of an ensemble, in standardised units.
+
+    It sees standardised inputs x = (z, conditions), [..., d + c], and gives the drift in units of
+    `Scalers.drift_scale`. The ensemble, which trains and evaluates many members at once by
+    `torch.func`, does the rest: a model is written as if it were alone, with parameters of any
+    names and shapes. Its options are plain JSON values.
+
+    Attributes:
+        noisy: Whether it has noise; a model without one is an ordinary differential equation.
+        independent: Whether the noise of each variable is its own: L_ref is then diagonal.
+
+    Args:
+        variables: Number of macroscopic variables d.
+        conditions: Number of conditions c.
+    """
+
+    noisy: ClassVar[bool] = True
+    independent: bool = False
+
+    def __init__(self, variables: int, conditions: int) -> None:
+        super().__init__()
+        self.variables, self.conditions = variables, conditions
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Evaluate drift and noise.
+
+        Args:
+            inputs: Shape [..., d + c].
+
+        Returns:
+            The drift, shape [..., d]; and the lower triangle of M, row by row, shape
+            [..., d (d + 1) / 2], its diagonal positive, where Sigma = L L^T with L = L_ref M and
+            L_ref is `Scalers.diffusion_scale`. None without noise.
+        """
+
+    def begin(self, linear: Tensor) -> None:
+        """Take a first guess of the drift, if the model has a place for it.
+
+        Args:
+            linear: Shape [1 + d + c, d]: intercept, then one row for each standardised input.
+        """
+
+    def decays(self, name: str) -> bool:
+        """Whether a parameter, by its name, is subject to weight decay."""
+        return False
+
+    def network(self, name: str) -> str:
+        """What a parameter belongs to; gradients of each such part are clipped on their own."""
+        return "drift"
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron with normal initial parameters."""
+
+    def __init__(self, widths: list[int], outputs: int, activation: Activation) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[activation]
+        layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
+        self.layers = nn.ModuleList(layers)
+        self.out = nn.Linear(widths[-1], outputs, bias=False)
+        with torch.no_grad():
+            for layer in layers:
+                layer.weight.normal_(0.0, 1.5 / math.sqrt(layer.in_features))
+                layer.bias.normal_(0.0, 0.5)
+            self.out.weight.normal_(0.0, 0.1 / math.sqrt(widths[-1]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Evaluate it, [..., inputs] to [..., outputs]."""
+        for layer in self.layers:
+            inputs = self.activation(layer(inputs))
+        result: Tensor = self.out(inputs)
+        return result
+
+
+class NeuralSDE(LatentModel):
+    """A linear drift plus a network, and a network for the noise.
+
+    The linear part lets the drift extrapolate gently. The noise's triangle has a softplus diagonal,
+    so that Sigma is positive definite without an epsilon.
+
+    Args:
+        variables: Number of macroscopic variables d.
+        conditions: Number of conditions c.
+        hidden: Widths of the hidden layers, the same for drift and noise.
+        activation: `silu` or `tanh`; `silu` is several times faster on a CPU.
+        covariance: `full` or `diagonal` networks of z, or one `constant` full matrix.
+    """
+
+    on_diagonal: Tensor
+    placed: Tensor
+
+    def __init__(
+        self,
+        variables: int,
+        conditions: int,
+        hidden: tuple[int, ...] = (64, 64),
+        activation: Activation = "silu",
+        covariance: CovarianceForm = "full",
+    ) -> None:
+        super().__init__(variables, conditions)
+        if not hidden or min(hidden) < 1:
+            raise ValueError(f"Need at least one hidden layer of width >= 1, got {hidden}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"Unknown activation {activation!r}: {sorted(ACTIVATIONS)}")
+        if covariance not in ("full", "diagonal", "constant"):
+            raise ValueError(f"covariance is {covariance!r}: full, diagonal or constant")
+        widths = [variables + conditions, *hidden]
+        rows, columns = torch.tril_indices(variables, variables)
+        place = torch.eye(len(rows))
+        self.independent = covariance == "diagonal"
+        if self.independent:
+            place = place[rows == columns]
+        self.register_buffer("placed", place, persistent=False)
+        self.register_buffer("on_diagonal", (rows == columns)[place.argmax(1)], persistent=False)
+        self.drift = MLP(widths, variables, activation)
+        self.linear = nn.Linear(widths[0], variables)
+        self.noise = None if covariance == "constant" else MLP(widths, len(place), activation)
+        self.noise_bias = nn.Parameter(torch.zeros(len(place)))
+        self.begin(torch.zeros(1 + widths[0], variables))
+
+    def begin(self, linear: Tensor) -> None:
+        """Start the linear part from a fit."""
+        with torch.no_grad():
+            self.linear.bias.copy_(linear[0])
+            self.linear.weight.copy_(linear[1:].T)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate drift and noise; see `LatentModel.forward`."""
+        raw: Tensor = self.noise_bias
+        if self.noise is None:
+            raw = raw.expand(*inputs.shape[:-1], -1)
+        else:
+            raw = raw + self.noise(inputs)
+        positive = nn.functional.softplus(raw + SOFTPLUS_ONE)
+        entries = torch.where(self.on_diagonal, positive, raw)
+        return self.linear(inputs) + self.drift(inputs), entries @ self.placed
+
+    def decays(self, name: str) -> bool:
+        """Whether it is a weight matrix of a network; biases and the linear drift do not decay."""
+        return name.startswith(("drift", "noise.")) and name.endswith("weight")
+
+    def network(self, name: str) -> str:
+        """Tell the parameters of the noise from those of the drift."""
+        return "noise" if name.startswith("noise") else "drift"
+
+
+LATENT_MODELS: dict[str, type[LatentModel]] = {"neural-sde": NeuralSDE}
+
+
+def latent_model(kind: str) -> Callable[..., LatentModel]:
+    """Find a latent model.
+
+    Args:
+        kind: One of `LATENT_MODELS`, or ``module:Class`` of an importable one.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    found: Any = LATENT_MODELS.get(kind)
+    if found is None and ":" in kind:
+        try:
+            found = load_target(kind)
+        except ImportError as error:
+            raise ValueError(f"there is no latent model {kind!r}: {error}") from None
+    if not (isinstance(found, type) and issubclass(found, LatentModel)):
+        raise ValueError(f"there is no latent model {kind!r}; known: {', '.join(LATENT_MODELS)}")
+    return found

@@ -1,0 +1,64 @@
+"""What makes every input and output of a latent model of order one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scalers:
+    """What makes every input and output of a latent model of order one.
+
+    Attributes:
+        z_mean: Mean of z, shape [d].
+        z_scale: Standard deviation of z, shape [d].
+        condition_mean: Mean of the conditions, shape [c].
+        condition_scale: Standard deviation of the conditions, shape [c].
+        drift_scale: Typical size of the drift (not of the noise), shape [d], per unit time.
+        diffusion_scale: Reference Cholesky factor L_ref of the covariance rate, shape [d, d].
+    """
+
+    z_mean: Tensor
+    z_scale: Tensor
+    condition_mean: Tensor
+    condition_scale: Tensor
+    drift_scale: Tensor
+    diffusion_scale: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse shapes and values that scale nothing."""
+        d, c = len(self.z_mean), len(self.condition_mean)
+        shapes = {
+            "z_scale": (d,),
+            "condition_scale": (c,),
+            "drift_scale": (d,),
+            "diffusion_scale": (d, d),
+        }
+        for name, shape in shapes.items():
+            if (given := tuple(getattr(self, name).shape)) != shape:
+                raise ValueError(f"Scaler {name} must have shape {shape}, got {given}")
+        for name in ("z_scale", "condition_scale", "drift_scale"):
+            if not bool((getattr(self, name) > 0).all()):
+                raise ValueError(f"Scaler {name} must be positive, got {getattr(self, name)}")
+        if not bool((self.diffusion_scale.diagonal() > 0).all()):
+            raise ValueError("Scaler diffusion_scale needs a positive diagonal")
+
+    @classmethod
+    def identity(cls, variables: int, conditions: int) -> Scalers:
+        """Scalers that change nothing."""
+        d, c = variables, conditions
+        return cls(
+            z_mean=torch.zeros(d),
+            z_scale=torch.ones(d),
+            condition_mean=torch.zeros(c),
+            condition_scale=torch.ones(c),
+            drift_scale=torch.ones(d),
+            diffusion_scale=torch.eye(d),
+        )
+
+    def as_dict(self) -> dict[str, Tensor]:
+        """The scalers by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,196 @@
+"""Latent models of one's own: any parameters, with noise or without, under linear constraints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from macrodyn.dynamics import (
+    DynamicsSettings,
+    Ensemble,
+    LatentModel,
+    LinearConstraint,
+    TransitionData,
+    integrate,
+    train_ensemble,
+)
+from macrodyn.dynamics.latent import LATENT_MODELS
+
+
+class OrnsteinUhlenbeck(LatentModel):
+    """A linear drift with a constant noise, by parameters of its own names."""
+
+    def __init__(self, variables: int, conditions: int, start: float = 0.0) -> None:
+        super().__init__(variables, conditions)
+        self.pull = nn.Parameter(torch.full((variables, variables), start))
+        self.log_size = nn.Parameter(torch.zeros(variables * (variables + 1) // 2))
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        rows, columns = torch.tril_indices(self.variables, self.variables)
+        entries = torch.where(rows == columns, self.log_size.exp(), self.log_size)
+        return -(inputs[..., : self.variables] @ self.pull.T), entries.expand(
+            *inputs.shape[:-1], -1
+        )
+
+
+class Oscillator(LatentModel):
+    """dz/dt = A z without noise."""
+
+    noisy = False
+
+    def __init__(self, variables: int, conditions: int) -> None:
+        super().__init__(variables, conditions)
+        self.matrix = nn.Parameter(torch.zeros(variables, variables))
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
+        return inputs @ self.matrix.T, None
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LATENT_MODELS, "ou", OrnsteinUhlenbeck)
+    monkeypatch.setitem(LATENT_MODELS, "oscillator", Oscillator)
+
+
+SETTINGS = DynamicsSettings(
+    members=2, steps=400, batch=2048, learning_rate=0.02, validation_every=20, weight_decay=0
+)
+PULL = np.array([[1.0, 0.3], [-0.2, 0.5]])
+NOISE = np.array([[0.4, 0.0], [0.1, 0.3]])
+
+
+def transitions(noise: np.ndarray, pull: np.ndarray = PULL, n: int = 20_000) -> TransitionData:
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(n, len(pull)))
+    dt = 0.1
+    kick = math.sqrt(dt) * rng.normal(size=(n, noise.shape[1])) @ noise.T
+    return TransitionData(
+        z=torch.from_numpy(z).float(),
+        increment=torch.from_numpy(-z @ pull.T * dt + kick).float(),
+        elapsed=torch.full((n,), dt),
+        conditions=torch.zeros(n, 0),
+        group=torch.arange(n) % 100,
+    )
+
+
+def test_a_model_of_ones_own_learns_by_the_same_loop(tmp_path) -> None:
+    data = transitions(NOISE)
+    model, history = train_ensemble(
+        *data.split(0.15, seed=0), SETTINGS, kind="ou", options={"start": 0.5}
+    )
+    z = torch.eye(2)
+    with torch.no_grad():
+        slope = model.drift(z) - model.drift(torch.zeros(2, 2))
+        covariance = model.covariance(z)
+    # Standard error of a slope: noise / (n dt)^(1/2) of a variable of unit variance.
+    error = 0.4 / math.sqrt(0.85 * len(data) * 0.1)
+    for found in slope:
+        np.testing.assert_allclose(found.numpy(), -PULL.T, atol=4 * error)
+    exact = NOISE @ NOISE.T
+    np.testing.assert_allclose(covariance[:, 0].numpy(), np.stack([exact, exact]), atol=0.01)
+    assert set(model.parameters_by_name()) == {"pull", "log_size"}
+    assert len(history.best_loss) == 2
+    model.save(tmp_path / "ou.safetensors")
+    loaded = Ensemble.load(tmp_path / "ou.safetensors")
+    assert (loaded.kind, loaded.options) == ("ou", {"start": 0.5})
+    assert torch.equal(loaded.drift(z), model.drift(z))
+
+
+def test_a_model_without_noise_is_fitted_by_least_squares() -> None:
+    data = transitions(1e-3 * NOISE)
+    model, _ = train_ensemble(*data.split(0.15, seed=0), SETTINGS, kind="oscillator")
+    with torch.no_grad():
+        slope = model.drift(torch.eye(2))
+    np.testing.assert_allclose(slope.numpy(), np.stack([-PULL.T] * 2), atol=0.01)
+    assert not model.noisy and model(torch.zeros(3, 2))[1] is None
+    with pytest.raises(ValueError, match="oscillator has no noise"):
+        model.cholesky(torch.zeros(3, 2))
+
+
+def test_without_noise_trajectories_are_of_fourth_order() -> None:
+    model = Ensemble("oscillator", variables=2, members=1)
+    with torch.no_grad():
+        rotation = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
+        model.parameters_by_name()["matrix"].copy_(rotation)
+    model.double()
+    errors = []
+    exact = torch.tensor([math.cos(2.0), -math.sin(2.0)])
+    for step in (1.0, 0.5, 0.25):
+        path = integrate(model, torch.tensor([[1.0, 0.0]]), [0.0, 2.0], step=step)
+        errors.append(float((path[0, 0, -1] - exact).norm()))
+    orders = [math.log2(a / b) for a, b in pairwise(errors)]
+    assert all(3.6 < order < 4.6 for order in orders), orders
+
+
+def test_an_unknown_model_is_named() -> None:
+    with pytest.raises(ValueError, match="no latent model 'gfinn'; known: neural-sde"):
+        Ensemble("gfinn", variables=1)
+    with pytest.raises(ValueError, match="no latent model 'math:sqrt'"):
+        Ensemble("math:sqrt", variables=1)
+
+
+# Three shares that add up to 1.
+SUM = LinearConstraint.of([[1.0, 1.0, 1.0]], [1.0])
+
+
+def test_a_constraint_holds_its_relations_whatever_is_free() -> None:
+    y = torch.randn(50, 2, dtype=torch.float64)
+    z = SUM.restore(y)
+    assert float((z.sum(1) - 1).abs().max()) < 1e-14
+    torch.testing.assert_close(SUM.reduce(z), y)
+    torch.testing.assert_close(SUM.basis.T @ SUM.basis, torch.eye(2, dtype=torch.float64))
+    assert LinearConstraint.from_dict(SUM.as_dict()).free == 2
+
+
+@pytest.mark.parametrize(
+    ("matrix", "values", "message"),
+    [
+        ([[1.0, 1.0], [1.0, 1.0]], [0.0, 1.0], "contradict"),
+        ([[1.0, 0.0], [0.0, 1.0]], [0.0, 1.0], "none of them free"),
+        ([[1.0, 0.0]], [0.0, 1.0], "1 relations have 2 values"),
+    ],
+)
+def test_relations_that_cannot_be_are_refused(matrix, values, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        LinearConstraint.of(matrix, values)
+
+
+@pytest.mark.parametrize("patches", [False, True], ids=["mean", "scatter"])
+def test_predictions_keep_a_sum_rule(tmp_path, patches: bool) -> None:
+    basis = SUM.basis.numpy()
+    free = transitions(NOISE)
+    z = SUM.restore(free.z.double())
+    data = TransitionData(
+        z=z.float(),
+        increment=(free.increment.double() @ SUM.basis.T).float(),
+        elapsed=free.elapsed,
+        conditions=free.conditions,
+        group=free.group,
+    )
+    if patches:
+        lower = torch.linalg.cholesky(torch.tensor(3 * NOISE @ NOISE.T))
+        moved = torch.linalg.qr((SUM.basis @ lower).mT, mode="r")[1].mT
+        scatter = torch.zeros(3, 3, dtype=torch.float64)
+        scatter[:, :2] = moved
+        data = replace(data, scatter=scatter.float().expand(len(z), -1, -1), patches=4)
+    settings = SETTINGS.model_copy(update={"hidden": (8,), "steps": 300})
+    model, _ = train_ensemble(*data.split(0.15, seed=0), settings, constraint=SUM)
+    point = z[:5].float()
+    with torch.no_grad():
+        drift, factor = model(point)
+        covariance = model.covariance(point)
+    assert factor.shape == (2, 5, 3, 2)
+    assert float(drift.sum(-1).abs().max()) < 1e-5
+    exact = basis @ NOISE @ NOISE.T @ basis.T
+    np.testing.assert_allclose(covariance.mean((0, 1)).numpy(), exact, atol=0.02)
+    path = integrate(model, point, np.linspace(0, 20, 5), step=0.1)
+    assert float((path.sum(-1) - 1).abs().max()) < 1e-5 * float(path.abs().max())
+    model.save(tmp_path / "model.safetensors")
+    loaded = Ensemble.load(tmp_path / "model.safetensors")
+    assert torch.equal(loaded.drift(point), model.drift(point))
