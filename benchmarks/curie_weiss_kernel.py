@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 
 from macrodyn.lattice import PatchGeometry, Tiling
-from macrodyn.sampling.patches import cut_windows
+from macrodyn.systems.windows import cut_windows
 from macrodyn.streams import seeds
 from macrodyn.systems.curie_weiss import CurieWeiss, CurieWeissParameters
 

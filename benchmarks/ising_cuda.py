@@ -16,8 +16,8 @@ import numba
 import numpy as np
 
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_cuda
-from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.ising import cuda as ising_cuda
+from macrodyn.systems.ising import kernels
 from macrodyn.systems.ising import Ising, IsingParameters
 
 REPEATS = 5

@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.ising import kernels
 from macrodyn.systems.ising import Ising, IsingParameters
 
 SIDE, REPEATS = 64, 7

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from macrodyn.config.load import ConfigError, load_study
 from macrodyn.lattice import ALONE
 from macrodyn.streams import generator
-from macrodyn.system_check import check_class
+from macrodyn.systems.trial.declarations import check_class
 from macrodyn.systems import Parameters, System, registry, system_class
 
 STUDY: dict[str, Any] = {

@@ -9,8 +9,8 @@ import pytest
 
 from macrodyn.config.models import RunConfig
 from macrodyn.lattice import ALONE, PatchGeometry
-from macrodyn.system_identities import tiled, trial_lattice
-from macrodyn.system_trial import Trial
+from macrodyn.systems.trial.identities import tiled, trial_lattice
+from macrodyn.systems.trial.methods import Trial
 from macrodyn.systems import registry, system_class
 
 from .test_system_check import DENSITY, Own, measured, problems

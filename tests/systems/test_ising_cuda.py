@@ -20,8 +20,8 @@ from numba.core import config
 
 from macrodyn.lattice import PatchGeometry
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_cuda
-from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.ising import cuda as ising_cuda
+from macrodyn.systems.ising import kernels
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 on_device = pytest.mark.skipif(

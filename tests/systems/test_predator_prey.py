@@ -13,11 +13,11 @@ from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
 
 from macrodyn.lattice import PatchGeometry, Surroundings
 from macrodyn.streams import seeds
-from macrodyn.systems import field_kernels as kernels
+from macrodyn.systems.predator_prey import kernels
 from macrodyn.systems import predator_prey
-from macrodyn.systems.field_kernels import Diffusion, Dynamics, Segment, advance
-from macrodyn.systems.integrators import SCHEMES, runge_kutta_step
-from macrodyn.systems.noise import NormalNoise
+from macrodyn.systems.predator_prey.kernels import Diffusion, Dynamics, Segment, advance
+from macrodyn.systems.shared.integrators import SCHEMES, runge_kutta_step
+from macrodyn.systems.shared.noise import NormalNoise
 from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters
 
 INTEGRATORS = list(SCHEMES)

@@ -8,9 +8,9 @@ import torch
 
 from macrodyn.lattice import PatchGeometry, Surroundings
 from macrodyn.streams import seeds
-from macrodyn.systems import field_kernels as kernels
-from macrodyn.systems.integrators import SCHEMES
-from macrodyn.systems.noise import NormalNoise
+from macrodyn.systems.predator_prey import kernels
+from macrodyn.systems.shared.integrators import SCHEMES
+from macrodyn.systems.shared.noise import NormalNoise
 from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters, gpu_is_usable
 
 pytestmark = pytest.mark.skipif(

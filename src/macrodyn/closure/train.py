@@ -16,7 +16,7 @@ from macrodyn.closure.model import PatchAutoencoder
 from macrodyn.closure.reconstruction import as_states, check_states
 from macrodyn.closure.settings import ClosureSettings, History
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
-from macrodyn.systems.base import StateKind
+from macrodyn.systems.space import StateKind
 
 Progress = Callable[[int, int, float], None]
 

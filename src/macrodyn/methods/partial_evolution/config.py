@@ -26,10 +26,9 @@ from macrodyn.config.section import (
     form,
 )
 from macrodyn.lattice import Boundary
+from macrodyn.systems.patch_system import Stop, Upsampling
 
 Baseline = Literal["naive", "full"]
-Upsampling = Literal["tile", "replicate", "interpolate"]
-Stop = Literal["time", "events"]
 
 
 class SizesConfig(Section):
