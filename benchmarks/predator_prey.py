@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from macrodyn.streams import seeds
-from macrodyn.systems.shared.noise import NormalNoise
 from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters
+from macrodyn.systems.shared.noise import NormalNoise
 
 REPEATS, STEPS, STEP, NOISE, A, B = 5, 50, 0.01, 0.02, 3.0, 0.4
 SINGLES = 4  # trajectories of the column "single"
@@ -88,7 +88,7 @@ def measure(integrator: str, sites: int, batch: int, gpu: bool) -> dict[str, flo
         )
 
     def ours(device: str, number: int) -> Callable[[int], float]:
-        states, there = start(number), system.on(device)
+        states, there = start(number), type(system)(system.parameters, device=device)
         return timed(
             lambda repeat: there.evolve(states, STEPS * STEP, seeds(2, repeat, index=number)),
             STEPS * states.size,

@@ -45,7 +45,7 @@ def check_class(cls: type[System], capability: type[System] = System) -> Iterato
     wrong += [
         f"{name} {now} ({_WHERE})"
         for name, now in _FORMER.items()
-        if getattr(cls, name, None) is not getattr(PatchSystem, name, None)
+        if not issubclass(cls, ForceSystem) and _says(cls, name)
     ]
     try:
         inspect.signature(cls).bind(None, device="cpu", prepared={})
@@ -96,6 +96,12 @@ def message(cls: type[System], wrong: list[str]) -> Iterator[tuple[str, str]]:
     """Yield the configuration's key that names a class, and all that is wrong with it."""
     if wrong:
         yield "system.name", f"{cls.__name__}: {'; '.join(wrong)}"
+
+
+def _says(cls: type[System], name: str) -> bool:
+    """Whether a class has an attribute that it has not from `PatchSystem`."""
+    value = getattr(cls, name, None)
+    return value is not None and value is not getattr(PatchSystem, name, None)
 
 
 def _wrong(name: str, value: Any, right: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from macrodyn.systems.trial import limit as trial_limit
 from macrodyn.config.load import ConfigError, load_study
+from macrodyn.systems.trial import limit as trial_limit
 from macrodyn.systems.trial.limit import KNOWN, VARIABLE
 
 SYSTEM = """
