@@ -19,7 +19,7 @@ from macrodyn.systems.space import Component, Grid, Observable, Particles, is_wh
 
 STOPS = get_args(Stop)
 UPSAMPLINGS = get_args(Upsampling)
-_WHERE = "docs/own-system.md#what-the-class-says"
+WHERE = "docs/own-system.md#what-the-class-says"
 
 
 def check_class(cls: type[System], capability: type[System] = System) -> Iterator[tuple[str, str]]:
@@ -35,7 +35,7 @@ def check_class(cls: type[System], capability: type[System] = System) -> Iterato
     wrong = []
     if not issubclass(cls, capability):
         is_a = next(c for c in (PatchSystem, ForceSystem, System) if issubclass(cls, c))
-        wrong.append(f"is a {is_a.__name__}: derive it from {capability.__name__} ({_WHERE})")
+        wrong.append(f"is a {is_a.__name__}: derive it from {capability.__name__} ({WHERE})")
     wrong += [f"the method {name} is missing" for name in sorted(cls.__abstractmethods__)]
     for name, (is_right, right) in _attributes(cls).items():
         if not hasattr(cls, name):
@@ -43,7 +43,7 @@ def check_class(cls: type[System], capability: type[System] = System) -> Iterato
         elif not is_right(getattr(cls, name)):
             wrong.append(_wrong(name, getattr(cls, name), right))
     wrong += [
-        f"{name} {now} ({_WHERE})"
+        f"{name} {now} ({WHERE})"
         for name, now in _FORMER.items()
         if not issubclass(cls, ForceSystem) and _says(cls, name)
     ]
@@ -52,7 +52,7 @@ def check_class(cls: type[System], capability: type[System] = System) -> Iterato
     except TypeError:
         wrong.append(
             "__init__ takes no device or prepared: write __init__(self, parameters, **named) and "
-            f"super().__init__(parameters, **named) ({_WHERE})"
+            f"super().__init__(parameters, **named) ({WHERE})"
         )
     yield from message(cls, wrong)
 
@@ -106,7 +106,7 @@ def _says(cls: type[System], name: str) -> bool:
 
 def _wrong(name: str, value: Any, right: str) -> str:
     if name == "observables" and _are_different(value, str):
-        return f"observables is a tuple of names: give Observable objects ({_WHERE})"
+        return f"observables is a tuple of names: give Observable objects ({WHERE})"
     return f"{name} is {value!r}, but it should be {right}"
 
 
