@@ -34,11 +34,12 @@ os.environ.update(NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="1", OMP_
 import numpy as np
 from numba.np.ufunc import parallel
 
-from macrodyn.config.models import RunConfig
 from macrodyn.lattice import PatchGeometry
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.pipeline import job as job_module
-from macrodyn.pipeline.plan import Stage, plan_run
-from macrodyn.pipeline.samples import stage_system
+from macrodyn.pipeline.planner import plan_run
+from macrodyn.pipeline.stage import Stage
+from macrodyn.pipeline.stage_system import described_system
 from macrodyn.storage import checkpoints
 from macrodyn.storage.models import load_model
 from macrodyn.storage.netcdf import read_dataset
@@ -70,74 +71,52 @@ TIMES = {"core_seconds", "seconds", "cost", "seal", "git_commit"}
 class Rule:
     """One job: its script, and the object that Snakemake would put into it."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        script: str,
-        inputs: dict[str, Any],
-        outputs: dict[str, str],
-        **params: Any,
-    ) -> None:
-        self.name, self.script = script, ROOT / "scripts" / f"{script}.py"
-        self.folder = Path("stages") / stage.folder
+    script = ROOT / "scripts" / "stage.py"
+
+    def __init__(self, stage: Stage, *, shard: bool = False, gather: bool = False) -> None:
+        self.name = "gather" if gather else stage.name
+        self.folder = Path(stage.folder)
+        outputs = {"data": "shard-0-of-1.nc"} if shard else stage.kind.outputs
         self.outputs = {role: self.folder / name for role, name in outputs.items()}
-        wildcards = {"stage": stage.name, "key": stage.key}
-        if script in ("simulate", "upsample", "evolve", "reference"):
-            wildcards |= {"shard": "0", "shards": "1"}
+        params = {"work": stage.kind.work, "config": stage.config, "key": stage.key}
+        params["inputs"] = {
+            role: {n: f"{parent.folder}/{file}" for n, file in parent.kind.outputs.items()}
+            for role, parent in stage.inputs.items()
+        }
+        if gather:
+            params["work"] = "macrodyn.pipeline.gathering:gather"
+            params["stage"] = stage.name
+            params["scatter"] = vars(stage.kind.scatter)
+            params["inputs"] = {"shards": {0: f"{stage.folder}/shard-0-of-1.nc"}}
         first = next(iter(self.outputs.values()))
         self.snakemake = SimpleNamespace(
-            rule=script,
+            rule=self.name,
             log=[str(self.folder / "logs" / f"{first.stem}.log")],
             threads=1,
-            params={"config": stage.config, **params},
-            input={
-                role: [str(p) for p in path] if isinstance(path, list) else str(path)
-                for role, path in inputs.items()
-            },
+            params=params,
             output={role: str(path) for role, path in self.outputs.items()},
-            wildcards=wildcards,
+            wildcards={"key": stage.key} | ({"shard": "0", "shards": "1"} if shard else {}),
             resources={},
             config={"execution": {"checkpoint_minutes": 1e-9}},
+            scriptdir=str(ROOT / "scripts"),
         )
 
 
 def rules() -> Iterator[Rule]:
     """All jobs of the study, in an order in which each finds its inputs."""
-    plan = plan_run("run", RunConfig.model_validate(CONFIG))
-
-    def at(stage: Stage, name: str = "data.nc") -> Path:
-        return Path("stages") / stage.folder / name
-
-    def sampled(stage: Stage, **inputs: Path) -> Iterator[Rule]:
-        shard = "shard-0-of-1.nc"
-        yield Rule(stage, stage.name, inputs, {"data": shard})
-        yield Rule(stage, "gather", {"shards": [at(stage, shard)]}, {"data": "data.nc"})
-
-    small, large = plan.data.parents["small"], plan.data
-    latents, model = plan.latents["ours"], plan.models["ours"]
-    pairs, predicted = latents.parents["pairs"], plan.predictions["ours"]["transient"]
-    trained = {
-        "model": "model.safetensors",
-        "description": "model.json",
-        "training": "training.json",
-    }
-    weights = "model.safetensors"
-    yield from sampled(small)
-    yield from sampled(large, small=at(small))
-    yield from sampled(pairs, states=at(large))
-    yield Rule(plan.closure, "closure", {"data": at(large)}, trained)
-    found = {"pairs": at(pairs), "states": at(large), "model": at(plan.closure, weights)}
-    yield Rule(latents, "encode", found, {"data": "data.nc"}, evolve=pairs.config)
-    yield Rule(model, "dynamics", {"latents": at(latents)}, trained)
-    models = {"ensemble": at(model, weights), "closure": at(plan.closure, weights)}
-    yield Rule(predicted, "predict", models, {"data": "data.nc"})
-    yield from sampled(plan.reference)
+    plan = plan_run("run", PartialEvolutionRun.model_validate(CONFIG))
+    for stage in plan.stages().values():
+        if stage.kind.scatter:
+            yield Rule(stage, shard=True)
+            yield Rule(stage, gather=True)
+        else:
+            yield Rule(stage)
 
 
 def load_kernels() -> None:
     """Load what the scripts import, and the compiled kernels, so that no fork has to."""
-    import_module("macrodyn.pipeline.learn")
-    system = stage_system(CONFIG)
+    import_module("macrodyn.methods.partial_evolution.learn")
+    system = described_system(CONFIG)
     keys = np.arange(2, dtype=np.uint64)
     states = system.initial_states(np.zeros(2), (6, 6), keys)
     system.observe(system.evolve(states, 0.1, keys))

@@ -15,7 +15,7 @@ import xarray as xr
 from macrodyn.closure.model import load_autoencoder
 from macrodyn.config.load import load_study
 from macrodyn.dynamics.model import EnsembleSDE
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.models import load_model
 from macrodyn.storage.netcdf import gather_shards, read_attributes, read_dataset
@@ -188,10 +188,10 @@ def test_the_way_on_that_is_told_works(study, copied_study, job_counts, tally):
     base, other = plans["base"], plans["published-setting"]
 
     def path(stage, name: str) -> Path:
-        return Path("results/tiny/stages") / stage.folder / name
+        return Path("results/tiny") / stage.folder / name
 
-    naive = path(base.latents["naive"].parents["pairs"], "shard-0-of-1.nc")
-    pairs = base.latents["full"].parents["pairs"]
+    naive = path(base["pairs/naive"], "shard-0-of-1.nc")
+    pairs = base["pairs/full"]
     # What is damaged, how, and the result that is made from it.
     faults = [
         (
@@ -200,19 +200,19 @@ def test_the_way_on_that_is_told_works(study, copied_study, job_counts, tally):
             path(pairs, "data.nc"),
         ),
         (
-            path(base.latents["naive"], "data.nc"),
+            path(base["latents/naive"], "data.nc"),
             cut,
-            path(base.models["naive"], "model.safetensors"),
+            path(base["model/naive"], "model.safetensors"),
         ),
         (
-            path(base.models["ours"], "model.safetensors"),
+            path(base["model/ours"], "model.safetensors"),
             flip,
-            path(base.predictions["ours"]["transient"], "data.nc"),
+            path(base["prediction/ours/transient"], "data.nc"),
         ),
         (
-            path(other.models["ours"], "model.json"),
+            path(other["model/ours"], "model.json"),
             flip,
-            path(other.predictions["ours"]["transient"], "data.nc"),
+            path(other["prediction/ours/transient"], "data.nc"),
         ),
     ]
     for damaged, damage, result in faults:

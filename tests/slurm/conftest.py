@@ -22,7 +22,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline.plan import RunPlan, plan_study
+from macrodyn.pipeline.planner import RunPlan, plan_study
 
 from . import cluster
 from .systems import VARIABLE
@@ -128,14 +128,12 @@ class Workflow:
     @property
     def reference(self) -> str:
         """The direct simulation: two shards without inputs, and their gathering."""
-        return f"results/small/stages/{self._plan().reference.folder}/data.nc"
+        return f"results/small/{self._plan()['reference'].folder}/data.nc"
 
     @property
     def simulated(self) -> str:
         """The simulation of small systems: its only shard."""
-        stages = self._plan().stages()
-        (folder,) = (stage.folder for (name, _), stage in stages.items() if name == "simulate")
-        return f"results/small/stages/{folder}/shard-0-of-1.nc"
+        return f"results/small/{self._plan()['small'].folder}/shard-0-of-1.nc"
 
     def _plan(self) -> RunPlan:
         # Keys hold the parameters as the system reads them: it must be found, as in the jobs.

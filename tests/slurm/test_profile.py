@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+
+from macrodyn.methods.partial_evolution.stages import COSTS, EVALUATE, KINDS
+from macrodyn.pipeline.study_kinds import SUMMARISE
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +40,9 @@ def test_no_text_value_is_the_name_of_a_file_beside_it(profile):
 
 def test_jobs_are_told_to_stop_before_their_shortest_time_limit(profile):
     seconds = int(profile["default-resources"]["slurm_extra"].strip("'").split("@")[1])
-    rules = "".join(
+    of_kinds = [kind.minutes for kind in (*KINDS, EVALUATE, COSTS, SUMMARISE)]
+    text = "".join(
         path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")
     )
-    shortest = min(int(part.split(")")[0]) for part in rules.split("runtime=minutes(")[1:])
+    shortest = min(*of_kinds, *map(int, re.findall(r"runtime=minutes\((\d+)\)", text)))
     assert seconds < 60 * shortest / 2

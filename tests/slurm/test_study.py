@@ -31,6 +31,9 @@ RULES = {
     "dynamics",
     "predict",
     "evaluate",
+    "error_against_size",
+    "covariance_factors",
+    "costs",
     "summarise",
 }
 
@@ -88,7 +91,7 @@ def test_a_gpu_is_asked_for_by_its_name_where_the_profile_has_one(workflow, loca
     for path in ("results", ".snakemake"):
         shutil.copytree(local.folder / path, workflow.folder / path)
     workflow.edit("execution", device="cuda")
-    script = workflow.folder / "scripts" / "closure.py"
+    script = workflow.folder / "scripts" / "stage.py"
     script.write_text(script.read_text(encoding="utf-8") + WITNESS, encoding="utf-8")
     (model,) = workflow.results.glob("stages/closure/*/model.safetensors")
     model.unlink()

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.shown import shown_summary
 from macrodyn.pipeline.summary import read_summary
 
@@ -117,7 +117,7 @@ def test_failing_job_writes_its_traceback_to_its_log_and_names_the_file(copied_s
 def test_of_a_study_with_one_bad_run_the_others_are_summarised(copied_study, study, monkeypatch):
     results = copied_study.folder / "results/tiny"
     plan = plan_study(load_study(study.config_file))["estimated"]
-    damaged = results / "stages" / plan.predictions["ours"]["transient"].folder / "data.nc"
+    damaged = results / plan["prediction/ours/transient"].folder / "data.nc"
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     (results / "estimated" / "metrics.json").unlink()
     done = copied_study.run("--cores", "2", "--configfile", study.config_file)
@@ -129,7 +129,7 @@ def test_of_a_study_with_one_bad_run_the_others_are_summarised(copied_study, stu
     assert rows[0]["transient:ours"] > 0 and rows[2]["transient:ours"] is None
     page = (results / "overview.html").read_text(encoding="utf-8")
     assert "not finished: no results of estimated" in page
-    assert (results / "figures" / "costs.png").exists()
+    assert (results / "pages" / "runs" / "base").is_dir()
     monkeypatch.chdir(copied_study.folder)
     shown = shown_summary("tiny")
     assert [row["run"] for row in shown.rows] == ["base", "published-setting"]

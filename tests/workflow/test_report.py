@@ -16,8 +16,8 @@ from macrodyn.config.load import load_study
 from macrodyn.evaluation.pages import LARGEST_PAGE
 from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.plan import plan_study
-from macrodyn.pipeline.summary import summarise_study
+from macrodyn.pipeline.planner import StudyPlan, plan_study
+from macrodyn.pipeline.summary import summarise
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 from .browser import CHROMIUM, DRIVER, Browser, chromium
@@ -64,40 +64,38 @@ def two_horizons(study: FinishedStudy, tmp_path_factory: pytest.TempPathFactory)
         content = read_sealed_json(metrics)
         content["horizons"][SECOND] = content["horizons"]["transient"]
         content["config"]["evaluate"]["horizons"] = horizons
+        content["order"] = ["transient", SECOND, *content["order"][1:]]
         content["identity"] = identities[content["run"]]
         write_sealed_json(metrics, content)
-        for path in metrics.parent.glob("figures/*/transient*.png"):
-            shutil.copy(path, path.with_name(path.name.replace("transient", SECOND)))
-    summarise(results, list(config["runs"]))
+        figures = metrics.parent / "figures"
+        shutil.copytree(figures / "trajectories/transient", figures / "trajectories" / SECOND)
+        shutil.copy(figures / "equilibrium/transient.png", figures / f"equilibrium/{SECOND}.png")
+    make_pages(results, plan_study(load_study(config)))
     file = folder / "two.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     return build_report(Workflow(folder), file, folder / "report.html")
 
 
-def summarise(results: Path, runs: list[str]) -> None:
+def make_pages(results: Path, plans: StudyPlan) -> None:
     """Write the pages of a study, as its rule does."""
-    outputs = {
-        "table": "summary.csv",
-        "overview": "overview.html",
-        "figures": "figures",
-        "study_pages": "pages/study",
-        "run_pages": "pages/runs",
-        "configuration": "configuration.html",
-        "provenance": "provenance.html",
-        "origin": "summary.json",
-    }
-    job = Job(
-        config={},
-        inputs={"metrics": [results / run / "metrics.json" for run in runs]},
-        outputs={name: results / file for name, file in outputs.items()},
-        wildcards={},
-        params={"study": "tiny", "title": TITLE},
-        threads=1,
-        device="cpu",
-        log=None,
-        started=0.0,
+    analyses = results / "analyses"
+    one = analyses / "error-against-patch-size-transient" / "figures"
+    other = analyses / f"error-against-patch-size-{SECOND}" / "figures"
+    other.mkdir(parents=True)
+    shutil.copy(one / "transient.png", other / f"{SECOND}.png")
+    summary = plans.summary
+    summarise(
+        Job(
+            stage="summarise",
+            config=summary.config,
+            inputs={
+                role: {n: results / stage.folder / f for n, f in stage.kind.outputs.items()}
+                for role, stage in summary.inputs.items()
+            },
+            outputs={name: results / file for name, file in summary.kind.outputs.items()},
+            captions=ROOT / "workflow" / "report",
+        )
     )
-    summarise_study(job, ROOT / "workflow" / "report")
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,7 @@ def browser() -> Iterator[Browser]:
 
 def run_labels(horizons: list[str], methods: list[str]) -> list[str]:
     """What a run's category must list, in order."""
-    titles = [f"Trajectories, {h}, {m}" for m in methods for h in horizons]
+    titles = [f"Trajectories, {h}, {m}" for h in horizons for m in methods]
     titles += [f"Equilibrium, {h}" for h in horizons]
     titles += ["Drift and diffusion", "Residual by snapshot age", "Markov diagnostic"]
     titles += ["Snapshots", "Training"]

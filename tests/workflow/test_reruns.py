@@ -9,7 +9,12 @@ import pytest
 
 pytestmark = pytest.mark.workflow
 
-LEARNING = {"encode": 4, "dynamics": 5, "predict": 5, "evaluate": 3, "summarise": 1}
+ANALYSES = dict.fromkeys(
+    ("error_against_size", "all_runs", "covariance_factors", "costs", "summarise"), 1
+)
+# Of runs of equal size, the first is compared with those of other sizes.
+OF_ALL_RUNS = {name: 1 for name in ANALYSES if name != "error_against_size"}
+LEARNING = {"encode": 4, "dynamics": 5, "predict": 5, "evaluate": 3, **ANALYSES}
 
 
 def edited(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -37,32 +42,32 @@ CASES = {
     "published": (
         "runs/base/published/transient",
         {"published, ours": 0.02},
-        {"evaluate": 1, "summarise": 1},
+        {"evaluate": 1, **ANALYSES},
     ),
     "equilibrium fraction": (
         "evaluate/equilibrium_fraction",
         0.5,
-        {"evaluate": 3, "summarise": 1},
+        {"evaluate": 3, **ANALYSES},
     ),
     "reference replicas": (
         "evaluate/replicas",
         6,
-        {"reference": 1, "gather": 1, "evaluate": 3, "summarise": 1},
+        {"reference": 1, "gather": 1, "evaluate": 3, **ANALYSES},
     ),
     "predicted replicas": (
         "evaluate/predicted_replicas",
         6,
-        {"predict": 5, "evaluate": 3, "summarise": 1},
+        {"predict": 5, "evaluate": 3, **ANALYSES},
     ),
     "dynamics steps": (
         "dynamics/steps",
         30,
-        {"dynamics": 5, "predict": 5, "evaluate": 3, "summarise": 1},
+        {"dynamics": 5, "predict": 5, "evaluate": 3, **ANALYSES},
     ),
     "covariance factor": (
         "runs/estimated/dynamics/covariance_factor",
         5.0,
-        {"dynamics": 1, "predict": 1, "evaluate": 1, "summarise": 1},
+        {"dynamics": 1, "predict": 1, "evaluate": 1, **OF_ALL_RUNS},
     ),
     "closure dimension": ("closure/dimension", 2, {"closure": 2, **LEARNING}),
     "time of a pair": (
@@ -75,7 +80,7 @@ CASES = {
             "dynamics": 4,
             "predict": 4,
             "evaluate": 2,
-            "summarise": 1,
+            **ANALYSES,
         },
     ),
     "temperature": (
@@ -94,9 +99,26 @@ CASES = {
     "a run more": (
         "runs/narrow",
         {"dynamics": {"hidden": [4]}},
-        {"dynamics": 1, "predict": 1, "evaluate": 1, "summarise": 1},
+        {"dynamics": 1, "predict": 1, "evaluate": 1, **OF_ALL_RUNS},
     ),
-    "a run less": ("runs/estimated", ..., {"summarise": 1}),
+    # Two runs are too few to compare all of them.
+    "a run less": ("runs/estimated", ..., {"covariance_factors": 1, "costs": 1, "summarise": 1}),
+    "shards": (
+        "execution/shards",
+        {"simulate": 1, "upsample": 2, "evolve": 3, "reference": 2},
+        {},
+    ),
+    "device": ("execution/device", "cuda", {}),
+    "an analysis more": (
+        "analyses",
+        {"spent": {"kind": "costs", "runs": ["base"]}},
+        {"costs": 1, "summarise": 1},
+    ),
+    "a sweep": (
+        "sweep",
+        {"evaluate.equilibrium_fraction": [0.5]},
+        {"evaluate": 3, **ANALYSES},
+    ),
 }
 
 
@@ -110,7 +132,7 @@ def test_the_order_of_keys_reruns_no_stage(study, job_counts, tmp_path):
     done = study.run("-n", "--configfile", config)
     assert done.returncode == 0, done.stdout
     # Runs and horizons are shown in the order in which they are given.
-    assert set(job_counts(done.stdout)) <= {"evaluate", "summarise", "all"}
+    assert set(job_counts(done.stdout)) <= {"evaluate", *ANALYSES, "all"}
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), CASES.values(), ids=CASES)

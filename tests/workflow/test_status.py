@@ -11,7 +11,7 @@ import pytest
 from macrodyn.cli import main
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import run_identities
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import read_record
 from macrodyn.pipeline.status import study_status
 
@@ -39,7 +39,7 @@ def test_the_command_prints_the_finished_study(study, capsys, monkeypatch):
     monkeypatch.chdir(study.folder)
     assert main(["status", "tiny"]) == 0
     printed = capsys.readouterr().out
-    assert "study tiny in results/tiny\n37 of 37 jobs done\n" in printed
+    assert "study tiny in results/tiny\n41 of 41 jobs done\n" in printed
     assert "All done: macrodyn summary results/tiny" in printed
 
 

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -28,7 +28,7 @@ def run(workflow, study: str, name: str):
 
 
 def opened(results: Path, stage) -> xr.Dataset:
-    path = results / "stages" / stage.folder / "data.nc"
+    path = results / stage.folder / "data.nc"
     with xr.open_dataset(path, engine="netcdf4", decode_times=False) as data:
         return data.load()
 
@@ -43,10 +43,10 @@ def test_curie_weiss_finds_the_exact_drift_and_diffusion(workflow):
     exact = metrics["exact"]
     assert exact["drift"]["magnetisation"]["rms"]["ensemble"] < 0.05
     assert exact["diffusion"]["magnetisation"]["rms"]["ensemble"] < 0.05
-    pairs = opened(results, plan.latents["ours"].parents["pairs"])
+    pairs = opened(results, plan["pairs/ours"])
     assert pairs.attrs["patches_total"] == 16
     assert dict(pairs.sizes)["patch"] == 16
-    for figure in ("drift-diffusion.png", "trajectories/transient-ours.png"):
+    for figure in ("drift-diffusion.png", "trajectories/transient/ours.png"):
         assert (results / "small-8" / "figures" / figure).stat().st_size > 10_000
 
 
@@ -57,12 +57,12 @@ def test_predator_prey_learns_from_patches_that_do_not_divide_the_small_line(wor
     assert metrics["covariance_factor"]["ours"]["theory"] == 2.5
     assert abs(metrics["covariance_factor"]["ours"]["estimated"] / 2.5 - 1) < 0.3
     assert metrics["exact"]["diffusion"]["prey"]["rms"]["ensemble"] < 0.4
-    reference = opened(results, plan.reference)
+    reference = opened(results, plan["reference"])
     assert reference.component.values.tolist() == ["mean", "amplitude"]
     corners = [[m, k] for m in (0.45, 0.55) for k in (0.05, 0.15)]
     np.testing.assert_allclose(reference.initial_values, corners)
     first = reference.observables.isel(time=0)
     np.testing.assert_allclose(first.isel(replica=0, observable=0), np.array(corners)[:, 0], 1e-5)
-    snapshots = opened(results, plan.data)
+    snapshots = opened(results, plan["snapshots"])
     assert snapshots.states.shape[1:] == (2, 200)
     assert (results / "patch-40" / "figures" / "snapshots.png").stat().st_size > 10_000

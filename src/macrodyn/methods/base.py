@@ -26,14 +26,15 @@ class Graph:
     """The stages of one run, as its method asks for them.
 
     Attributes:
-        roles: Stages by what they are to the run, such as ``model/ours``; the evaluation reads
-            their results by these names.
+        roles: Stages by what they are to the run, such as ``model/ours``.
+        evaluated: The roles of those that the evaluation reads; all of them if left out.
         costs: For each way of getting at the result, such as ``direct``, the roles of the stages
             that it pays for, with all that these were made from.
         order: What the user named and whose order shows in the results, such as horizons.
     """
 
     roles: Mapping[str, Stage]
+    evaluated: tuple[str, ...] | None = None
     costs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
 

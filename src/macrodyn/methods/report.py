@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from macrodyn.evaluation.verdict import Verdict
+from macrodyn.systems.registry import UnknownSystemError, parameters_class
 
 Metrics = Mapping[str, Any]
 Row = dict[str, Any]
@@ -58,7 +59,7 @@ class Report:
         systems = [run["config"]["system"] for run in runs]
         return {
             "System": [str(system["name"]) for system in systems],
-            "Parameters": [written(system["parameters"]) for system in systems],
+            "Parameters": [written(parameters(system)) for system in systems],
         }
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
@@ -93,6 +94,16 @@ def costs(metrics: Metrics) -> Row:
         for way, stages in metrics["costs"].items()
         for kind in ("site_updates", "core_seconds")
     }
+
+
+def parameters(system: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a system, in the order in which its model has them."""
+    given = dict(system["parameters"])
+    try:
+        order = list(parameters_class(str(system["name"])).model_fields)
+    except UnknownSystemError:
+        order = []
+    return {name: given[name] for name in (*order, *given) if name in given}
 
 
 def written(values: Mapping[str, Any]) -> str:

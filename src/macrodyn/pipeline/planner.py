@@ -148,7 +148,8 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
         },
     }
     read = {_cost_role(stage): stage for found in costs.values() for stage in found.values()}
-    evaluation = planner.stage(method.evaluation, content, graph.roles, beside=read, subject=name)
+    parents = {role: graph.roles[role] for role in graph.evaluated or graph.roles}
+    evaluation = planner.stage(method.evaluation, content, parents, beside=read, subject=name)
     return RunPlan(name, run, graph.roles, costs, evaluation)
 
 

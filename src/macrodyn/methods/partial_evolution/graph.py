@@ -44,8 +44,11 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
             roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, model, closure)
     ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
     direct = tuple(dict.fromkeys(case.reference for case in cases))
+    # Of the baselines it reads what they have learned and predict, not the data that they had.
+    evaluated = [r for r in roles if not r.startswith(("pairs/", "latents/"))]
     return Graph(
         roles=roles,
+        evaluated=(*evaluated, "latents/ours"),
         costs={"ours": ours, "direct": direct},
         order=(*(case.name for case in cases), "ours", *run.baselines),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from macrodyn.evaluation.verdict import Verdict, judge
-from macrodyn.methods.report import Metrics, Report, Row, Table, costs, number
+from macrodyn.methods.report import Metrics, Report, Row, Table, costs, number, parameters
 from macrodyn.storage.errors import StoreError
 
 SCHEMES = ("ours", "naive", "full")
@@ -165,7 +165,7 @@ def numbers(values: list[Any]) -> list[float]:
 
 
 def _parameters(config: Metrics) -> str:
-    given = dict(config["system"]["parameters"])
+    given = parameters(config["system"])
     sampled = {
         k: f"{given.get(k)} (learned at {_list(v)})" for k, v in config["conditions"].items()
     }
