@@ -19,8 +19,7 @@ from macrodyn.systems import (
     registry,
     system_class,
 )
-from macrodyn.systems.trial.declarations import WHERE
-from macrodyn.systems.trial.declarations import check_class
+from macrodyn.systems.trial.declarations import WHERE, check_class
 
 from .own import REMOVED, Own, problems
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -38,11 +38,7 @@ class Case:
     duration: float
     events: bool
 
-    def write(self) -> dict[str, Any]:
-        """Return plain values that `read` takes."""
-        return asdict(self)
-
     @staticmethod
     def read(text: str) -> Case:
-        """Read what was written as JSON."""
+        """Read a case that was written as JSON."""
         return TypeAdapter(Case).validate_json(text)

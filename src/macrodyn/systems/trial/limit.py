@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def _in_child(case: Case, limit: float) -> list[str] | None:
         try:
             done = subprocess.run(
                 [sys.executable, "-c", _CHILD],
-                input=json.dumps(case.write()),
+                input=json.dumps(asdict(case)),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -164,7 +164,7 @@ def _digest(case: Case, cls: type[System]) -> str:
         found.update(file.read_bytes())
     for own in sorted(Path(__file__).parent.glob("*.py")):
         found.update(own.read_bytes())
-    found.update(json.dumps(case.write(), sort_keys=True).encode())
+    found.update(json.dumps(asdict(case), sort_keys=True).encode())
     return found.hexdigest()[:16]
 
 
