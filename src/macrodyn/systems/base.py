@@ -37,7 +37,8 @@ class System(ABC):
         parameters: Its parameters.
         device: Where it computes, one of ``devices``.
         prepared: What its own stages made, as `prepare` named them; nothing where a system is only
-            asked what it is like, as when a configuration is checked. Read it when it is needed.
+            asked what it is like, as when a configuration is checked. So read it when it is needed;
+            `initial_states`, `observe` and `exact_moments` must do without.
 
     Attributes:
         space: What a state is.
@@ -131,7 +132,7 @@ class System(ABC):
     def initial_states(
         self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
     ) -> NDArray:
-        """Draw initial states; nothing that is prepared is needed for it.
+        """Draw initial states.
 
         Args:
             macrostate: The initial macrostate of each state, shape [batch, component], a column

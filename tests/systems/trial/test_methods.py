@@ -306,6 +306,10 @@ def test_what_must_be_prepared_is_not_tried(monkeypatch):
     def prepare(cls, parameters, planner):
         return {}
 
-    members = {"prepare": classmethod(prepare), "evolve": raising(AssertionError("was called"))}
-    assert problems(monkeypatch, members) == ""
-    assert "was called" in problems(monkeypatch, {"evolve": members["evolve"]})
+    called = raising(AssertionError("was called"))
+    members = {"evolve": called, "longest_wait": called, "stops": ("time", "events")}
+    prepared = {"prepare": classmethod(prepare), **members}
+    assert problems(monkeypatch, prepared) == ""
+    evolve = {"dt": 0.5, "patches": 2, "stop": "events"}
+    assert problems(monkeypatch, prepared, {"evolve": evolve}) == ""
+    assert "evolve raises AssertionError: was called" in problems(monkeypatch, members)

@@ -45,13 +45,11 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
     yield from check_factor(run)
     beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
     yield from beyond
-    if not (wrong_conditions or wrong_sampling or beyond):
+    # What must be prepared is so by jobs: before, such a system cannot be tried.
+    if system.is_ready and not (wrong_conditions or wrong_sampling or beyond):
         yield from check_events(run, system)
-        wrong_methods = tried(_case(run, system), system)
-        yield from message(type(system), wrong_methods)
-        # What is prepared is so by jobs.
-        if not wrong_methods and system.is_ready:
-            yield from check_change(run, system)
+        wrong_methods = list(message(type(system), tried(_case(run, system), system)))
+        yield from wrong_methods or check_change(run, system)
 
 
 def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:

@@ -46,9 +46,8 @@ def tried(case: Case, system: PatchSystem) -> list[str]:
         What is wrong with them; nothing where the limit was reached, which is said on standard
         error.
     """
-    # The tests of those that are built in say more, and their kernels take long to compile. What
-    # must be prepared is so by jobs.
-    if type(system).__module__.split(".")[0] == "macrodyn" or not system.is_ready:
+    # The tests of those that are built in say more, and their kernels take long to compile.
+    if type(system).__module__.split(".")[0] == "macrodyn":
         return []
     name = case.system
     if not _is_found_elsewhere(name, type(system)):
