@@ -25,7 +25,7 @@ SNAKEMAKE := $(INSIDE) $(BIN)/snakemake --configfile $(CONFIG)
 RESULTS := results/$(STUDY)
 REPORT := $(RESULTS)/report.html
 
-.PHONY: help install demo test lint format lock schema clean
+.PHONY: help install demo test lint format lock schema lowest clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +100,20 @@ schema: $(READY) ## Remake the configuration's JSON schema from its models.
 	$(BIN)/python -m macrodyn.config > workflow/schemas/config.schema.part
 	mv workflow/schemas/config.schema.part workflow/schemas/config.schema.json
 
+# What pyproject.toml allows at least; of torch the pin, whose other builds are gigabytes, unless
+# one is given: make lowest TORCH=2.4.0.
+TORCH ?= $(shell sed -n 's/^torch==//p' requirements/torch.txt)
+lowest: $(READY) ## Run the quick tests with the lowest versions allowed, in .venv-lowest.
+	$(BIN)/python -m venv --clear .venv-lowest
+	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	  wanted = [*p["dependencies"], *p["optional-dependencies"]["dev"]]; \
+	  print(*(w.replace(">=", "==") for w in wanted if not w.startswith("torch")), sep="\n")' \
+	  >.venv-lowest/pins.txt
+	.venv-lowest/bin/python -m pip install -qq -r .venv-lowest/pins.txt torch==$(TORCH)
+	.venv-lowest/bin/python -m pip install -qq --no-deps --no-build-isolation --editable .
+	PATH="$(CURDIR)/.venv-lowest/bin:$$PATH" OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 \
+	  .venv-lowest/bin/python -m pytest -n $(CORES) --dist worksteal -m "not slow and not slurm"
+
 clean: ## Remove .venv, caches and build files; results stay.
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
