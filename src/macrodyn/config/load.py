@@ -18,8 +18,12 @@ from macrodyn.environment import EnvironmentFault
 from macrodyn.methods.base import Analysis, Method
 from macrodyn.methods.registry import UnknownMethodError, find_method, method_of
 from macrodyn.paths import StrPath
-from macrodyn.system_check import check_class, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
+from macrodyn.systems.trial.declarations import (
+    check_class,
+    check_parameters,
+    describe_failure,
+)
 
 __all__ = [
     "AskedAnalysis",
@@ -329,7 +333,7 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
     yield from method.check_alone(run)
     try:
         cls = system_class(run.system.name)
-        incomplete = list(check_class(cls))
+        incomplete = list(check_class(cls, method.System))
         if incomplete:
             yield from incomplete
             return
