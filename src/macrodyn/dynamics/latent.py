@@ -161,7 +161,9 @@ class NeuralSDE(LatentModel):
             raw = raw + self.noise(inputs)
         positive = nn.functional.softplus(raw + SOFTPLUS_ONE)
         entries = torch.where(self.on_diagonal, positive, raw)
-        return self.linear(inputs) + self.drift(inputs), entries @ self.placed
+        if self.independent:
+            entries = entries @ self.placed
+        return self.linear(inputs) + self.drift(inputs), entries
 
     def decays(self, name: str) -> bool:
         """Whether it is a weight matrix of a network; biases and the linear drift do not decay."""

@@ -18,8 +18,8 @@ from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
 Bounds = Sequence[tuple[float, float]]
 Limits = tuple[Tensor, Tensor]
-# Replicas advanced together on a CPU: the activations of a chunk stay in its cache.
-_CHUNK = 256
+# Replicas advanced together on a CPU: enough that a step is more than the calls it takes.
+_CHUNK = 2048
 # How much longer than wanted a step may be, relatively: differences of times are rounded.
 _STEP_TOLERANCE = 1e-6
 
