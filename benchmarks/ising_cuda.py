@@ -16,9 +16,8 @@ import numba
 import numpy as np
 
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_cuda
-from macrodyn.systems import ising_kernels as kernels
-from macrodyn.systems.ising import Ising, IsingParameters
+from macrodyn.systems.ising import Ising, IsingParameters, kernels
+from macrodyn.systems.ising import cuda as ising_cuda
 
 REPEATS = 5
 # Sites of a side, periodic, blocks, temperature, duration, algorithm, column of what is counted.

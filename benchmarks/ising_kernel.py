@@ -26,8 +26,7 @@ import numpy as np
 from numba import njit
 
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_kernels as kernels
-from macrodyn.systems.ising import Ising, IsingParameters
+from macrodyn.systems.ising import Ising, IsingParameters, kernels
 
 SIDE, REPEATS = 64, 7
 CASES = [(2.5, 0.1), (1.5, 0.1)]

@@ -5,7 +5,7 @@
 The same equation with both integrators, from the same initial states. Nanoseconds of one core for
 a step of one density at one site, noise included:
 
-- ours: the batched kernels of `macrodyn.systems.field_kernels`, and their noise alone;
+- ours: the batched kernels of `macrodyn.systems.predator_prey.kernels`, and their noise alone;
 - single: one trajectory at a time in NumPy, its noise from a NumPy generator step by step;
 - batched: the whole batch at once in NumPy;
 - GPU: ours on a GPU where torch sees one, transfers included.
@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from macrodyn.streams import seeds
-from macrodyn.systems.noise import NormalNoise
 from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters
+from macrodyn.systems.shared.noise import NormalNoise
 
 REPEATS, STEPS, STEP, NOISE, A, B = 5, 50, 0.01, 0.02, 3.0, 0.4
 SINGLES = 4  # trajectories of the column "single"
@@ -88,7 +88,7 @@ def measure(integrator: str, sites: int, batch: int, gpu: bool) -> dict[str, flo
         )
 
     def ours(device: str, number: int) -> Callable[[int], float]:
-        states, there = start(number), system.on(device)
+        states, there = start(number), type(system)(system.parameters, device=device)
         return timed(
             lambda repeat: there.evolve(states, STEPS * STEP, seeds(2, repeat, index=number)),
             STEPS * states.size,

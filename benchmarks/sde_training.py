@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from macrodyn.dynamics import TrainingSettings, TransitionData
-from macrodyn.dynamics.train import Trainer
+from macrodyn.dynamics import DynamicsSettings, Ensemble, TransitionData, fit_scalers
+from macrodyn.dynamics.train import PartialLikelihood
+from macrodyn.learning.loop import Course
 
 SAMPLES, VARIABLES, BATCH, HIDDEN = 20_000, 2, 512, 64
 REPEATS, SECONDS_PER_REPEAT = 5, 1.0
@@ -109,8 +110,17 @@ def baseline_stepper(data: TransitionData) -> Callable[[], None]:
 def resident_stepper(data: TransitionData, members: int) -> Callable[[], None]:
     """Steps of `train_ensemble`, moving average included, validation and checkpoints not."""
     train, validation = data.split(0.1, seed=0)
-    settings = TrainingSettings(members=members, batch=BATCH, hidden=(HIDDEN, HIDDEN), steps=10**6)
-    return Trainer(train, validation, settings).advance
+    settings = DynamicsSettings(members=members, batch=BATCH, hidden=(HIDDEN, HIDDEN))
+    scalers, linear = fit_scalers(train)
+    ensemble = Ensemble(
+        variables=VARIABLES,
+        members=members,
+        options={"hidden": [HIDDEN, HIDDEN]},
+        scalers=scalers,
+        linear_drift=linear,
+    )
+    problem = PartialLikelihood(ensemble, train, validation, settings)
+    return Course(problem, settings, seed=0).advance
 
 
 def rate(step: Callable[[], None]) -> float:

@@ -136,7 +136,7 @@ def test_read_only_checkout_and_home(tmp_path, without_rights):
         assert "XDG_CACHE_HOME" in done.stderr and "system.name" not in done.stderr
         code = "from macrodyn.systems import system_class; print(system_class('ising').__module__)"
         cured = call("-c", code, XDG_CACHE_HOME=str(tmp_path / "cache"))
-        assert cured.stdout == "macrodyn.systems.ising\n", cured.stderr
+        assert cured.stdout == "macrodyn.systems.ising.system\n", cured.stderr
     finally:
         for folder in folders:
             folder.chmod(0o755)

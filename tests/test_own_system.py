@@ -141,7 +141,7 @@ def test_methods_of_the_example_are_tried(contact, monkeypatch, tmp_path):
 
 
 def test_the_example_says_how_its_observables_are_written(contact):
-    assert contact.labels.keys() == set(contact.observables)
+    assert contact.labels.keys() == set(contact.observable_names)
     assert style.symbol(style.label("density", contact.labels)) == r"$\rho$"
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from macrodyn.config.load import check_run, make_system, merge
-from macrodyn.config.models import RunConfig
-from macrodyn.run_limits import check_change, check_events
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun as RunConfig
+from macrodyn.methods.partial_evolution.limits import check_change, check_events
 from macrodyn.systems import system_class
 from macrodyn.systems.registry import BUILT_IN
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds, substreams
-from macrodyn.systems import Parameters, System
+from macrodyn.systems import Component, Grid, Observable, Parameters, PatchSystem
 
 Floats = NDArray[np.float64]
 
@@ -22,26 +20,20 @@ class ContactParameters(Parameters):
     source: float = Field(default=0.1, ge=0, description="Rate of spontaneous infection.")
 
 
-class ContactProcess(System):
+class ContactProcess(PatchSystem):
     """Sites 0 (healthy) and 1 (infected) on a ring.
 
     An infected site recovers at rate 1; a healthy one is infected at the rate
     source + infection * (infected neighbours) / 2.
     """
 
-    dimension: ClassVar[int] = 1
-    dtype = np.uint8
-    kind = "species"
-    species = 2
-    observables = ("density", "boundaries")
-    bounds = ((0.0, 1.0), (0.0, 1.0))
-    macrostates: ClassVar = {"density": (0.0, 1.0)}
+    space = Grid("species", dimension=1, species=2, labels={0: "healthy", 1: "infected"})
+    observables = (
+        Observable("density", (0.0, 1.0), r"density of infected sites $\rho$"),
+        Observable("boundaries", (0.0, 1.0), r"unlike neighbour pairs $b$"),
+    )
+    macrostate = (Component("density", 0.0, 1.0),)
     time_unit = "lifetime"
-    labels: ClassVar = {
-        "density": r"density of infected sites $\rho$",
-        "boundaries": r"unlike neighbour pairs $b$",
-    }
-    state_labels: ClassVar = {0: "healthy", 1: "infected"}
     Parameters = ContactParameters
     parameters: ContactParameters
 

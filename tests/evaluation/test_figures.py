@@ -639,7 +639,9 @@ def test_style_leaves_the_global_settings_alone() -> None:
 def test_variables_are_written_as_their_system_says(
     system: str, name: str, label: str, symbol: str
 ) -> None:
-    written = style.label(name, system_class(system).labels)
+    cls = system_class(system)
+    given = {} if system == "predator-prey" else {"temperature": 2.5}
+    written = style.label(name, cls(cls.Parameters.model_validate(given)).labels)
     assert written == label
     assert style.symbol(written) == symbol
 

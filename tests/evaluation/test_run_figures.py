@@ -10,14 +10,19 @@ import torch
 import xarray as xr
 
 from macrodyn.evaluation.equilibrium import equilibrium
-from macrodyn.pipeline.compare import Comparison
-from macrodyn.pipeline.run_figures import comparison_figures, learned_moments, snapshot_figure
+from macrodyn.methods.partial_evolution.compare import Comparison
+from macrodyn.methods.partial_evolution.run_figures import (
+    comparison_figures,
+    learned_moments,
+    snapshot_figure,
+)
 
 
 class Waves:
     """A system of two fields on a line, whose observables are their means."""
 
-    dimension, channels, observables, time_unit = 1, 2, ("prey", "predator"), "s"
+    dimension, channels, time_unit = 1, 2, "s"
+    observables = observable_names = ("prey", "predator")
     labels, state_labels = {"predator": r"predators $\bar v$"}, {}
 
     def __init__(self, rate: float = 2.0) -> None:
@@ -95,7 +100,7 @@ def test_snapshots_without_upsampling() -> None:
 
 def test_channels_that_are_not_the_observables_are_numbered() -> None:
     system = Waves()
-    system.observables = ("prey",)
+    system.observables = system.observable_names = ("prey",)
     system.observe = lambda states: states[:, 0].mean(axis=1, keepdims=True)
     figure = snapshot_figure(*_stores(), system, "base")
     names = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -140,7 +145,7 @@ def test_learned_diffusion_is_compared_at_each_sample_s_condition(conditions: in
 
 
 def test_system_that_knows_nothing_is_not_compared() -> None:
-    system = SimpleNamespace(observables=("prey",), exact_moments=lambda values, shape: None)
+    system = SimpleNamespace(observable_names=("prey",), exact_moments=lambda values, shape: None)
     found = learned_moments(_latents(0), Learned(), system, (200,), seed=1)
     assert found.exact is None and found.comparison is None
 

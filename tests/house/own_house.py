@@ -1,7 +1,7 @@
-"""A method and a system from outside of the package: all that it must be told of them stands here.
+"""A method and a system from outside of the package: all that is said of them stands here.
 
-The method learns at which rate the mean of independent decaying particles falls, from paths of a few
-of them. The system draws the particles' waiting times from a table, which a stage of its own makes.
+The method learns at which rate the mean of independent decaying particles falls, from paths of a
+few of them. The system draws waiting times from a table, which a stage of its own makes.
 """
 
 from __future__ import annotations

@@ -15,8 +15,12 @@ from macrodyn.pipeline import canonical
 from macrodyn.pipeline.canonical import canonical_run, completed
 from macrodyn.pipeline.plan import plan_study, study_stages
 from macrodyn.systems import Parameters
-from macrodyn.systems.parameters import BUILT_IN_PARAMETERS
-from macrodyn.systems.registry import BUILT_IN, parameters_class, system_class
+from macrodyn.systems.registry import (
+    BUILT_IN,
+    BUILT_IN_PARAMETERS,
+    parameters_class,
+    system_class,
+)
 
 STUDY: dict[str, Any] = {
     "study": "s",

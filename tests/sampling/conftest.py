@@ -6,22 +6,18 @@ import numpy as np
 import pytest
 
 from macrodyn.lattice import ALONE
-from macrodyn.systems import Parameters, System
+from macrodyn.systems import Grid, Observable, Parameters, PatchSystem
 
 
-class ClockSystem(System):
+class ClockSystem(PatchSystem):
     """Every site counts the time for which it has evolved; observables: mean, and mean square."""
 
-    kind = "field"
-    dtype = np.float64
-    observables = ("mean", "square")
-    bounds = ((-np.inf, np.inf), (0.0, np.inf))
-    labels = ("mean", "square")
+    observables = (Observable("mean"), Observable("square", (0.0, np.inf)))
     Parameters = Parameters
 
     def __init__(self, parameters, dimension=2):
         super().__init__(parameters)
-        self.dimension = dimension
+        self.space = Grid("field", dimension)
         self.calls = []
         self.keys = []
 

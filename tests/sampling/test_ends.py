@@ -8,10 +8,10 @@ import pytest
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.evolve import evolve_patches
-from macrodyn.sampling.patches import cut_windows
 from macrodyn.sampling.relax import Relaxation, relax
 from macrodyn.sampling.upsample import interpolate, tile
 from macrodyn.streams import seeds
+from macrodyn.systems.windows import cut_windows
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from macrodyn.sampling import relax as relax_module
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.relax import Relaxation, relax
 from macrodyn.streams import seeds
-from macrodyn.systems import Parameters, System
+from macrodyn.systems import Grid, Observable, Parameters, PatchSystem
 from macrodyn.systems.curie_weiss import CurieWeiss
 
 
@@ -231,15 +231,12 @@ def test_relaxation_of_a_mean_field_keeps_its_distribution(sweep):
 RANGE = 3
 
 
-class Ring(System):
+class Ring(PatchSystem):
     """Spins of a ring, each coupled to three neighbours on either side, under Glauber dynamics."""
 
-    dimension = 1
-    dtype = np.int8
-    kind = "spin"
+    space = Grid("spin", 1)
     halo = RANGE
-    observables = ("magnetisation",)
-    bounds = ((-1.0, 1.0),)
+    observables = (Observable("magnetisation", (-1.0, 1.0)),)
     Parameters = Parameters
     coupling, field = -0.5, 0.1
 

@@ -16,6 +16,7 @@ from macrodyn.sampling.groups import (
 )
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.work import Work
+from macrodyn.systems import Component
 
 TIMES = (0.0, 0.5, 2.0)
 
@@ -65,7 +66,7 @@ def test_more_components_leave_the_first_as_it_is():
 def test_initial_values_are_every_combination(make_clock):
     system = make_clock(1)
     np.testing.assert_array_equal(initial_values(system, [0.1, 0.2]), [[0.1], [0.2]])
-    system.macrostates = {"k": (0, 1), "m": (0, 1)}
+    system.macrostate = (Component("k", 0, 1), Component("m", 0, 1))
     found = initial_values(system, {"m": [3, 4], "k": [1, 2]})
     np.testing.assert_array_equal(found, [[1, 3], [1, 4], [2, 3], [2, 4]])
     assert initial_ranges(system, {"m": [3, 4], "k": [1, 2]}) == {"k": (1, 2), "m": (3, 4)}
@@ -191,7 +192,7 @@ def test_reference_does_not_depend_on_its_shards(make_ising):
     for moment, time in enumerate(whole.example_time.values):
         shown = system.observe(whole.example_states.values[:, moment])
         np.testing.assert_array_equal(shown, whole.observables.sel(time=time)[[1, 5]])
-    np.testing.assert_array_equal(whole.observable, system.observables)
+    np.testing.assert_array_equal(whole.observable, system.observable_names)
 
 
 def test_states_of_examples_are_few_where_they_are_large(make_ising):

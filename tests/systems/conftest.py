@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from macrodyn.systems import curie_weiss_kernels
+from macrodyn.systems.curie_weiss import kernels as curie_weiss_kernels
 
 
 @dataclass(frozen=True)

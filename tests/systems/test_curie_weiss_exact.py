@@ -8,7 +8,7 @@ from scipy.linalg import expm
 from scipy.special import comb
 
 from macrodyn.streams import seeds
-from macrodyn.systems import curie_weiss_kernels as kernels
+from macrodyn.systems.curie_weiss import kernels
 
 from .curie_weiss_exact import (
     DEFAULT,

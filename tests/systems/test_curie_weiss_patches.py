@@ -10,8 +10,7 @@ from scipy.special import comb
 
 from macrodyn.lattice import PatchGeometry, Surroundings, Tiling, gather, scatter, site_index
 from macrodyn.streams import seeds
-from macrodyn.systems import curie_weiss_kernels as kernels
-from macrodyn.systems.curie_weiss import CurieWeiss, CurieWeissParameters
+from macrodyn.systems.curie_weiss import CurieWeiss, CurieWeissParameters, kernels
 
 from .curie_weiss_exact import (
     DEFAULT,

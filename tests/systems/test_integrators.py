@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.polynomial import Polynomial
 
-from macrodyn.systems.integrators import (
+from macrodyn.systems.shared.integrators import (
     SCHEMES,
     Workspace,
     euler_maruyama_step,

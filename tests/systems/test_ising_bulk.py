@@ -10,7 +10,7 @@ from scipy.special import ellipk
 
 from macrodyn.lattice import PatchGeometry, Tiling, gather
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.ising import kernels
 
 REPLICAS, RECORDS = 16, 40
 

@@ -8,7 +8,7 @@ from scipy.linalg import expm
 
 from macrodyn.lattice import PatchGeometry
 from macrodyn.streams import seeds
-from macrodyn.systems.ising_kernels import flip_rates
+from macrodyn.systems.ising.kernels import flip_rates
 
 ALGORITHMS = ["uniformisation", "n-fold"]
 

@@ -9,7 +9,7 @@ from macrodyn.lattice import PatchGeometry, Tiling, gather, split
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.evolve import evolve_patches
 from macrodyn.streams import seeds
-from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.ising import kernels
 
 LATTICE, PATCH = (60, 48), (20, 12)
 

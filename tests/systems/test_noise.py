@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 
 from macrodyn.streams import seeds
-from macrodyn.systems.noise import NormalNoise
-from macrodyn.systems.philox import fill_words
+from macrodyn.systems.shared.noise import NormalNoise
+from macrodyn.systems.shared.philox import fill_words
 
 KEYS = np.array([0, 2**64 - 1, 0xA4093822_299F31D0, 2**63, 12345], dtype=np.uint64)
 

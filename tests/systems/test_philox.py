@@ -7,7 +7,13 @@ import pytest
 from scipy import stats
 
 from macrodyn.streams import seeds
-from macrodyn.systems.philox import fill_words, philox_block, poisson, uniform52, uniform_pair
+from macrodyn.systems.shared.philox import (
+    fill_words,
+    philox_block,
+    poisson,
+    uniform52,
+    uniform_pair,
+)
 
 # Known answers of the Random123 distribution, philox4x32 with 10 rounds: counter, key, result.
 KNOWN = [

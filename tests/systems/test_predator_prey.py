@@ -13,12 +13,11 @@ from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
 
 from macrodyn.lattice import PatchGeometry, Surroundings
 from macrodyn.streams import seeds
-from macrodyn.systems import field_kernels as kernels
-from macrodyn.systems import predator_prey
-from macrodyn.systems.field_kernels import Diffusion, Dynamics, Segment, advance
-from macrodyn.systems.integrators import SCHEMES, runge_kutta_step
-from macrodyn.systems.noise import NormalNoise
-from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters
+from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters, kernels
+from macrodyn.systems.predator_prey.kernels import Diffusion, Dynamics, Segment, advance
+from macrodyn.systems.predator_prey.system import gpu_is_usable
+from macrodyn.systems.shared.integrators import SCHEMES, runge_kutta_step
+from macrodyn.systems.shared.noise import NormalNoise
 
 INTEGRATORS = list(SCHEMES)
 A, B = 3.0, 0.4
@@ -26,8 +25,8 @@ A, B = 3.0, 0.4
 ROUNDING = 5e-7
 
 
-def make(**parameters):
-    return PredatorPrey(PredatorPreyParameters(**parameters))
+def make(device="cpu", **parameters):
+    return PredatorPrey(PredatorPreyParameters(**parameters), device=device)
 
 
 def rough_states(batch, n, seed=1):
@@ -55,8 +54,11 @@ def cut_windows(states, starts, geometry):
 
 
 def test_class_says_what_it_is():
-    assert (PredatorPrey.dimension, PredatorPrey.channels, PredatorPrey.halo) == (1, 2, 1)
-    assert PredatorPrey.observables == ("prey", "predator") and not PredatorPrey.periodic
+    system = make()
+    assert (system.dimension, system.channels, system.halo) == (1, 2, 1)
+    assert system.dtype == np.float32 and system.kind == "field" and not system.periodic
+    assert system.observable_names == ("prey", "predator")
+    assert system.component_names == ("mean", "amplitude")
     p = PredatorPreyParameters()
     assert (p.conversion, p.threshold, p.diffusion, p.noise, p.step) == (3, 0.4, 0, 0.02, 0.01)
 
@@ -474,20 +476,20 @@ def test_diffusion_takes_any_real_type():
 
 def test_cuda_without_a_gpu_warns_once_and_gives_the_same_bits(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    predator_prey.gpu_is_usable.cache_clear()
+    gpu_is_usable.cache_clear()
     states, keys = rough_states(3, 10), seeds(1, index=3)
     with caplog.at_level(logging.WARNING, "macrodyn"):
-        systems = [make().on("cuda"), make().on("cuda").with_parameters(noise=0.02)]
+        systems = [make("cuda"), make("cuda").with_parameters(noise=0.02)]
     assert len(caplog.records) == 1 and "torch sees no GPU" in caplog.text
     expected = make().evolve(states, 0.1, keys)
     for system in systems:
         np.testing.assert_array_equal(system.evolve(states, 0.1, keys), expected)
-    predator_prey.gpu_is_usable.cache_clear()
+    gpu_is_usable.cache_clear()
 
 
 def test_unknown_device_is_refused():
     with pytest.raises(ValueError, match="cpu, cuda only"):
-        make().on("tpu")
+        make("tpu")
 
 
 def test_global_generators_are_left_alone():

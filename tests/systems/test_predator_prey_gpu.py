@@ -8,10 +8,10 @@ import torch
 
 from macrodyn.lattice import PatchGeometry, Surroundings
 from macrodyn.streams import seeds
-from macrodyn.systems import field_kernels as kernels
-from macrodyn.systems.integrators import SCHEMES
-from macrodyn.systems.noise import NormalNoise
-from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters, gpu_is_usable
+from macrodyn.systems.predator_prey import PredatorPrey, PredatorPreyParameters, kernels
+from macrodyn.systems.predator_prey.system import gpu_is_usable
+from macrodyn.systems.shared.integrators import SCHEMES
+from macrodyn.systems.shared.noise import NormalNoise
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="torch sees no GPU here: nothing ran on one"
@@ -26,7 +26,7 @@ def both(**parameters):
     """The same system on the GPU and on the CPU."""
     system = PredatorPrey(PredatorPreyParameters(**parameters))
     assert gpu_is_usable()
-    return system.on("cuda"), system
+    return PredatorPrey(system.parameters, device="cuda"), system
 
 
 def rough_states(batch, n):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -23,6 +25,18 @@ def test_class_is_found_by_its_module():
 @pytest.mark.parametrize("name", registry.BUILT_IN)
 def test_version_of_a_built_in_system_is_known_without_loading_it(name):
     assert registry.system_version(name) == system_class(name).version
+
+
+def test_plans_load_no_kernels():
+    """A study is planned anew in each of its jobs."""
+    code = (
+        "import sys; from macrodyn.systems.registry import BUILT_IN, parameters_class\n"
+        "from macrodyn.systems.ising import IsingParameters\n"
+        "assert [parameters_class(name) for name in BUILT_IN][0] is IsingParameters\n"
+        "print(*sorted({'numba', 'torch', 'macrodyn.systems.ising.system'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
+    assert done.stdout == "\n", done.stderr
 
 
 def test_class_is_looked_for_once(monkeypatch):

@@ -1,7 +1,7 @@
-"""What studies compute does not change from version to version, unless a stage's version is raised.
+"""What studies compute stays as it is, unless the version of a stage is raised.
 
-``digests.json`` holds what was computed before. Remake it, by the function below, for the stages whose
-version was raised, and for no others::
+``digests.json`` holds what was computed before. Remake it, by the function below, for the stages
+whose version was raised, and for no others::
 
     python -c "from tests.workflow.test_bits import record; record('folder of results')"
 """

@@ -100,15 +100,16 @@ def test_what_was_prepared_decides_what_is_made_again(workflow, config, job_coun
     planned = workflow.run(
         "-n", "--configfile", workflow.write_config(config), "--until", "judge_rate"
     )
-    assert "Nothing to be done" in planned.stdout, planned.stdout
+    assert job_counts(planned.stdout) == {}, planned.stdout
     results = workflow.folder / "results/tiny/stages"
     before = {path: read_dataset(path) for path in results.glob("*/*/data.nc")}
-    shutil.move(results, results.with_name("old"))
-    done = workflow.run(
-        "--cores", "2", "--configfile", file, "--until", "judge_rate", "--force-all"
-    )
+    shutil.rmtree(results)
+    for run in ("decay", "faster"):
+        (results.parent / run / "metrics.json").unlink()
+    done = workflow.run("--cores", "2", "--configfile", file, "--until", "judge_rate")
+    assert done.returncode == 0, done.stdout[-4000:]
     for path, data in before.items():
-        assert read_dataset(path).identical(data) or read_dataset(path).equals(data)
+        assert read_dataset(path).equals(data)
     # The table depends on its own parameters, and all that uses the system on the table.
     config["runs"]["faster"]["system"]["parameters"]["quantiles"] = 600
     planned = workflow.run(

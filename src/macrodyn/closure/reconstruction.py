@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from macrodyn.systems.base import StateKind
+from macrodyn.systems.space import StateKind
 
 SpaceKind = StateKind | Literal["coordinates"]
 

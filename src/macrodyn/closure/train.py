@@ -16,7 +16,7 @@ from macrodyn.learning.history import History
 from macrodyn.learning.holdout import hold_out
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
 from macrodyn.storage.checkpoints import Checkpoints
-from macrodyn.systems.base import StateKind
+from macrodyn.systems.space import StateKind
 
 # Most patches that a validation reads.
 VALIDATION_PATCHES = 8192

@@ -18,8 +18,12 @@ from macrodyn.environment import EnvironmentFault
 from macrodyn.methods.base import Analysis, Method
 from macrodyn.methods.registry import UnknownMethodError, find_method, method_of
 from macrodyn.paths import StrPath
-from macrodyn.system_check import check_class, check_parameters, describe_failure
 from macrodyn.systems import System, UnknownSystemError, system_class
+from macrodyn.systems.trial.declarations import (
+    check_class,
+    check_parameters,
+    describe_failure,
+)
 
 __all__ = [
     "AskedAnalysis",
@@ -157,6 +161,13 @@ def load_study(
             warnings += [f"runs.{name}: {said}" for said in _warnings(runs[name])]
     if wrong:
         raise _config_error(where, wrong)
+    if check_systems:
+        origins = {
+            name: (origin, changes) for name, changes, origin in swept(keys.runs, keys.sweep)
+        }
+        for name, path, message in _check_shards(runs):
+            origin, changes = origins[name]
+            wrong[_place(f"runs.{origin}.", path, changes, keys)] = message
     analyses = dict(_analyses(keys, runs, wrong))
     if wrong:
         raise _config_error(where, wrong)
@@ -329,7 +340,7 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
     yield from method.check_alone(run)
     try:
         cls = system_class(run.system.name)
-        incomplete = list(check_class(cls))
+        incomplete = list(check_class(cls, method.System))
         if incomplete:
             yield from incomplete
             return
@@ -349,23 +360,25 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         yield "system.name", describe_failure(error, cls)
         return
     yield from check_parameters(system)
-    yield from _check_shards(run, method)
     yield from method.check(run, system)
 
 
-def _check_shards(run: RunConfig, method: Method) -> Iterator[tuple[str, str]]:
-    """Check that the stages that are to be scattered are such."""
-    scattered = {kind.name for kind in method.kinds if kind.scatter}
-    unknown = run.execution.shards.keys() - scattered
-    if unknown:
-        # Its system may have stages of its own.
+def _check_shards(runs: Mapping[str, RunConfig]) -> Iterator[tuple[str, str, str]]:
+    """Yield (run, path, message) for stages that are to be scattered and are not."""
+    methods = {method_of(run) for run in runs.values()}
+    scattered = {kind.name for method in methods for kind in method.kinds if kind.scatter}
+    if any(run.execution.shards.keys() - scattered for run in runs.values()):
+        # Systems may have stages of their own.
         from macrodyn.pipeline.planner import plan_run
 
-        stages = plan_run("run", run).stages().values()
-        scattered |= {stage.name for stage in stages if stage.kind.scatter}
-    for name in sorted(unknown - scattered):
-        known = ", ".join(sorted(scattered))
-        yield f"execution.shards.{name}", f"no stage of this name is scattered; those are: {known}"
+        for name, run in runs.items():
+            stages = plan_run(name, run).stages().values()
+            scattered |= {stage.name for stage in stages if stage.kind.scatter}
+    known = ", ".join(sorted(scattered))
+    for name, run in runs.items():
+        for stage in sorted(run.execution.shards.keys() - scattered):
+            path = f"execution.shards.{stage}"
+            yield name, path, f"no stage of this name is scattered; those are: {known}"
 
 
 def _no_keys(content: Any, where: str) -> str:

@@ -190,19 +190,20 @@ def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tens
     matrices. As c is lower triangular, row i of Y has the residual's entry and i + 1 of c's.
     """
     entries = triangle.unbind(-1)
-    columns = scatter.expand(*residual.shape[:-1], -1).unbind(-1)
+    columns = scatter.expand(*residual.shape[:-1], -1).unbind(-1) if scatter.shape[-1] else ()
     squares = log_diagonal = torch.zeros_like(residual[..., 0])
-    solved: list[Tensor] = []
+    solved: list[list[Tensor]] = []
     for i, value in enumerate(residual.unbind(-1)):
         first = i * (i + 1) // 2
-        own = columns[first : first + i + 1]
-        row = torch.stack([value, *own]) if columns else value[None]
+        row = [value, *columns[first : first + i + 1]]
         for j, known in enumerate(solved):
-            shared = len(known)
-            moved = row[:shared] - entries[first + j] * known
-            row = moved if shared == len(row) else torch.cat([moved, row[shared:]])
-        row = row / entries[first + i]
-        squares = squares + row.square().sum(0)
+            factor = entries[first + j]
+            row[: len(known)] = [
+                torch.addcmul(x, factor, y, value=-1.0)
+                for x, y in zip(row[: len(known)], known, strict=True)
+            ]
+        row = [x / entries[first + i] for x in row]
+        squares = squares + torch.stack(row).square().sum(0) if columns else squares + row[0] ** 2
         log_diagonal = log_diagonal + entries[first + i].log()
         solved.append(row)
     return squares, log_diagonal

@@ -117,7 +117,7 @@ def train(
         FloatingPointError: If a loss is not finite.
         Interrupted: If the checkpoints say that the training shall stop.
     """
-    course = _Course(problem, settings, seed)
+    course = Course(problem, settings, seed)
     if checkpoints is not None:
         facts, data = problem.identity()
         given = {"settings": settings.model_dump(mode="json"), "seed": seed, **facts}
@@ -136,8 +136,14 @@ def train(
     return course.best, course.told()
 
 
-class _Course:
-    """A training: everything that changes from step to step."""
+class Course:
+    """A training: everything that changes from step to step; `train` drives it.
+
+    Args:
+        problem: What is trained.
+        settings: How long, on what, and how fast.
+        seed: Seed of the batches.
+    """
 
     def __init__(self, problem: Trainable, settings: TrainingSettings, seed: int) -> None:
         self.problem, self.settings = problem, settings

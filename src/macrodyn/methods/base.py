@@ -15,6 +15,7 @@ from macrodyn.config.models import RunConfig
 from macrodyn.config.section import Section
 from macrodyn.pipeline.kind import StageKind
 from macrodyn.pipeline.stage import Stage
+from macrodyn.systems import System
 
 # Path of a key, and what is wrong with it.
 Problem = tuple[str, str]
@@ -76,6 +77,7 @@ class Method(ABC):
 
     Attributes:
         Run: The model of a run's configuration.
+        System: What its systems must be, such as `macrodyn.systems.PatchSystem`.
         kinds: The kinds of its stages, in the order in which a run needs them.
         evaluation: The stage that compares and draws what a run has found, of the place ``run``;
             its outputs ``metrics`` and ``figures`` are ``metrics.json`` and ``figures``.
@@ -84,6 +86,7 @@ class Method(ABC):
     """
 
     Run: ClassVar[type[RunConfig]]
+    System: ClassVar[type[System]] = System  # type: ignore[type-abstract]
     kinds: ClassVar[tuple[StageKind, ...]]
     evaluation: ClassVar[StageKind]
     analyses: ClassVar[tuple[Analysis, ...]] = ()

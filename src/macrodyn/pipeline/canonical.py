@@ -18,8 +18,7 @@ from pydantic_core import PydanticSerializationError
 from macrodyn.config.models import RunConfig
 from macrodyn.config.sweep import merge, swept
 from macrodyn.methods.registry import method_of
-from macrodyn.systems.base import Parameters
-from macrodyn.systems.parameters import plain_parameters
+from macrodyn.systems.parameters import Parameters, plain_parameters
 from macrodyn.systems.registry import UnknownSystemError, parameters_class, system_version
 
 _LOGGER = logging.getLogger("macrodyn")

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.planner import PREPARED
-from macrodyn.systems import System, system_class
+from macrodyn.systems import system_class
 
 
-def stage_system(job: Job, device: str = "cpu") -> System:
+def stage_system(job: Job, device: str = "cpu") -> Any:
     """Make the system that a stage's configuration names, with what was prepared for it.
 
     Args:
         job: The job.
         device: Where it computes.
+
+    Returns:
+        The system, with the capability that the method of the stage asks for.
     """
     cls = system_class(job.config["system"]["name"])
     prepared = {
-        role.removeprefix(PREPARED): files
+        role.removeprefix(PREPARED): {name: Path(file) for name, file in files.items()}
         for role, files in job.inputs.items()
         if role.startswith(PREPARED)
     }
     parameters = cls.Parameters.model_validate(job.config["system"]["parameters"])
-    return cls(parameters).on(device)  # TEMP
+    return cls(parameters, device=device, prepared=prepared)
 
 
-def described_system(config: dict[str, Any]) -> System:
+def described_system(config: dict[str, Any]) -> Any:
     """Make a stage's system to ask what it is like: nothing that was prepared is at hand."""
     cls = system_class(config["system"]["name"])
     return cls(cls.Parameters.model_validate(config["system"]["parameters"]))

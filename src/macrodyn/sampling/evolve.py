@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.sampling.cost import Cost
-from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import Seeds, substreams
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
+from macrodyn.systems.windows import cut_windows
 
 EVENTS_IN_BUFFER = (
     "events in the buffer would be counted as the patch's, which would move less by an unknown "
@@ -44,7 +44,7 @@ class Pairs:
 
 
 def evolve_patches(
-    system: System,
+    system: PatchSystem,
     states: NDArray,
     patch: PatchGeometry,
     *,
@@ -111,7 +111,7 @@ def evolve_patches(
 
 
 def evolve_whole(
-    system: System,
+    system: PatchSystem,
     states: NDArray,
     *,
     dt: float,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.streams import generator
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def make_groups(
 
 
 def initial_ranges(
-    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
+    system: PatchSystem, given: Sequence[float] | Mapping[str, Sequence[float]]
 ) -> dict[str, tuple[float, float]]:
     """Lowest and highest value of each component of the initial macrostates.
 
@@ -99,7 +99,7 @@ def initial_ranges(
 
 
 def initial_values(
-    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
+    system: PatchSystem, given: Sequence[float] | Mapping[str, Sequence[float]]
 ) -> NDArray[np.float64]:
     """Initial macrostates of a comparison: every combination of the components' values.
 
@@ -117,9 +117,9 @@ def initial_values(
 
 
 def _named(
-    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
+    system: PatchSystem, given: Sequence[float] | Mapping[str, Sequence[float]]
 ) -> dict[str, Sequence[float]]:
-    names = list(system.macrostates)
+    names = list(system.component_names)
     if not isinstance(given, Mapping):
         if len(names) == 1:
             return {names[0]: given}
@@ -133,8 +133,8 @@ def _named(
 
 
 def by_condition(
-    system: System, names: Sequence[str], values: NDArray[np.float64]
-) -> Iterator[tuple[System, NDArray[np.int64]]]:
+    system: PatchSystem, names: Sequence[str], values: NDArray[np.float64]
+) -> Iterator[tuple[PatchSystem, NDArray[np.int64]]]:
     """Yield, for each distinct row of conditions, the system under them and the rows' numbers.
 
     Args:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import PatchGeometry, Shape, Tiling, scatter, smallest_prime
 from macrodyn.sampling.cost import Cost
-from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import Seeds, substreams
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
+from macrodyn.systems.windows import cut_windows
 
 _WINDOW_BYTES = 64 * 2**20
 
@@ -36,7 +36,7 @@ class Relaxation:
 
 
 def relax(
-    system: System,
+    system: PatchSystem,
     states: NDArray,
     patch: PatchGeometry,
     relaxation: Relaxation,
@@ -88,7 +88,9 @@ def relax(
     return states
 
 
-def _passes(system: System, patch: PatchGeometry, lattice: Shape) -> list[list[NDArray[np.int64]]]:
+def _passes(
+    system: PatchSystem, patch: PatchGeometry, lattice: Shape
+) -> list[list[NDArray[np.int64]]]:
     """For each offset in turn, the origins of patches that may evolve at the same time."""
     tiling = Tiling(lattice, patch.shape, system.periodic)
     offsets = tiling.overlapping_offsets()
@@ -107,7 +109,7 @@ def _passes(system: System, patch: PatchGeometry, lattice: Shape) -> list[list[N
     return passes
 
 
-def relaxed_patch(system: System, patch: PatchGeometry, lattice: Shape) -> PatchGeometry:
+def relaxed_patch(system: PatchSystem, patch: PatchGeometry, lattice: Shape) -> PatchGeometry:
     """Return the patches that a lattice is relaxed by, once it is sure that they may move.
 
     A frozen patch that fills an axis of a periodic lattice is cut into smaller ones along it: its
@@ -148,7 +150,7 @@ def relaxed_patch(system: System, patch: PatchGeometry, lattice: Shape) -> Patch
     return replace(patch, shape=sides)
 
 
-def _room(system: System, side: int, length: int) -> float:
+def _room(system: PatchSystem, side: int, length: int) -> float:
     """How far the surroundings of a relaxed patch reach along an axis before something moves."""
     if not system.periodic:
         return math.inf if system.long_range or side == length else side
@@ -157,7 +159,7 @@ def _room(system: System, side: int, length: int) -> float:
 
 
 def _evolve_patches(
-    system: System,
+    system: PatchSystem,
     states: NDArray,
     origins: NDArray[np.int64],
     patch: PatchGeometry,

@@ -14,11 +14,11 @@ from macrodyn.sampling.groups import Groups, by_condition
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.sampling.work import Work
 from macrodyn.streams import Seeds, seeds, substreams
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 
 def simulate_small(
-    system: System,
+    system: PatchSystem,
     groups: Groups,
     shape: Shape,
     *,
@@ -93,7 +93,7 @@ def simulate_small(
 
 
 def simulate_reference(
-    system: System,
+    system: PatchSystem,
     shape: Shape,
     *,
     initial: NDArray[np.float64],
@@ -161,7 +161,7 @@ def simulate_reference(
                 {"long_name": "time of the example's state", "units": system.time_unit},
             ),
             "time": ("time", np.asarray(times, float), {"units": system.time_unit}),
-            "observable": list(system.observables),
+            "observable": list(system.observable_names),
         },
     )
 
@@ -183,7 +183,7 @@ def _interval(times: Sequence[float], i: int) -> float:
 
 
 def _advance(
-    system: System, now: NDArray, rows: slice, times: Sequence[float], i: int, keys: Seeds
+    system: PatchSystem, now: NDArray, rows: slice, times: Sequence[float], i: int, keys: Seeds
 ) -> None:
     """Evolve some states, in place, from the record before record i to it."""
     if times[i] > (times[i - 1] if i else 0.0):

@@ -14,7 +14,7 @@ from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather_each, scatter,
 from macrodyn.sampling.cost import Cost
 from macrodyn.sampling.relax import Relaxation, relax
 from macrodyn.streams import generator, seeds
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 Method = Literal["tile", "replicate", "interpolate"]
 
@@ -127,7 +127,7 @@ METHODS = {"tile": tile, "replicate": replicate, "interpolate": interpolate}
 
 
 def upsample_pools(
-    system: System,
+    system: PatchSystem,
     pools: NDArray,
     shape: Shape,
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 
 def axis_names(dimension: int, prefix: str = "") -> tuple[str, ...]:
@@ -10,6 +10,6 @@ def axis_names(dimension: int, prefix: str = "") -> tuple[str, ...]:
     return tuple(prefix + name for name in ("x", "y", "z")[:dimension])
 
 
-def state_attributes(system: System) -> dict[str, str]:
+def state_attributes(system: PatchSystem) -> dict[str, str]:
     """Attributes of a variable that holds microscopic states."""
     return {"long_name": f"microscopic states ({system.kind})", "units": "1"}

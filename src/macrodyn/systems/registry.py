@@ -13,20 +13,28 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
 from macrodyn.environment import environment_fault
-from macrodyn.systems.base import Parameters, System
-from macrodyn.systems.parameters import BUILT_IN_PARAMETERS
+from macrodyn.systems.base import System
+from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
+from macrodyn.systems.ising.parameters import IsingParameters
+from macrodyn.systems.parameters import Parameters
+from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 
 GROUP = "macrodyn.systems"
 BUILT_IN = {
     "ising": "macrodyn.systems.ising:Ising",
     "curie-weiss": "macrodyn.systems.curie_weiss:CurieWeiss",
     "predator-prey": "macrodyn.systems.predator_prey:PredatorPrey",
+}
+# Known without loading kernels, as a study is planned anew in each of its jobs.
+BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
+    "ising": IsingParameters,
+    "curie-weiss": CurieWeissParameters,
+    "predator-prey": PredatorPreyParameters,
 }
 # `System.version` of those of them that say another than 1.
 BUILT_IN_VERSIONS: dict[str, int] = {}
@@ -69,8 +77,8 @@ def system_class(name: str) -> type[System]:
         )
     module, _, attribute = (found[name].value if name in found else name).partition(":")
     try:
-        loaded = getattr(_import(module), attribute)
-    except (ImportError, AttributeError) as error:
+        loaded = _load(module, attribute)
+    except ImportError as error:
         raise UnknownSystemError(f"cannot load system {name!r}: {error}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, System)):
         raise UnknownSystemError(f"{name!r} is not a subclass of macrodyn.systems.System")
@@ -151,15 +159,16 @@ def describe_error(error: Exception, module: str) -> str:
     return f"{type(error).__name__}: {text} ({place[0]}:{place[1]})"
 
 
-def _import(module: str) -> ModuleType:
-    """Import a module.
+def _load(module: str, attribute: str) -> Any:
+    """Import an attribute of a module.
 
     Raises:
         ImportError: Whatever is wrong with it, with what to do where that is known.
         EnvironmentFault: If it is the machine.
     """
     try:
-        return import_module(module)
+        # A package may import what it is asked for.
+        found = getattr(import_module(module), attribute, None)
     except Exception as error:  # a module may raise anything while it is imported
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             cause = f"{error}: install the package or add its folder to PYTHONPATH"
@@ -168,3 +177,6 @@ def _import(module: str) -> ModuleType:
         else:
             cause = describe_error(error, module)
         raise ImportError(cause) from error
+    if found is None:
+        raise ImportError(f"module {module!r} has no attribute {attribute!r}")
+    return found

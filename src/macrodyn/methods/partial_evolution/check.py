@@ -26,11 +26,13 @@ from macrodyn.sampling.evolve import EVENTS_IN_BUFFER
 from macrodyn.sampling.groups import initial_ranges, initial_values
 from macrodyn.sampling.relax import relaxed_patch
 from macrodyn.streams import seeds
-from macrodyn.system_check import check_methods, describe_failure
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
+from macrodyn.systems.trial.case import Case
+from macrodyn.systems.trial.declarations import describe_failure, message
+from macrodyn.systems.trial.limit import tried
 
 
-def check_with_system(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check a run against its system, and try the system where nothing else is wrong."""
     wrong_conditions = list(_check_conditions(run, system))
     yield from wrong_conditions
@@ -43,13 +45,30 @@ def check_with_system(run: PartialEvolutionRun, system: System) -> Iterator[tupl
     yield from check_factor(run)
     beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
     yield from beyond
-    if not (wrong_conditions or wrong_sampling or beyond):
+    # What must be prepared is so by jobs: before, such a system cannot be tried.
+    if system.is_ready and not (wrong_conditions or wrong_sampling or beyond):
         yield from check_events(run, system)
-        wrong_methods = list(check_methods(run, system))
+        wrong_methods = list(message(type(system), tried(_case(run, system), system)))
         yield from wrong_methods or check_change(run, system)
 
 
-def _check_conditions(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:
+    """Say what the methods of a system are tried on."""
+    return Case(
+        system=run.system.name,
+        parameters=run.system.parameters,
+        ranges=tuple(initial_ranges(system, run.simulate.initial_range).values()),
+        small=run.sizes.small,
+        large=run.sizes.large,
+        patch=run.patch,
+        buffer=run.evolve.buffer,
+        boundary=run.evolve.boundary,
+        duration=run.evolve.dt,
+        events=run.evolve.stop == "events",
+    )
+
+
+def _check_conditions(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that the system takes all values of the conditions."""
     cls = type(system)
     given = [("conditions", *item) for item in run.conditions.items()]
@@ -76,7 +95,7 @@ def _check_conditions(run: PartialEvolutionRun, system: System) -> Iterator[tupl
         )
 
 
-def extrapolations(run: PartialEvolutionRun, system: System) -> Iterator[str]:
+def extrapolations(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[str]:
     """Yield the conditions that are evaluated outside of the values that are sampled."""
     for name, values in run.conditions.items():
         low, high = min(values), max(values)
@@ -114,7 +133,7 @@ def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
         )
 
 
-def check_sizes(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check the three sizes against each other, and what is evolved against them."""
     sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": run.patch}
     given = [k for k in sizes if k != "patch" or run.sizes.patch]
@@ -165,7 +184,7 @@ def check_sizes(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str,
         )
 
 
-def _check_windows(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def _check_windows(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that what surrounds a patch is not the patch itself, nor another one that moves."""
     large, evolve, relaxation = run.sizes.large, run.evolve, run.upsample.relaxation
     size = "sizes.patch" if run.sizes.patch else "sizes.small"
@@ -188,7 +207,7 @@ def _check_windows(run: PartialEvolutionRun, system: System) -> Iterator[tuple[s
                 return
 
 
-def check_sampling(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check what is sampled against what the system knows."""
     yield from _check_macrostates(run, system)
     times = run.simulate.times
@@ -203,7 +222,7 @@ def check_sampling(run: PartialEvolutionRun, system: System) -> Iterator[tuple[s
         yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
 
 
-def _check_macrostates(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def _check_macrostates(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     found = {}
     try:
         ranges = initial_ranges(system, run.simulate.initial_range)
@@ -220,13 +239,14 @@ def _check_macrostates(run: PartialEvolutionRun, system: System) -> Iterator[tup
         values = initial_values(system, run.evaluate.initial)
         found["evaluate.initial"] = {
             name: list(dict.fromkeys(column.tolist()))
-            for name, column in zip(system.macrostates, values.T, strict=True)
+            for name, column in zip(system.component_names, values.T, strict=True)
         }
     except ValueError as error:
         yield "evaluate.initial", str(error)
+    limits = {component.name: component for component in system.macrostate}
     for key, by_name in found.items():
         for name, given in by_name.items():
-            lowest, highest = system.macrostates[name]
+            lowest, highest = limits[name].low, limits[name].high
             outside = [value for value in given if not lowest <= value <= highest]
             if outside:
                 yield (
@@ -239,7 +259,7 @@ def _check_macrostates(run: PartialEvolutionRun, system: System) -> Iterator[tup
 
 
 def _check_combinations(
-    run: PartialEvolutionRun, system: System, found: dict[str, dict[str, list[float]]]
+    run: PartialEvolutionRun, system: PatchSystem, found: dict[str, dict[str, list[float]]]
 ) -> Iterator[tuple[str, str]]:
     """Try whether there are initial states of extreme macrostates: ranges do not tell all."""
     if len(run.sizes.small) != system.dimension:
@@ -255,9 +275,9 @@ def _check_combinations(
             yield key, describe_failure(error, type(system))
 
 
-def _of(system: System, component: str) -> str:
+def _of(system: PatchSystem, component: str) -> str:
     """Name a component of the macrostates, where there are several."""
-    return f" ({component})" if len(system.macrostates) > 1 else ""
+    return f" ({component})" if len(system.macrostate) > 1 else ""
 
 
 def check_factor(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:

@@ -32,7 +32,7 @@ from macrodyn.methods.partial_evolution.config import HorizonConfig
 from macrodyn.methods.partial_evolution.sample import horizon_times
 from macrodyn.storage.errors import refusal
 from macrodyn.storage.netcdf import read_dataset
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 MMD_TIMES = 4
 
@@ -179,7 +179,7 @@ def range_shares(prediction: xr.Dataset, path: Path) -> dict[str, float]:
 
 def conditions_outside(
     ensemble: Ensemble,
-    system: System,
+    system: PatchSystem,
     sampled: Mapping[str, Sequence[float]],
     evaluated: Mapping[str, Sequence[float]],
 ) -> dict[str, dict[str, float]]:

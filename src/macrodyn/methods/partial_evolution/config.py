@@ -27,10 +27,9 @@ from macrodyn.config.section import (
 )
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.lattice import Boundary
+from macrodyn.systems.patch_system import Stop, Upsampling
 
 Baseline = Literal["naive", "full"]
-Upsampling = Literal["tile", "replicate", "interpolate"]
-Stop = Literal["time", "events"]
 
 
 class SizesConfig(Section):

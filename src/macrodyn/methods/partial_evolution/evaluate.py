@@ -29,7 +29,7 @@ from macrodyn.pipeline.metrics import write_metrics
 from macrodyn.pipeline.stage_system import described_system
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 
 def evaluate(job: Job) -> None:
@@ -97,7 +97,7 @@ def run_of(config: dict[str, Any]) -> PartialEvolutionRun:
 
 
 def _diagnose(
-    job: Job, run: PartialEvolutionRun, system: System, findings: Findings
+    job: Job, run: PartialEvolutionRun, system: PatchSystem, findings: Findings
 ) -> dict[str, Any]:
     """Compare drift and diffusion with the pairs that they were learned from, and draw them."""
     latents = read_dataset(job.input("latents/ours"))

@@ -45,7 +45,7 @@ from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import write_sealed_json
 from macrodyn.streams import generator, seeds, stream_key
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 # Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
 CLOSURE_PATCHES = 65536
@@ -104,7 +104,7 @@ def closure(job: Job) -> None:
 
 
 def _origin_share(
-    model: PatchAutoencoder, system: System, source: xr.Dataset, seed: int
+    model: PatchAutoencoder, system: PatchSystem, source: xr.Dataset, seed: int
 ) -> list[float] | None:
     """Share of the tiling's origin in the closure variables of the oldest snapshots."""
     oldest = np.flatnonzero(source.time.values == source.time.values.max())
@@ -164,7 +164,7 @@ def encode(job: Job) -> xr.Dataset:
 def _closure_increments(
     job: Job,
     model: PatchAutoencoder,
-    system: System,
+    system: PatchSystem,
     source: xr.Dataset,
     whole: NDArray,
     z_closure: NDArray[np.float64],
@@ -270,7 +270,7 @@ def predict(job: Job) -> xr.Dataset:
     step = horizon.spacing / substep_count(horizon.spacing, config["step"])
     if not math.isclose(step, config["step"], rel_tol=1e-3):
         job.info(f"steps of {step:.6g}, as {config['step']:g} does not divide the spacing")
-    variables = variable_names(system.observables, closure.architecture.closure_dim)
+    variables = variable_names(system.observable_names, closure.architecture.closure_dim)
     open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
     bounds = domain.limits([*system.bounds, *open_sides], z0)
     z = integrate(
@@ -298,7 +298,7 @@ def predict(job: Job) -> xr.Dataset:
             **described,
         },
         coords={
-            "component": list(system.macrostates),
+            "component": list(system.component_names),
             "time": ("time", np.array(times), {"units": system.time_unit}),
             "variable": variables,
         },
@@ -352,7 +352,7 @@ def _range_shares(
 
 
 def initial_latents(
-    system: System, closure: PatchAutoencoder, config: dict[str, Any]
+    system: PatchSystem, closure: PatchAutoencoder, config: dict[str, Any]
 ) -> NDArray[np.float64]:
     """Macroscopic states of freshly drawn large initial states, [initial * replica, variable]."""
     initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)

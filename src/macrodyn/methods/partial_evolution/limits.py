@@ -16,9 +16,9 @@ from macrodyn.lattice import Boundary, Shape, Tiling
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.streams import seeds
-from macrodyn.system_check import describe_failure
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 from macrodyn.systems.registry import BUILT_IN
+from macrodyn.systems.trial.declarations import describe_failure
 
 # Steps between two records or of one relaxation, and bytes of one array.
 MOST_STEPS = 10**6
@@ -64,7 +64,7 @@ def check_steps(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             yield f"{key}.spacing", f"{horizon.spacing:g} makes a horizon too long to compute with"
 
 
-def check_amounts(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that arrays fit into some memory."""
     sizes = run.sizes
     bytes_per_site = np.dtype(system.dtype).itemsize * system.channels
@@ -92,7 +92,7 @@ def check_amounts(run: PartialEvolutionRun, system: System) -> Iterator[tuple[st
             yield key, f"{what} would take {size / 1e12:.3g} TB: lower this or what they multiply"
 
 
-def check_neighbours(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_neighbours(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that no site of what closes on itself is a neighbour of its own."""
     if run.closure.dimension and math.prod(run.patch) == 1:
         yield (
@@ -118,7 +118,7 @@ def check_neighbours(run: PartialEvolutionRun, system: System) -> Iterator[tuple
             )
 
 
-def check_events(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_events(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that the events for which a patch is evolved can happen."""
     if run.evolve.stop != "events":
         return
@@ -134,7 +134,7 @@ def check_events(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str
             return
 
 
-def check_change(run: PartialEvolutionRun, system: System) -> Iterator[tuple[str, str]]:
+def check_change(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check by a trial that anything happens in the time of a pair.
 
     A system of discrete states evolves for longer and longer, but no more sites times time than all

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 from macrodyn.methods.base import Analysis, Graph, Method, Problem
 from macrodyn.methods.partial_evolution import propose, stages
 from macrodyn.methods.partial_evolution.config import HorizonOption, PartialEvolutionRun
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 
 class PartialEvolution(Method):
     """Scalable learning of macroscopic stochastic dynamics, arXiv:2511.12842."""
 
     Run = PartialEvolutionRun
+    System = PatchSystem
     kinds = stages.KINDS
     evaluation = stages.EVALUATE
     analyses = (
@@ -58,13 +59,13 @@ class PartialEvolution(Method):
         yield from limits.check_training(run)
         yield from limits.check_steps(run)
 
-    def check(self, run: PartialEvolutionRun, system: System) -> Iterator[Problem]:
+    def check(self, run: PartialEvolutionRun, system: PatchSystem) -> Iterator[Problem]:
         """Check the run against its system, and try the system where nothing else is wrong."""
         from macrodyn.methods.partial_evolution.check import check_with_system
 
         yield from check_with_system(run, system)
 
-    def warnings(self, run: PartialEvolutionRun, system: System) -> Iterator[str]:
+    def warnings(self, run: PartialEvolutionRun, system: PatchSystem) -> Iterator[str]:
         """Yield the conditions that are evaluated outside of the values that are sampled."""
         from macrodyn.methods.partial_evolution.check import extrapolations
 

@@ -30,14 +30,14 @@ from macrodyn.evaluation.figures_trajectories import trajectories
 from macrodyn.lattice import Shape
 from macrodyn.methods.partial_evolution.compare import Comparison
 from macrodyn.methods.partial_evolution.diagnose import RunResidual
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 # Samples at which the learned functions are evaluated.
 MAX_POINTS = 20_000
 
 
 def snapshot_figure(
-    small: xr.Dataset, large: xr.Dataset, reference: xr.Dataset, system: System, title: str
+    small: xr.Dataset, large: xr.Dataset, reference: xr.Dataset, system: PatchSystem, title: str
 ) -> Figure:
     """Snapshots of each upsampling level beside true ones of the same age.
 
@@ -90,33 +90,33 @@ def snapshot_figure(
     )
 
 
-def _caption(state: NDArray, time: float, system: System) -> str:
+def _caption(state: NDArray, time: float, system: PatchSystem) -> str:
     """Write a snapshot's time and macrostate, two observables a line."""
     values = system.observe(state[None])[0]
     parts = [
         f"{style.symbol(name)} = {value:.3g}"
-        for name, value in zip(_written(system, system.observables), values, strict=True)
+        for name, value in zip(_written(system, system.observable_names), values, strict=True)
     ]
     pairs = [", ".join(parts[n : n + 2]) for n in range(0, len(parts), 2)]
     return "\n".join([f"$t$ = {style.quantity_value(time, system.time_unit)}", *pairs])
 
 
-def _channel_names(system: System) -> list[str]:
+def _channel_names(system: PatchSystem) -> list[str]:
     """Name the channels: as the observables where there is one for each, else by number."""
     if system.channels == 1:
         return []
     if len(system.observables) == system.channels:
-        return [name.replace("_", " ") for name in system.observables]
+        return [name.replace("_", " ") for name in system.observable_names]
     return [f"channel {number + 1}" for number in range(system.channels)]
 
 
-def _nearest_index(states: NDArray, system: System, goal: NDArray[np.float64]) -> int:
+def _nearest_index(states: NDArray, system: PatchSystem, goal: NDArray[np.float64]) -> int:
     """Find the state nearest in all observables, each in units of its spread over the states."""
     values = system.observe(states)
     return int(np.argmin(_distances(values, goal[None])))
 
 
-def _nearest_pair(states: NDArray, others: NDArray, system: System) -> tuple[int, int]:
+def _nearest_pair(states: NDArray, others: NDArray, system: PatchSystem) -> tuple[int, int]:
     """Find the state and the other state whose observables are nearest to each other."""
     distances = _distances(system.observe(states), system.observe(others))
     one, other = np.unravel_index(np.argmin(distances), distances.shape)
@@ -132,7 +132,7 @@ def _distances(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDAr
 
 def comparison_figures(
     comparison: Comparison,
-    system: System,
+    system: PatchSystem,
     horizon: str,
     title: str,
     findings: Findings | None = None,
@@ -147,7 +147,7 @@ def comparison_figures(
         findings: Of this horizon: why there is no late-time comparison, if there is none.
     """
     findings = Findings() if findings is None else findings
-    names = _written(system, system.observables)
+    names = _written(system, system.observable_names)
     for method, prediction in comparison.predictions.items():
         yield (
             "trajectories",
@@ -181,7 +181,7 @@ def drawn(draw: Callable[[], Figure], title: str) -> Figure:
         return style.note(str(reason), title=title)
 
 
-def _written(system: System, names: Sequence[str]) -> list[str]:
+def _written(system: PatchSystem, names: Sequence[str]) -> list[str]:
     """Names of observables, or of macrostates, as figures show them."""
     return [style.label(name, system.labels) for name in names]
 
@@ -207,7 +207,7 @@ class LearnedMoments:
 
 
 def learned_moments(
-    latents: xr.Dataset, ensemble: Ensemble, system: System, large: Shape, seed: int
+    latents: xr.Dataset, ensemble: Ensemble, system: PatchSystem, large: Shape, seed: int
 ) -> LearnedMoments:
     """Evaluate the learned ensemble and the system's exact moments at samples of the latents.
 
@@ -222,7 +222,7 @@ def learned_moments(
     z = np.asarray(latents.z.values[chosen], np.float64)
     given = np.asarray(latents.condition_values.values[chosen], np.float64)
     conditions = [str(n) for n in latents.condition.values]
-    names = list(system.observables)
+    names = list(system.observable_names)
 
     def learned(points: NDArray[np.float64], rows: NDArray[np.float64]) -> Moments:
         with torch.inference_mode():
@@ -257,7 +257,7 @@ def dynamics_figures(
     diagnostic: xr.Dataset | None,
     learned: LearnedMoments,
     residual: RunResidual | None,
-    system: System,
+    system: PatchSystem,
     title: str,
     findings: Findings,
 ) -> Iterator[tuple[str, Figure]]:
@@ -271,7 +271,7 @@ def dynamics_figures(
         title: Title of the run's figures.
         findings: Of the run: why there is no diagnostic or no residual.
     """
-    names = _written(system, system.observables)
+    names = _written(system, system.observable_names)
     common: dict[str, Any] = {"time_unit": system.time_unit, "title": title}
 
     def moments() -> Figure:

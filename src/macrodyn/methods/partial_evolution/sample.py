@@ -21,7 +21,7 @@ from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.storage.netcdf import pad_examples
 from macrodyn.streams import seeds
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 # Snapshots whose patches are evolved together: a bound on memory.
 _MOST_SAMPLES = 512
@@ -78,7 +78,7 @@ def evolve(job: Job) -> xr.Dataset:
 
 
 def _evolve(
-    system: System,
+    system: PatchSystem,
     states: NDArray,
     config: dict[str, Any],
     settings: EvolveConfig,
@@ -105,7 +105,7 @@ def _evolve(
 
 
 def _pairs_dataset(
-    system: System, samples: xr.Dataset, pairs: Pairs, lags: Sequence[int]
+    system: PatchSystem, samples: xr.Dataset, pairs: Pairs, lags: Sequence[int]
 ) -> xr.Dataset:
     axes = axis_names(system.dimension, "patch_")
     lead = ("sample", "patch", "lag")
@@ -145,13 +145,13 @@ def _pairs_dataset(
         },
         coords={
             "lag": list(lags),
-            "observable": list(system.observables),
+            "observable": list(system.observable_names),
             "condition": samples.condition.values,
         },
     )
 
 
-def _moved(system: System, pairs: Pairs) -> dict[str, Any]:
+def _moved(system: PatchSystem, pairs: Pairs) -> dict[str, Any]:
     """Patches with their buffers afterwards, where there are any."""
     if pairs.moved.shape[3] == 0:
         return {}
@@ -225,7 +225,7 @@ def order_reference(data: xr.Dataset, config: dict[str, Any]) -> xr.Dataset:
         },
         coords={
             "example_time": data.example_time,
-            "component": list(system.macrostates),
+            "component": list(system.component_names),
             "time": data.time,
             "observable": data.observable,
         },

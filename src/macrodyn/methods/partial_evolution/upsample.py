@@ -20,7 +20,7 @@ from macrodyn.sampling.upsample import upsample_pools
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.sampling.work import Work
 from macrodyn.storage.netcdf import pad_examples, read_dataset
-from macrodyn.systems import System
+from macrodyn.systems import PatchSystem
 
 # Snapshots of each level that are kept for figures.
 EXAMPLES = 3
@@ -72,7 +72,7 @@ def _example_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _upsample(
-    system: System,
+    system: PatchSystem,
     source: xr.Dataset,
     config: dict[str, Any],
     shown: NDArray[np.int64],

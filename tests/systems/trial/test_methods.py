@@ -1,4 +1,4 @@
-"""What is wrong with the class of an own system is said before any job, with what to do."""
+"""What is wrong with the methods of an own system is said before any job, with what to do."""
 
 from __future__ import annotations
 
@@ -7,117 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import Field, field_validator
 
-from macrodyn.config.load import ConfigError, load_study
+from macrodyn.config.load import load_study
 from macrodyn.lattice import ALONE
-from macrodyn.streams import generator
-from macrodyn.system_check import check_class
-from macrodyn.systems import Parameters, System, registry, system_class
+from macrodyn.systems import Grid, Observable, PatchSystem, system_class
 
-STUDY: dict[str, Any] = {
-    "study": "own",
-    "system": {"name": "own:Own", "parameters": {}},
-    "sizes": {"small": [12], "large": [24], "patch": [6]},
-    "simulate": {"initial_range": [0.2, 0.8], "groups": 4, "replicas": 2, "times": [0, 1]},
-    "upsample": {"snapshots": 2},
-    "evolve": {"dt": 0.5, "buffer": 1, "patches": 2},
-    "evaluate": {"initial": [0.5], "horizons": {"short": {"spacing": 1, "points": 3}}},
-    "runs": {"only": {}},
-}
-
-
-class Spread(Parameters):
-    rate: float = Field(default=1.0, ge=0)
-
-
-def measured(states):
-    x = states[:, 0]
-    return np.stack([x.mean(axis=1), (x != np.roll(x, 1, axis=1)).mean(axis=1)], axis=1)
-
-
-class Own(System):
-    """Sites 0 and 1 on a ring that flip independently, each with a probability of 1/2."""
-
-    dimension = 1
-    dtype = np.uint8
-    kind = "species"
-    species = 2
-    observables = ("density", "boundaries")
-    bounds = ((0.0, 1.0), (0.0, 1.0))
-    macrostates = {"density": (0.0, 1.0)}  # noqa: RUF012
-    Parameters = Spread
-
-    def initial_states(self, macrostate, shape, seeds):
-        draws = [generator(int(key), "own").random((1, *shape)) for key in seeds]
-        return (np.stack(draws) < macrostate[:, :1, None]).astype(self.dtype)
-
-    def evolve(self, states, duration, seeds):
-        return states ^ self.flips(states.shape, seeds, states.dtype)
-
-    def evolve_patch(self, windows, patch, duration, seeds, events=None, around=ALONE):
-        after = windows.copy()
-        moving = (..., *patch.moving)
-        after[moving] ^= self.flips(after[moving].shape, seeds, after.dtype)
-        return after, np.full(len(windows), duration)
-
-    def observe(self, states):
-        return measured(states)
-
-    def observe_patch(self, patches):
-        return measured(patches)
-
-    def observable_increment(self, before, after, patch, around=ALONE):
-        if patch.boundary == "periodic":
-            return measured(after) - measured(before)
-
-        def measure(windows):
-            x = windows[:, 0, patch.margin - 1 : patch.margin + patch.shape[0] + 1]
-            unlike = (x[:, 1:] != x[:, :-1]).sum(axis=1) / patch.shape[0]
-            return np.stack([x[:, 1:-1].mean(axis=1), unlike], axis=1)
-
-        return patch.attribute(measure, before, after)
-
-    @staticmethod
-    def flips(shape, seeds, dtype=np.uint8):
-        draws = [generator(int(key), "flips").integers(0, 2, shape[1:]) for key in seeds]
-        return np.stack(draws).astype(dtype)
-
-
-def problems(monkeypatch, members: dict[str, Any], changes: dict[str, Any] | None = None) -> str:
-    """What a study says that runs `Own` with some members replaced, or removed where None."""
-    base = dict(vars(Own))
-    for name in ("__dict__", "__weakref__", "__abstractmethods__", "_abc_impl"):
-        base.pop(name, None)
-    cls = type("Own", (System,), {k: v for k, v in {**base, **members}.items() if v is not REMOVED})
-    monkeypatch.setattr("macrodyn.config.load.system_class", lambda _: cls)
-    content = {**STUDY, **(changes or {})}
-    try:
-        load_study(content)
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
-REMOVED = object()
-
-
-def density(states):
-    return states.mean(axis=2)
-
-
-def density_increment(self, before, after, patch, around=ALONE):
-    return density(patch.cut(after)) - density(patch.cut(before))
-
-
-# The same system with one observable, which knows no pairs of sites.
-DENSITY: dict[str, Any] = {
-    "observables": ("density",),
-    "bounds": ((0.0, 1.0),),
-    "observe": lambda self, states: density(states),
-    "observe_patch": lambda self, patches: density(patches),
-    "observable_increment": density_increment,
-}
+from .own import DENSITY, STUDY, Own, measured, problems
 
 
 def test_a_sound_system_is_accepted(monkeypatch):
@@ -135,71 +30,6 @@ def test_a_sound_system_is_accepted(monkeypatch):
 )
 def test_a_sound_system_is_accepted_with_other_patches(monkeypatch, changes):
     assert problems(monkeypatch, {}, changes) == ""
-
-
-ATTRIBUTES: dict[str, tuple[dict[str, Any], str]] = {
-    "no observables": ({"observables": REMOVED}, "the attribute observables is missing"),
-    "no dimension": ({"dimension": REMOVED}, "the attribute dimension is missing"),
-    "no dtype": ({"dtype": REMOVED}, "the attribute dtype is missing"),
-    "no kind": ({"kind": REMOVED}, "the attribute kind is missing"),
-    "no bounds": ({"bounds": REMOVED}, "the attribute bounds is missing"),
-    "no Parameters": ({"Parameters": REMOVED}, "the attribute Parameters is missing"),
-    "no evolve": ({"evolve": REMOVED}, "the method evolve is missing"),
-    "observables a string": (
-        {"observables": "density"},
-        "observables is 'density', but it should be a tuple of different names",
-    ),
-    "observables twice": ({"observables": ("density", "density")}, "of different names"),
-    "kind misspelt": ({"kind": "spins"}, "kind is 'spins', but it should be 'spin' or 'field'"),
-    "dimension four": ({"dimension": 4}, "dimension is 4, but it should be 1, 2 or 3"),
-    "halo negative": ({"halo": -1}, "halo is -1, but it should be a whole number of sites"),
-    "dtype bool": ({"dtype": np.bool_}, "but it should be a NumPy type of whole or real numbers"),
-    "stops a string": ({"stops": "time"}, "stops is 'time', but it should be a tuple with some of"),
-    "unknown upsampling": ({"upsamplings": ("copy",)}, "some of 'tile', 'replicate'"),
-    "no CPU": ({"devices": ("cuda",)}, "devices is ('cuda',), but it should be ('cpu',) or"),
-    "one bound": ({"bounds": ((0.0, 1.0),)}, "bounds has 1 entries for 2 observable(s)"),
-    "bounds turned": ({"bounds": ((1.0, 0.0), (0.0, 1.0))}, "a tuple with (lowest, highest)"),
-    "bounds that are no numbers": (
-        {"bounds": ((False, True), (0.0, 1.0))},
-        "a tuple with (lowest,",
-    ),
-    "macrostates a tuple": ({"macrostates": (0.0, 1.0)}, "should be {name: (lowest, highest)}"),
-    "parameters of another kind": ({"Parameters": dict}, "a subclass of macrodyn.systems.Par"),
-    "version zero": ({"version": 0}, "version is 0, but it should be a whole number of 1 or more"),
-    "observable of closure": (
-        {"observables": ("up", "closure_0")},
-        "observables are called ['closure_0'], as closure variables are: choose other names",
-    ),
-    "label of nothing": ({"labels": {"mass": "$m$"}}, "labels names ['mass'], which are not among"),
-    "species not said": ({"species": REMOVED}, "species is 0: say how many there are, such as"),
-    "one species": ({"species": 1}, "species is 1: say how many there are"),
-    "species of a field": (
-        {"kind": "field", "dtype": np.float32},
-        "species is 2, but a 'field' has none: leave it out",
-    ),
-    "species a tuple": ({"species": ("A", "B")}, "but it should be the number of species, a whole"),
-    "species uncounted": ({"species": 300}, "species is 300, but uint8 counts to 255"),
-    "real species": ({"dtype": np.float32}, "species are whole numbers, but dtype is float32"),
-    "species of two channels": ({"channels": 2}, "species are one number a site, but channels is"),
-    "unsigned spins": (
-        {"kind": "spin", "species": REMOVED},
-        "spins are -1 and +1, which uint8 cannot hold",
-    ),
-}
-
-
-@pytest.mark.parametrize(("members", "message"), ATTRIBUTES.values(), ids=ATTRIBUTES)
-def test_wrong_attribute_is_named(monkeypatch, members, message):
-    text = problems(monkeypatch, members)
-    assert "  system.name: Own: " in text
-    assert message in text
-
-
-def test_all_wrong_attributes_are_named_at_once(monkeypatch):
-    text = problems(monkeypatch, {"kind": "spins", "observables": REMOVED, "observe": REMOVED})
-    for name in ("kind is 'spins'", "observables is missing", "the method observe is missing"):
-        assert name in text
-    assert len(text.splitlines()) == 2
 
 
 def test_patches_narrower_than_the_halo_are_refused(monkeypatch):
@@ -332,7 +162,7 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
         "evolve gives species from 2 to 2, but there are 2: number them 0 to 1",
     ),
     "states that are no spins": (
-        {"kind": "spin", "species": REMOVED, "dtype": np.int8},
+        {"space": Grid("spin", 1)},
         "initial_states gives spins that are neither -1 nor +1",
     ),
     "observe: one observable": ({"observe": one_value}, "observe returns shape (3, 1): it should"),
@@ -341,7 +171,10 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
     "observe: a list": ({"observe": as_list}, "observe returns list: it should be a NumPy array"),
     "observe: out of bounds": ({"observe": shifted}, "observe gives density from "),
     "observe: out of bounds in a small unit": (
-        {"observe": shifted_in_a_small_unit, "bounds": ((0.0, 1e-9), (0.0, 1e-9))},
+        {
+            "observe": shifted_in_a_small_unit,
+            "observables": (Observable("density", (0.0, 1e-9)), Observable("b", (0.0, 1e-9))),
+        },
         "observe gives density from ",
     ),
     "observe: in place": ({"observe": sorting}, "observe changes an array that it is given"),
@@ -387,8 +220,8 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
         "exact_moments (covariance) returns shape (3, 2): it should be (3, 2, 2)",
     ),
     "labels that are no TeX": (
-        {"labels": {"density": r"density $\nothing$"}},
-        "labels['density'] cannot be drawn: ",
+        {"observables": (Observable("density", label=r"density $\nothing$"), Observable("b"))},
+        "the label of density cannot be drawn: ",
     ),
 }
 
@@ -428,8 +261,9 @@ def test_error_of_own_code_is_said_with_its_place(monkeypatch, method, error):
 
 
 def test_error_under_a_condition_is_said(monkeypatch):
-    def init(self, parameters):
-        self.parameters, self.period = parameters, 1 / parameters.rate
+    def init(self, parameters, **named):
+        PatchSystem.__init__(self, parameters, **named)
+        self.period = 1 / parameters.rate
 
     text = problems(monkeypatch, {"__init__": init}, {"conditions": {"rate": [1.0, 0.0]}})
     assert "  conditions.rate: Own raises ZeroDivisionError: float division by zero (" in text
@@ -457,11 +291,6 @@ def test_ends_of_a_lattice_may_be_written_to(monkeypatch):
     assert problems(monkeypatch, members) == ""
 
 
-@pytest.mark.parametrize("name", registry.BUILT_IN)
-def test_built_in_systems_are_complete(name):
-    assert list(check_class(system_class(name))) == []
-
-
 def test_methods_of_built_in_systems_are_not_tried(monkeypatch):
     """Their kernels would be compiled for it."""
     ising = system_class("ising")
@@ -471,36 +300,16 @@ def test_methods_of_built_in_systems_are_not_tried(monkeypatch):
     assert load_study(content).name == "own"
 
 
-class Doubling(Parameters):
-    """Each reading doubles the rate."""
+def test_what_must_be_prepared_is_not_tried(monkeypatch):
+    """It is so by jobs: nothing but initial states can be asked for before."""
 
-    rate: float = 1.0
+    def prepare(cls, parameters, planner):
+        return {}
 
-    @field_validator("rate")
-    @classmethod
-    def _double(cls, rate):
-        return 2 * rate
-
-
-class Closed(Parameters):
-    """Writes what it does not read: a rate above its own limit."""
-
-    rate: float = Field(default=1.0, lt=2)
-
-    @field_validator("rate", mode="after")
-    @classmethod
-    def _double(cls, rate):
-        return 2 * rate
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        (Doubling, "its Parameters make rate 4.0 of their own 2.0: a validator must leave"),
-        (Closed, "its Parameters cannot read what they wrote: 1 validation error"),
-    ],
-)
-def test_parameters_that_change_when_they_are_read_again_are_named(monkeypatch, model, expected):
-    """Each job reads them again, and conditions do."""
-    given = {"system": {"name": "own", "parameters": {"rate": 1.0}}}
-    assert expected in problems(monkeypatch, {"Parameters": model}, given)
+    called = raising(AssertionError("was called"))
+    members = {"evolve": called, "longest_wait": called, "stops": ("time", "events")}
+    prepared = {"prepare": classmethod(prepare), **members}
+    assert problems(monkeypatch, prepared) == ""
+    evolve = {"dt": 0.5, "patches": 2, "stop": "events"}
+    assert problems(monkeypatch, prepared, {"evolve": evolve}) == ""
+    assert "evolve raises AssertionError: was called" in problems(monkeypatch, members)

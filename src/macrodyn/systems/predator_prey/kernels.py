@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from macrodyn.systems.integrators import Scheme, Workspace, step_count
-from macrodyn.systems.noise import NormalNoise
+from macrodyn.systems.shared.integrators import Scheme, Workspace, step_count
+from macrodyn.systems.shared.noise import NormalNoise
 
 Reaction = Callable[[Tensor, Tensor, Tensor], None]
 """Adds the local part of the drift of a state [channel, site, batch] to its second argument, of the

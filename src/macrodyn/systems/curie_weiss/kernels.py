@@ -22,7 +22,7 @@ from numba import njit, prange
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from macrodyn.systems.philox import (
+from macrodyn.systems.shared.philox import (
     CHUNK,
     LANE_ATTEMPTS,
     LANE_COUNT,

@@ -13,7 +13,7 @@ Two algorithms that are equal in distribution:
   is a flip. Fast where few attempts are accepted.
 
 What advances one block is written once, for CPU and GPU: `DEVICE_FUNCTIONS` are compiled here for
-the CPU and, the same Python, in `macrodyn.systems.ising_cuda` for the GPU. They therefore take
+the CPU and, the same Python, in `macrodyn.systems.ising.cuda` for the GPU. They therefore take
 their arrays, workspaces included, as arguments.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from macrodyn.systems.philox import (
+from macrodyn.systems.shared.philox import (
     CHUNK,
     LANE_ATTEMPTS,
     LANE_COUNT,

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.lattice import PatchGeometry, Shape, Surroundings, Tiling, gather, scatter
-from macrodyn.systems import System
+from macrodyn.systems.patch_system import PatchSystem
 
 Floats = NDArray[np.float64]
 Measure = Callable[..., Any]
@@ -67,7 +67,7 @@ def tiled(states: NDArray, lattice: Shape) -> NDArray:
     return np.ascontiguousarray(np.tile(states, (1, 1, *repeats))[index])
 
 
-def broken_identity(system: System, moved: Moved, call: Measure) -> str | None:
+def broken_identity(system: PatchSystem, moved: Moved, call: Measure) -> str | None:
     """Find out whether the increments of patches break an identity.
 
     Args:
@@ -92,7 +92,7 @@ def broken_identity(system: System, moved: Moved, call: Measure) -> str | None:
     return _broken_buffer(system, moved, call)
 
 
-def _broken_whole(system: System, moved: Moved, cores: NDArray, call: Measure) -> str | None:
+def _broken_whole(system: PatchSystem, moved: Moved, cores: NDArray, call: Measure) -> str | None:
     """Compare the increments of one patch with K times what its moves change of the whole."""
     patch, states, origins = moved.patch, moved.states, moved.origins
     number, total = len(origins), Tiling(states.shape[2:], patch.shape).number
@@ -123,7 +123,7 @@ def _broken_whole(system: System, moved: Moved, cores: NDArray, call: Measure) -
     )
 
 
-def _broken_buffer(system: System, moved: Moved, call: Measure) -> str | None:
+def _broken_buffer(system: PatchSystem, moved: Moved, call: Measure) -> str | None:
     """Let the buffers move alone: no observable may change by that."""
     patch = moved.patch
     if patch.buffer == 0:
@@ -149,7 +149,7 @@ def _broken_buffer(system: System, moved: Moved, call: Measure) -> str | None:
     )
 
 
-def _broken_alone(system: System, moved: Moved, call: Measure) -> str | None:
+def _broken_alone(system: PatchSystem, moved: Moved, call: Measure) -> str | None:
     """Compare the increments of periodic patches with their change as systems of their own."""
     if system.periodic:
         before, after = moved.windows, moved.after
@@ -178,7 +178,7 @@ def _not_local(names: str) -> str:
 
 
 def _not_additive(
-    system: System, states: NDArray, patch: PatchGeometry, call: Measure
+    system: PatchSystem, states: NDArray, patch: PatchGeometry, call: Measure
 ) -> str | None:
     """Names of the observables that two patches, too far apart to interact, change jointly."""
     gap = max(1, -(-system.halo // patch.shape[0]))
@@ -202,7 +202,7 @@ def _not_additive(
 
 
 def _differing(
-    system: System, found: Floats, expected: Floats, scale: Floats, dtype: np.dtype[Any]
+    system: PatchSystem, found: Floats, expected: Floats, scale: Floats, dtype: np.dtype[Any]
 ) -> tuple[str, float, float] | None:
     """Names of the observables whose values differ by more than rounding, and the worst two."""
     single = (dtype.kind == "f" and dtype.itemsize < 8) or found.dtype.itemsize < 8
@@ -211,6 +211,6 @@ def _differing(
     wrong = np.flatnonzero((error > room).any(axis=0))
     if not len(wrong):
         return None
-    names = " and ".join(system.observables[column] for column in wrong)
+    names = " and ".join(system.observable_names[column] for column in wrong)
     row = int(error[:, wrong[0]].argmax())
     return names, float(found[row, wrong[0]]), float(expected[row, wrong[0]])

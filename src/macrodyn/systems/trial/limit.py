@@ -13,14 +13,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from macrodyn import __version__
-from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.storage.files import write_json
-from macrodyn.systems import System, system_class
+from macrodyn.systems.base import System
+from macrodyn.systems.patch_system import PatchSystem
+from macrodyn.systems.registry import system_class
+from macrodyn.systems.trial.case import Case
+from macrodyn.systems.trial.methods import Trial
 
 # Seconds that a trial may take, and where another number stands.
 LIMIT = 60.0
@@ -29,32 +32,34 @@ VARIABLE = "MACRODYN_TRIAL_SECONDS"
 # where there is no such folder.
 KNOWN = Path(".snakemake/macrodyn-trials")
 
-_CHILD = "from macrodyn.trial_limit import try_in_child; try_in_child()"
+_CHILD = "from macrodyn.systems.trial.limit import try_in_child; try_in_child()"
 
 
-def tried(run: PartialEvolutionRun, system: System, trial: Callable[[], list[str]]) -> list[str]:
-    """Try the methods of a system, unless they were tried already.
+def tried(case: Case, system: PatchSystem) -> list[str]:
+    """Try the methods of a system that is not built in, unless they were tried already.
 
     Args:
-        run: A run whose sizes and macrostates fit the system.
-        system: Its system.
-        trial: Tries them in this process.
+        case: What they are tried on; its sizes and macrostates fit the system.
+        system: The system.
 
     Returns:
         What is wrong with them; nothing where the limit was reached, which is said on standard
         error.
     """
-    name = run.system.name
+    # The tests of those that are built in say more, and their kernels take long to compile.
+    if type(system).__module__.split(".")[0] == "macrodyn":
+        return []
+    name = case.system
     if not _is_found_elsewhere(name, type(system)):
-        return trial()
-    digest, limit = _digest(run, type(system)), _limit()
+        return Trial(system).run(case)
+    digest, limit = _digest(case, type(system)), _limit()
     known = _known(digest)
     if known is not None and (known.passed or known.seconds >= limit):
         if not known.passed:
             _say_untried(name, known.seconds)
         return []
     print(f"Trying the methods of {name} ({limit:.0f} s at most) ...", file=sys.stderr, flush=True)
-    found = _in_child(run, limit)
+    found = _in_child(case, limit)
     if found is None:
         _say_untried(name, limit)
     if not found:
@@ -101,19 +106,16 @@ def _say_untried(name: str, seconds: float) -> None:
 
 
 def try_in_child() -> None:
-    """Try the methods of the system of the run on standard input; print what is wrong as JSON."""
-    from macrodyn.config.load import make_system
-    from macrodyn.system_trial import Trial
-
-    run = PartialEvolutionRun.model_validate_json(sys.stdin.read())
+    """Try the methods of the system of the case on standard input; print what is wrong as JSON."""
+    case = Case.read(sys.stdin.read())
     # What a system prints must not be taken for the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
-    trial = Trial(make_system(run))
-    trial.run(run)
-    json.dump(trial.wrong, answer)
+    cls: Any = system_class(case.system)
+    system = cls(cls.Parameters.model_validate(case.parameters))
+    json.dump(Trial(system).run(case), answer)
 
 
-def _in_child(run: PartialEvolutionRun, limit: float) -> list[str] | None:
+def _in_child(case: Case, limit: float) -> list[str] | None:
     """Return what a child finds wrong; None if it takes longer than the limit, in seconds."""
     # A system may be found by what was added to the path of this process only.
     path = os.pathsep.join(filter(None, sys.path))
@@ -121,7 +123,7 @@ def _in_child(run: PartialEvolutionRun, limit: float) -> list[str] | None:
         try:
             done = subprocess.run(
                 [sys.executable, "-c", _CHILD],
-                input=run.model_dump_json(),
+                input=json.dumps(asdict(case)),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -154,15 +156,14 @@ def _source(cls: type[System]) -> Path | None:
     return Path(file) if file else None
 
 
-def _digest(run: PartialEvolutionRun, cls: type[System]) -> str:
-    """Digest of the source of a system's package or module, of the run, and of this version."""
+def _digest(case: Case, cls: type[System]) -> str:
+    """Digest of the source of a system's package or module, of the case, and of this version."""
     found = hashlib.sha256(__version__.encode())
     for file in _files(cls):
         found.update(file.read_bytes())
-    for own in ("system_trial.py", "system_check.py"):
-        found.update(Path(__file__).with_name(own).read_bytes())
-    keys = {"system", "conditions", "sizes", "simulate", "evolve"}
-    found.update(json.dumps(run.model_dump(mode="json", include=keys), sort_keys=True).encode())
+    for own in sorted(Path(__file__).parent.glob("*.py")):
+        found.update(own.read_bytes())
+    found.update(json.dumps(asdict(case), sort_keys=True).encode())
     return found.hexdigest()[:16]
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from macrodyn import trial_limit
 from macrodyn.config.load import ConfigError, load_study
-from macrodyn.trial_limit import KNOWN, VARIABLE
+from macrodyn.systems.trial import limit as trial_limit
+from macrodyn.systems.trial.limit import KNOWN, VARIABLE
 
 SYSTEM = """
 from macrodyn.systems.ising import Ising

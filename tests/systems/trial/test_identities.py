@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from macrodyn.config.models import RunConfig
 from macrodyn.lattice import ALONE, PatchGeometry
-from macrodyn.system_identities import tiled, trial_lattice
-from macrodyn.system_trial import Trial
-from macrodyn.systems import registry, system_class
+from macrodyn.systems import Grid, Observable, registry, system_class
+from macrodyn.systems.trial.case import Case
+from macrodyn.systems.trial.identities import tiled, trial_lattice
+from macrodyn.systems.trial.methods import Trial
 
-from .test_system_check import DENSITY, Own, measured, problems
+from .own import DENSITY, Own, measured, problems
 
 EVOLVE: dict[str, dict[str, Any]] = {
     "frozen": {"dt": 0.5, "patches": 2},
@@ -50,8 +50,7 @@ def with_buffer(self, before, after, patch, around=ALONE):
 def of(measure, name="other"):
     """An observable of whole states, its increment measured in the patch."""
     return {
-        "observables": (name,),
-        "bounds": ((-10.0, 10.0),),
+        "observables": (Observable(name, (-10.0, 10.0)),),
         "observe": lambda self, states: measure(states),
         "observe_patch": lambda self, patches: measure(patches),
         "observable_increment": lambda self, before, after, patch, around=ALONE: (
@@ -133,7 +132,13 @@ def test_wrong_increments_are_found_out(monkeypatch, members, way, message):
 @pytest.mark.parametrize("way", EVOLVE)
 @pytest.mark.parametrize(
     "members",
-    [{}, DENSITY, {**DENSITY, "periodic": False}, {**DENSITY, "halo": 0}, {"dtype": np.uint16}],
+    [
+        {},
+        DENSITY,
+        {**DENSITY, "periodic": False},
+        {**DENSITY, "halo": 0},
+        {"space": Grid("species", 1, species=2, dtype=np.uint16)},
+    ],
     ids=["pairs", "mean", "with ends", "no halo", "another type"],
 )
 def test_right_increments_are_accepted(monkeypatch, members, way):
@@ -157,9 +162,7 @@ def test_single_precision_is_taken_for_rounding(monkeypatch):
 
     members = {
         **mean,
-        "kind": "field",
-        "species": 0,
-        "dtype": np.float32,
+        "space": Grid("field", 1, dtype=np.float32),
         "initial_states": initial_states,
         "evolve": evolve,
         "evolve_patch": evolve_patch,
@@ -209,10 +212,11 @@ def test_random_numbers_of_the_batch_are_found_out(monkeypatch, method, wrong, w
     assert ";" not in text, "one mistake is reported as several"
 
 
-BUILT_IN: dict[str, tuple[dict[str, Any], list[int], list[int], dict[str, Any]]] = {
-    "ising": ({"temperature": 2.5, "field": 0.1}, [6, 4], [12, 8], {}),
-    "curie-weiss": ({"temperature": 0.8}, [4, 2], [12, 8], {}),
-    "predator-prey": ({}, [12], [36], {"mean": [0.4, 0.6], "amplitude": [0.1, 0.3]}),
+# Parameters, small and large size, and ranges of the macrostate.
+BUILT_IN: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[Any]]] = {
+    "ising": ({"temperature": 2.5, "field": 0.1}, (6, 4), (12, 8), [(-0.5, 0.5)]),
+    "curie-weiss": ({"temperature": 0.8}, (4, 2), (12, 8), [(-0.5, 0.5)]),
+    "predator-prey": ({}, (12,), (36,), [(0.4, 0.6), (0.1, 0.3)]),
 }
 
 
@@ -221,17 +225,20 @@ BUILT_IN: dict[str, tuple[dict[str, Any], list[int], list[int], dict[str, Any]]]
 def test_built_in_systems_satisfy_the_identities(name, way):
     parameters, small, large, initial = BUILT_IN[name]
     cls = system_class(name)
-    run = RunConfig.model_validate(
-        {
-            "system": {"name": name, "parameters": parameters},
-            "sizes": {"small": small, "large": large},
-            "simulate": {"initial_range": initial or [-0.5, 0.5]},
-            "evolve": {**EVOLVE[way], **({"buffer": 1} if way == "buffer" else {})},
-        }
+    case = Case(
+        system=name,
+        parameters=parameters,
+        ranges=tuple((low, high) for low, high in initial),
+        small=small,
+        large=large,
+        patch=small,
+        buffer=1 if way == "buffer" else 0,
+        boundary="periodic" if way == "periodic" else "frozen",
+        duration=EVOLVE[way]["dt"],
+        events=False,
     )
-    trial = Trial(cls(cls.Parameters.model_validate(parameters)))
-    trial.run(run)
-    assert trial.wrong == []
+    system = cls(cls.Parameters.model_validate(parameters))
+    assert Trial(system).run(case) == []
 
 
 @pytest.mark.parametrize(

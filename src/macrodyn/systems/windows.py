@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.lattice import PatchGeometry, Surroundings, gather, gather_each, sites_outside
-from macrodyn.systems import System
+from macrodyn.systems.patch_system import PatchSystem
 
 
 def cut_windows(
-    system: System, states: NDArray, origins: NDArray[np.int64], patch: PatchGeometry
+    system: PatchSystem, states: NDArray, origins: NDArray[np.int64], patch: PatchGeometry
 ) -> tuple[NDArray, Surroundings]:
     """Cut the windows of patches out of states, and find out what surrounds them.
 

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds
+from macrodyn.systems.space import Component, Observable
 
 STATE_LABELS: Mapping[int, str] = {-1: "spin down", 1: "spin up"}
+MAGNETISATION = Observable("magnetisation", (-1.0, 1.0), "magnetisation $m$")
+MEAN_SPIN = Component("magnetisation", -1.0, 1.0)
 
 
 def independent_spins(

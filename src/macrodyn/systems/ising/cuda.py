@@ -1,4 +1,4 @@
-"""The kernels of `macrodyn.systems.ising_kernels` on an NVIDIA GPU: one thread a block of spins.
+"""The kernels of `macrodyn.systems.ising.kernels` on an NVIDIA GPU: one thread a block of spins.
 
 What advances a block is not written again here: the CPU's Python functions are compiled for the
 GPU. Uniformisation gives the same bits as on the CPU, for it uses integers alone and the number of
@@ -27,7 +27,7 @@ from numba.core import config
 from numba.cuda import libdevice
 from numpy.typing import NDArray
 
-from macrodyn.systems import ising_kernels as kernels
+from macrodyn.systems.ising import kernels
 
 _SIMULATED = bool(config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 cuda: Any = import_module("numba.cuda")  # its types are not those of the code that it compiles
@@ -121,7 +121,7 @@ def _nfold(  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, kw_only=True)
 class _Lattice:
-    """What all blocks of a batch share, on the GPU; `ising_kernels` says what the arrays hold."""
+    """What all blocks of a batch share, on the GPU; `kernels` says what the arrays hold."""
 
     width: int
     sites: int
@@ -154,7 +154,7 @@ def advance(
     keys: NDArray,
     algorithm: int,
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Advance a batch of padded blocks in place; see `ising_kernels.advance`.
+    """Advance a batch of padded blocks in place; see `kernels.advance`.
 
     Spins and workspaces on the GPU stay below 1 GiB, whatever the batch.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,13 +10,14 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
-from macrodyn.systems import base
-from macrodyn.systems import curie_weiss_kernels as kernels
-from macrodyn.systems.parameters import CurieWeissParameters
-from macrodyn.systems.spins import STATE_LABELS, independent_spins
+from macrodyn.systems.curie_weiss import kernels
+from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
+from macrodyn.systems.patch_system import PatchSystem
+from macrodyn.systems.shared.spins import MAGNETISATION, MEAN_SPIN, STATE_LABELS, independent_spins
+from macrodyn.systems.space import Grid
 
 
-class CurieWeiss(base.System):
+class CurieWeiss(PatchSystem):
     """Spins s_i = +-1 that all see each other, with rates 1 / (1 + exp(dE / T)).
 
     Time is in sweeps: units of the inverse attempt rate of one site. The observable is the
@@ -26,17 +26,12 @@ class CurieWeiss(base.System):
     is their sum, see `rest`. The critical temperature is 1.
     """
 
-    dimension: ClassVar[int] = 2
-    dtype = np.int8
-    kind: ClassVar[base.StateKind] = "spin"
+    space: ClassVar[Grid] = Grid("spin", 2, labels=STATE_LABELS)
     halo: ClassVar[int] = 0
     long_range: ClassVar[bool] = True
-    observables = ("magnetisation",)
-    bounds = ((-1.0, 1.0),)
-    macrostates: ClassVar[dict[str, tuple[float, float]]] = {"magnetisation": (-1.0, 1.0)}
+    observables = (MAGNETISATION,)
+    macrostate = (MEAN_SPIN,)
     time_unit = "sweep"
-    labels: ClassVar[Mapping[str, str]] = {"magnetisation": "magnetisation $m$"}
-    state_labels = STATE_LABELS
     stops = ("time", "events")
     Parameters = CurieWeissParameters
     parameters: CurieWeissParameters
@@ -48,7 +43,7 @@ class CurieWeiss(base.System):
         return independent_spins(macrostate, shape, seeds)
 
     def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
-        """Advance whole systems by ``duration``; see `System.evolve`."""
+        """Advance whole systems by ``duration``; see `PatchSystem.evolve`."""
         _check(states, duration)
         after, _ = self._advance(states, None, duration, seeds, None)
         return after
@@ -62,7 +57,7 @@ class CurieWeiss(base.System):
         events: int | None = None,
         around: Surroundings = ALONE,
     ) -> tuple[NDArray, NDArray[np.float64]]:
-        """Advance patches in their windows; an event is a flip. See `System.evolve_patch`.
+        """Advance patches in their windows; an event is a flip. See `PatchSystem.evolve_patch`.
 
         Patch and buffer move in the mean field of all sites of the whole, those outside frozen. A
         periodic patch, or one without ``around.rest``, is a system of its own: its n is the number
@@ -94,7 +89,7 @@ class CurieWeiss(base.System):
     def observable_increment(
         self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
     ) -> NDArray[np.float64]:
-        """Change of the patch's mean spin; see `System.observable_increment`."""
+        """Change of the patch's mean spin; see `PatchSystem.observable_increment`."""
         return self.observe(patch.cut(after)) - self.observe(patch.cut(before))
 
     def rest(self, states: NDArray, active: NDArray) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 A number depends on (key of the state, step, channel, site) alone: not on what else is in the batch,
 on how many steps are drawn at once, or on threads. The random words are those of
-`macrodyn.systems.philox`, bit for bit: on a CPU its function makes them, elsewhere integer
+`macrodyn.systems.shared.philox`, bit for bit: on a CPU its function makes them, elsewhere integer
 operations on whole tensors do. The normal numbers of a CPU and of a GPU agree to rounding, for
 their logarithms and cosines may differ in the last bit.
 """
@@ -19,9 +19,9 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from macrodyn.systems.philox import philox_block
+from macrodyn.systems.shared.philox import philox_block
 
-# Constants of Philox-4x32: see `macrodyn.systems.philox`.
+# Constants of Philox-4x32: see `macrodyn.systems.shared.philox`.
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF

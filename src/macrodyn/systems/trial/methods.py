@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from macrodyn.lattice import PatchGeometry, Shape, Surroundings, Tiling, gather
-from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
-from macrodyn.sampling.groups import initial_ranges
-from macrodyn.sampling.patches import cut_windows
 from macrodyn.streams import seeds
-from macrodyn.system_identities import Moved, broken_identity, tiled, trial_lattice
-from macrodyn.systems import System
+from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.registry import describe_error
+from macrodyn.systems.trial.case import Case
+from macrodyn.systems.trial.identities import Moved, broken_identity, tiled, trial_lattice
+from macrodyn.systems.windows import cut_windows
 
 
 class _FailedError(Exception):
@@ -32,28 +31,31 @@ class Trial:
         wrong: What was wrong, in order.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: PatchSystem) -> None:
         self.system = system
         self.wrong: list[str] = []
         self._raised: set[str] = set()
 
-    def run(self, run: PartialEvolutionRun) -> None:
+    def run(self, case: Case) -> list[str]:
         """Call the methods, but for those that need what another one failed to give.
 
         States evolve for the study's own dt: in a shorter time a method that changes its input
         might have nothing to change.
 
         Args:
-            run: A run whose sizes and macrostates fit the system.
+            case: What they are tried on; its sizes and macrostates fit the system.
+
+        Returns:
+            What was wrong with them.
         """
-        system, small = self.system, run.sizes.small
+        system, small = self.system, case.small
         observables = len(system.observables)
         # One state more than observables, so that no wrong shape looks like a right one.
         number = observables + 1
-        states = self._states(run, number)
+        states = self._states(case, number)
         if states is None:
-            return
-        keys, duration = seeds(0, "check", index=number), run.evolve.dt
+            return self.wrong
+        keys, duration = seeds(0, "check", index=number), case.duration
         after = self.call("evolve", states, duration, keys)
         if self.check("evolve", after, states.shape, system.dtype):
             self._check_species("evolve", after)
@@ -62,15 +64,14 @@ class Trial:
         if self.check("observe", values, (number, observables)):
             self._check_bounds(values)
             self._check_exact(values, small)
-        self._check_patches(run, states)
+        self._check_patches(case, states)
         self._check_labels()
+        return self.wrong
 
-    def _states(self, run: PartialEvolutionRun, number: int) -> NDArray | None:
+    def _states(self, case: Case, number: int) -> NDArray | None:
         """Draw states of macrostates inside the study's ranges; None if they cannot be used."""
-        system, small = self.system, run.sizes.small
-        low, high = np.array(
-            list(initial_ranges(system, run.simulate.initial_range).values()), dtype=float
-        ).T
+        system, small = self.system, case.small
+        low, high = np.array(case.ranges, dtype=float).T
         parts = np.linspace(0, 1, number + 2)[1:-1, None]
         keys = seeds(0, "check", index=number)
         macrostates = low + parts * (high - low)
@@ -97,7 +98,7 @@ class Trial:
         return bool(right)
 
     def _check_bounds(self, values: NDArray[np.float64]) -> None:
-        columns = zip(self.system.observables, self.system.bounds, values.T, strict=True)
+        columns = zip(self.system.observable_names, self.system.bounds, values.T, strict=True)
         for name, (low, high), column in columns:
             slack = 1e-6 * float(np.abs(column).max())
             if column.min() < low - slack or column.max() > high + slack:
@@ -117,13 +118,13 @@ class Trial:
             shape = (len(values), *[values.shape[1]] * rank)
             self.check(f"exact_moments ({part})", value, shape, finite=False)
 
-    def _check_patches(self, run: PartialEvolutionRun, states: NDArray) -> None:
+    def _check_patches(self, case: Case, states: NDArray) -> None:
         """Evolve and measure patches, two of each state, cut out as for the study's pairs."""
-        system, settings, sides = self.system, run.evolve, run.patch
-        if Tiling(run.sizes.large, sides).number == 1:
+        system, sides = self.system, case.patch
+        if Tiling(case.large, sides).number == 1:
             return  # the study evolves no patches
-        patch = PatchGeometry(sides, system.halo, settings.buffer, settings.boundary)
-        lattice = trial_lattice(patch, run.sizes.large)
+        patch = PatchGeometry(sides, system.halo, case.buffer, case.boundary)
+        lattice = trial_lattice(patch, case.large)
         states = tiled(states, lattice)
         # The first and the last patch; where the lattice has ends, they are at both.
         origins = Tiling(lattice, sides).origins()[[0, -1]]
@@ -141,8 +142,10 @@ class Trial:
                 return
         windows, around = cut_windows(system, states, origins, patch)
         keys = seeds(0, "check patches", index=len(windows))
-        events = math.prod(sides) if settings.stop == "events" else None
-        result = self.call("evolve_patch", windows, patch, settings.dt, keys, events, around=around)
+        events = math.prod(sides) if case.events else None
+        result = self.call(
+            "evolve_patch", windows, patch, case.duration, keys, events, around=around
+        )
         measured = self.call("observe_patch", patch.cut(windows))
         size = (len(windows), len(system.observables))
         self.check("observe_patch", measured, size)
@@ -163,7 +166,7 @@ class Trial:
             )
         if timed:
             alone = Surroundings(*(None if part is None else part[-1:] for part in astuple(around)))
-            arguments = windows[-1:], patch, settings.dt, keys[-1:], events, alone
+            arguments = windows[-1:], patch, case.duration, keys[-1:], events, alone
             self._check_alone("evolve_patch", result, *arguments)
         increment = self.call("observable_increment", windows, after, patch, around)
         if self.check("observable_increment", increment, size) and not self.wrong:
@@ -200,7 +203,7 @@ class Trial:
             try:
                 MathTextParser("path").parse(text)
             except ValueError as error:
-                self.wrong.append(f"labels[{name!r}] cannot be drawn: {error}")
+                self.wrong.append(f"the label of {name} cannot be drawn: {error}")
 
     def failed(self, method: str) -> bool:
         """Whether a method raised an error."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
-from macrodyn.systems import base
-from macrodyn.systems import ising_kernels as kernels
-from macrodyn.systems.parameters import IsingParameters
-from macrodyn.systems.spins import STATE_LABELS, independent_spins
+from macrodyn.systems.ising import kernels
+from macrodyn.systems.ising.parameters import IsingParameters
+from macrodyn.systems.patch_system import PatchSystem
+from macrodyn.systems.shared.spins import MAGNETISATION, MEAN_SPIN, STATE_LABELS, independent_spins
+from macrodyn.systems.space import Grid, Observable
 
 _ALGORITHMS = {
     "uniformisation": kernels.UNIFORMISATION,
@@ -23,57 +23,39 @@ _ALGORITHMS = {
 }
 
 
-class Ising(base.System):
+class Ising(PatchSystem):
     """Spins s_i = +-1 on a periodic square grid with rates 1 / (1 + exp(dE / T)).
 
     Time is in sweeps: units of the inverse attempt rate of one site. The observables are the
     magnetisation (mean spin) and the domain-wall density (fraction of unlike neighbour bonds).
+
+    On the device `cuda` spins, of patches and of whole lattices, evolve on a GPU. Without a usable
+    one they do on the CPU, and one warning is logged. Uniformisation gives the same bits on both,
+    the n-fold way too but for its times, which agree to rounding; see `ising.cuda`.
     """
 
-    dimension: ClassVar[int] = 2
-    dtype = np.int8
-    kind: ClassVar[base.StateKind] = "spin"
-    observables = ("magnetisation", "domain_wall_density")
-    bounds = ((-1.0, 1.0), (0.0, 1.0))
-    macrostates: ClassVar = {"magnetisation": (-1.0, 1.0)}
+    space: ClassVar[Grid] = Grid("spin", 2, labels=STATE_LABELS)
+    observables = (
+        MAGNETISATION,
+        Observable("domain_wall_density", (0.0, 1.0), r"domain-wall density $\rho$"),
+    )
+    macrostate = (MEAN_SPIN,)
     time_unit = "sweep"
     stops = ("time", "events")
     devices = ("cpu", "cuda")
-    labels: ClassVar[Mapping[str, str]] = {
-        "magnetisation": r"magnetisation $m$",
-        "domain_wall_density": r"domain-wall density $\rho$",
-    }
-    state_labels = STATE_LABELS
     Parameters = IsingParameters
     parameters: IsingParameters
 
-    def __init__(self, parameters: IsingParameters) -> None:
-        super().__init__(parameters)
+    def __init__(self, parameters: IsingParameters, **named: Any) -> None:
+        super().__init__(parameters, **named)
         self._rates = kernels.flip_rates(parameters.temperature, parameters.field)
         self._algorithm = _ALGORITHMS[parameters.algorithm]
         self._advance: Callable[..., tuple[NDArray, NDArray, NDArray]] = kernels.advance
+        if self.device == "cuda":
+            from macrodyn.systems.ising import cuda  # needed on a GPU alone
 
-    def with_parameters(self, **changes: float) -> Self:
-        """Change some parameters and keep the device; see `System.with_parameters`."""
-        system = super().with_parameters(**changes)
-        system._advance = self._advance
-        return system
-
-    def on(self, device: str) -> Self:
-        """Return the system as it evolves spins, patches and whole lattices, on a device.
-
-        Without a usable GPU, `cuda` computes on the CPU and logs one warning. Uniformisation gives
-        the same bits on both, the n-fold way too but for its times, which agree to rounding; see
-        `ising_cuda`.
-        """
-        system = copy.copy(super().on(device))
-        system._advance = kernels.advance
-        if device == "cuda":
-            from macrodyn.systems import ising_cuda  # needed on a GPU alone
-
-            if ising_cuda.is_usable():
-                system._advance = ising_cuda.advance
-        return system
+            if cuda.is_usable():
+                self._advance = cuda.advance
 
     def initial_states(
         self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
@@ -82,7 +64,7 @@ class Ising(base.System):
         return independent_spins(macrostate, shape, seeds)
 
     def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
-        """Advance whole lattices by ``duration``; see `System.evolve`."""
+        """Advance whole lattices by ``duration``; see `PatchSystem.evolve`."""
         self._check(states, duration)
         padded = np.zeros((len(states), *(n + 2 for n in states.shape[2:])), dtype=np.int8)
         padded[:, 1:-1, 1:-1] = states[:, 0]
@@ -98,7 +80,7 @@ class Ising(base.System):
         events: int | None = None,
         around: Surroundings = ALONE,
     ) -> tuple[NDArray, NDArray[np.float64]]:
-        """Advance patches in their windows; an event is a flip. See `System.evolve_patch`."""
+        """Advance patches in their windows; an event is a flip. See `PatchSystem.evolve_patch`."""
         self._check(windows, duration)
         if windows.shape[2:] != patch.window:
             raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
@@ -136,7 +118,7 @@ class Ising(base.System):
     def observable_increment(
         self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
     ) -> NDArray[np.float64]:
-        """Change of (m, rho) by the evolution of one patch; see `System.observable_increment`."""
+        """Change of (m, rho) by one patch; see `PatchSystem.observable_increment`."""
         if patch.boundary == "periodic":
             return self.observe(after) - self.observe(before)
         return patch.attribute(lambda windows: _patch_density(windows, patch), before, after)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
-from collections.abc import Mapping
 from functools import cache
-from typing import ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,15 +14,16 @@ from torch import Tensor
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
-from macrodyn.systems import base
-from macrodyn.systems.field_kernels import Dynamics, Segment, advance
-from macrodyn.systems.integrators import SCHEMES
-from macrodyn.systems.parameters import PredatorPreyParameters
+from macrodyn.systems.patch_system import PatchSystem
+from macrodyn.systems.predator_prey.kernels import Dynamics, Segment, advance
+from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
+from macrodyn.systems.shared.integrators import SCHEMES
+from macrodyn.systems.space import Component, Grid, Observable
 
 _log = logging.getLogger("macrodyn")
 
 
-class PredatorPrey(base.System):
+class PredatorPrey(PatchSystem):
     """Densities of prey u and predators v on the n sites of a line with closed ends.
 
     ::
@@ -38,50 +37,30 @@ class PredatorPrey(base.System):
 
     Densities are float32. In a duration all steps are equal: their number is the smallest that
     makes them no longer than ``step``.
+
+    On the device `cuda` fields, of patches and of whole lines, evolve on a GPU. Without one that
+    torch can use they do on the CPU, and one warning is logged. Both draw the same random words;
+    the fields agree to rounding.
     """
 
-    dimension: ClassVar[int] = 1
-    channels: ClassVar[int] = 2
-    dtype = np.float32
-    kind: ClassVar[base.StateKind] = "field"
+    space: ClassVar[Grid] = Grid("field", 1, channels=2, dtype=np.float32)
     periodic: ClassVar[bool] = False
     halo: ClassVar[int] = 1
-    observables = ("prey", "predator")
-    bounds = ((-math.inf, math.inf), (-math.inf, math.inf))
-    macrostates: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "mean": (0.0, 1.0),
-        "amplitude": (0.0, 0.5),
-    }
+    observables = (
+        Observable("prey", label=r"mean prey density $\bar u$"),
+        Observable("predator", label=r"mean predator density $\bar v$"),
+    )
+    macrostate = (Component("mean", 0.0, 1.0), Component("amplitude", 0.0, 0.5))
     time_unit = "1"
     stops = ("time",)
     upsamplings = ("tile", "interpolate", "replicate")
     devices = ("cpu", "cuda")
-    labels: ClassVar[Mapping[str, str]] = {
-        "prey": r"mean prey density $\bar u$",
-        "predator": r"mean predator density $\bar v$",
-    }
     Parameters = PredatorPreyParameters
     parameters: PredatorPreyParameters
 
-    def __init__(self, parameters: PredatorPreyParameters) -> None:
-        super().__init__(parameters)
-        self._device = "cpu"
-
-    def with_parameters(self, **changes: float) -> Self:
-        """Change some parameters and keep the device; see `System.with_parameters`."""
-        system = super().with_parameters(**changes)
-        system._device = self._device
-        return system
-
-    def on(self, device: str) -> Self:
-        """Return the system as it evolves fields, patches and whole lines, on a device.
-
-        Without a GPU that torch can use, `cuda` computes on the CPU and logs one warning. Both
-        draw the same random words; the fields agree to rounding.
-        """
-        system = copy.copy(super().on(device))
-        system._device = "cuda" if device == "cuda" and gpu_is_usable() else "cpu"
-        return system
+    def __init__(self, parameters: PredatorPreyParameters, **named: Any) -> None:
+        super().__init__(parameters, **named)
+        self._place = "cuda" if self.device == "cuda" and gpu_is_usable() else "cpu"
 
     def initial_states(
         self, macrostate: NDArray[np.float64], shape: Shape, seeds: Seeds
@@ -120,7 +99,7 @@ class PredatorPrey(base.System):
         return np.stack([prey, 1.0 - prey], axis=1).astype(np.float32)
 
     def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
-        """Advance whole lines by ``duration``; see `System.evolve`."""
+        """Advance whole lines by ``duration``; see `PatchSystem.evolve`."""
         self._check(states, duration)
         line = Segment.of_window(states.shape[2], halo=0)
         return advance(states, line, self._dynamics(), float(duration), seeds)
@@ -134,7 +113,7 @@ class PredatorPrey(base.System):
         events: int | None = None,
         around: Surroundings = ALONE,
     ) -> tuple[NDArray, NDArray[np.float64]]:
-        """Advance patches in their windows; see `System.evolve_patch`.
+        """Advance patches in their windows; see `PatchSystem.evolve_patch`.
 
         Where a window reaches beyond an end of the line (``around.outside``), what evolves ends
         there as the line does; its sites outside are given the final value of the end site. A
@@ -176,7 +155,7 @@ class PredatorPrey(base.System):
     def observable_increment(
         self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
     ) -> NDArray[np.float64]:
-        """Change of the patches' mean densities; see `System.observable_increment`.
+        """Change of the patches' mean densities; see `PatchSystem.observable_increment`.
 
         A mean knows no pairs of sites: what diffused across the edge is in it. Sites outside the
         line count as the site that they copy.
@@ -198,11 +177,11 @@ class PredatorPrey(base.System):
     def _dynamics(self) -> Dynamics:
         p = self.parameters
         return Dynamics(
-            self._react, (p.diffusion, 1.0), p.noise, SCHEMES[p.integrator], p.step, self._device
+            self._react, (p.diffusion, 1.0), p.noise, SCHEMES[p.integrator], p.step, self._place
         )
 
     def _react(self, state: Tensor, out: Tensor, scratch: Tensor) -> None:
-        """Add u (1 - u - v) and a v (u - b) to the drift; see `field_kernels.Reaction`."""
+        """Add u (1 - u - v) and a v (u - b) to the drift; see `kernels.Reaction`."""
         (u, v), (du, dv) = state, out
         torch.add(u, v, out=scratch)
         scratch.mul_(u)

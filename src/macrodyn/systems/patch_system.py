@@ -1,0 +1,171 @@
+"""What partial evolution asks of a system: patches of a lattice that evolve by themselves."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrodyn.lattice import ALONE, PatchGeometry, Surroundings
+from macrodyn.streams import Seeds
+from macrodyn.systems.base import System
+from macrodyn.systems.space import Grid, StateKind
+
+Stop = Literal["time", "events"]
+Upsampling = Literal["tile", "replicate", "interpolate"]
+
+
+class PatchSystem(System):
+    """A microscopic system on a lattice, or on sites that are merely numbered by one.
+
+    States are arrays ``[batch, channel, *lattice]``.
+
+    Attributes:
+        space: What a state is.
+        periodic: Whether the lattice closes on itself; otherwise it has ends, and windows may reach
+            beyond them.
+        halo: Range of the interaction, in sites; 0 where sites see each other through `rest` alone.
+        long_range: Whether a patch depends on all of its state, through `rest`; no two patches of
+            a state are then relaxed at once.
+        stops: How a patch's evolution may end: after a time, or after a number of events.
+        upsamplings: Ways of making larger states that suit this system.
+    """
+
+    space: ClassVar[Grid]
+    periodic: ClassVar[bool] = True
+    halo: ClassVar[int] = 1
+    long_range: ClassVar[bool] = False
+    stops: ClassVar[tuple[Stop, ...]] = ("time",)
+    upsamplings: ClassVar[tuple[Upsampling, ...]] = ("tile", "replicate")
+
+    @property
+    def dimension(self) -> int:
+        """Dimension of the lattice."""
+        return self.space.dimension
+
+    @property
+    def channels(self) -> int:
+        """Numbers at each site."""
+        return self.space.channels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a state's entries."""
+        return np.dtype(self.space.dtype)
+
+    @property
+    def kind(self) -> StateKind:
+        """What a site holds."""
+        return self.space.kind
+
+    @property
+    def species(self) -> int:
+        """Number of species; 0 for other kinds."""
+        return self.space.species
+
+    @property
+    def state_labels(self) -> Mapping[int, str]:
+        """What the values of a site are called in figures, by value."""
+        return self.space.labels
+
+    @abstractmethod
+    def evolve(self, states: NDArray, duration: float, seeds: Seeds) -> NDArray:
+        """Advance whole systems.
+
+        Args:
+            states: Shape [batch, channel, *lattice]; left unchanged.
+            duration: Physical time.
+            seeds: One stream per state, shape [batch], uint64.
+
+        Returns:
+            The states after ``duration``.
+        """
+
+    @abstractmethod
+    def evolve_patch(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        events: int | None = None,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches inside their windows, the surroundings frozen.
+
+        Args:
+            windows: Patches with their margin, shape [batch, channel, *patch.window]; left
+                unchanged.
+            patch: Geometry of the windows: what evolves, what is frozen, or periodic wrap.
+            duration: Physical time.
+            seeds: One stream per window, shape [batch], uint64.
+            events: If given, stop after this number of events instead of after ``duration``.
+            around: What of the surroundings is not in the windows: where the lattice ends in them,
+                and what `rest` said. Systems on periodic lattices with a finite range need none.
+
+        Returns:
+            The windows afterwards, halo unchanged, and the physical time that passed, [batch].
+        """
+
+    @abstractmethod
+    def observe_patch(self, patches: NDArray) -> NDArray[np.float64]:
+        """Measure the observables of patches from their own sites only.
+
+        Args:
+            patches: Patches without margin, shape [batch, channel, *patch].
+
+        Returns:
+            Shape [batch, observable].
+        """
+
+    @abstractmethod
+    def observable_increment(
+        self, before: NDArray, after: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
+    ) -> NDArray[np.float64]:
+        """Change of the observables by the evolution of a patch, as if all K patches changed so.
+
+        A pair of sites that crosses the patch's edge counts in full for a move of its end inside
+        the patch, and not at all for a move of the other end, which belongs to another patch:
+        `PatchGeometry.attribute` keeps the two apart where a buffer has moved as well. So the mean
+        over the K patches of a tiling is the drift of the whole system as the duration goes to
+        zero, and the mean square is K times the whole's. A measure of the patch that wraps or
+        drops such pairs has neither.
+
+        Args:
+            before: Windows before, shape [batch, channel, *patch.window].
+            after: Windows after, the same shape.
+            patch: Geometry of the windows.
+            around: What of the surroundings is not in the windows; see `evolve_patch`.
+
+        Returns:
+            Shape [batch, observable].
+        """
+
+    def rest(self, states: NDArray, active: NDArray) -> NDArray[np.float64] | None:
+        """Measure what patches see of their states beyond the window, frozen while they evolve.
+
+        A system whose sites interact at any distance, such as through a mean field, overrides this.
+
+        Args:
+            states: Whole states, shape [batch, channel, *lattice].
+            active: The sites that will evolve, M patches (with their buffers) of each state, shape
+                [batch, M, channel, *patch.active].
+
+        Returns:
+            Shape [batch, M, quantity]: the system's own affair, handed back to it as
+            ``around.rest``. None where the window tells all.
+        """
+        return None
+
+    def longest_wait(self) -> float | None:
+        """Longest mean time until an event of one site, over all surroundings that it may have.
+
+        A patch that evolves until events have happened may wait so long for each of them.
+
+        Returns:
+            Physical time, infinite where a site may be frozen for good; None if it is not known.
+        """
+        return None

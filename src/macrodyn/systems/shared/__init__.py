@@ -1,0 +1,1 @@
+"""What several systems share: streams of random numbers, spins, integrators."""
