@@ -96,7 +96,8 @@ class MLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate it, [..., inputs] to [..., outputs]."""
         for layer in self.layers:
-            # Under `vmap` a layer is a product and a sum of its own, which need not be copied.
+            assert isinstance(layer, nn.Linear)
+            # Under `vmap` its product and its sum are made apart: there is no need of both.
             product = nn.functional.linear(inputs, layer.weight)
             inputs = self.activation(product.add_(layer.bias))
         result: Tensor = self.out(inputs)
