@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -21,6 +23,7 @@ from macrodyn.dynamics import (
     train_ensemble,
 )
 from macrodyn.dynamics.latent import LATENT_MODELS
+from macrodyn.dynamics.walls import Walls
 
 
 class OrnsteinUhlenbeck(LatentModel):
@@ -194,3 +197,91 @@ def test_predictions_keep_a_sum_rule(tmp_path, patches: bool) -> None:
     model.save(tmp_path / "model.safetensors")
     loaded = Ensemble.load(tmp_path / "model.safetensors")
     assert torch.equal(loaded.drift(point), model.drift(point))
+
+
+def test_a_relation_holds_at_bounds_too() -> None:
+    """Shares from 0 to 1 that strong noise drives into every wall and corner."""
+    model = Ensemble(
+        variables=3, members=2, options={"hidden": (4,)}, constraint=SUM, seed=1
+    ).requires_grad_(False)
+    start = torch.full((400, 3), 1 / 3)
+    path = integrate(model, start, np.arange(0, 40), step=0.1, bounds=[(0.0, 1.0)] * 3, seed=2)
+    assert float((path.sum(-1) - 1).abs().max()) < 1e-6
+    assert float(path.min()) > -1e-6 and float(path.max()) < 1 + 1e-6
+    # They reach the walls, and fill the triangle between them rather than stay there.
+    late = path[:, :, 10:]
+    assert bool((late.amin((0, 1, 2)) < 0.02).all() and (late.amax((0, 1, 2)) > 0.9).all())
+    assert float((late < 1e-6).any(-1).float().mean()) < 0.2
+
+
+def test_a_wall_mirrors_within_the_plane_of_a_relation() -> None:
+    """Beyond z_0 = 0 by 0.1: z_0 comes back by as much, and the others take equal shares of it."""
+    walls = Walls.of([(0.0, math.inf)] * 3, 3, SUM)
+    assert walls is not None
+    before = torch.tensor([[0.1, 0.4, 0.5]])
+    found = walls.reflect(before, torch.tensor([[-0.1, 0.5, 0.6]]))
+    torch.testing.assert_close(found, torch.tensor([[0.1, 0.4, 0.5]]))
+    # Into a corner: mirrored at the first wall it would be beyond the second, and stops there.
+    found = walls.reflect(torch.tensor([[0.5, 0.1, 0.4]]), torch.tensor([[-0.6, 0.1, 1.5]]))
+    assert float(found.sum()) == pytest.approx(1) and float(found.min()) > -1e-6
+
+
+def test_a_scatter_with_a_variable_that_did_not_move_is_kept() -> None:
+    """Its factor's diagonal is 0, and what stands below it is not."""
+    factor = torch.tensor([[[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [1.0, 3.0, 0.5]]])
+    data = replace(transitions(np.eye(3), np.eye(3), n=1), scatter=factor, patches=3)
+    constraint = LinearConstraint(torch.eye(3, dtype=torch.float64), torch.zeros(3))
+    found = data.within_constraint(constraint).scatter
+    assert found is not None
+    torch.testing.assert_close(found @ found.mT, factor @ factor.mT)
+    assert bool((found.diagonal(dim1=1, dim2=2) >= 0).all())
+
+
+class Features(LatentModel):
+    """A drift that is linear in fixed random features."""
+
+    noisy = False
+
+    def __init__(self, variables: int, conditions: int) -> None:
+        super().__init__(variables, conditions)
+        self.register_buffer("frequencies", torch.randn(variables + conditions, 6))
+        self.out = nn.Linear(6, variables)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, None]:
+        return self.out(torch.sin(inputs @ self.frequencies)), None
+
+
+def test_fixed_tensors_of_a_model_are_saved_with_it(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(LATENT_MODELS, "features", Features)
+    model = Ensemble("features", variables=2, members=3, seed=5)
+    model.save(tmp_path / "model.safetensors")
+    loaded = Ensemble.load(tmp_path / "model.safetensors")
+    z = torch.randn(4, 2)
+    assert torch.equal(loaded.drift(z), model.drift(z))
+    assert not torch.equal(model.constants.frequencies[0], model.constants.frequencies[1])
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "constant"])
+def test_an_ensemble_may_be_evaluated_in_double_precision(covariance: str) -> None:
+    model = Ensemble(variables=2, options={"hidden": (4,), "covariance": covariance})
+    z = torch.randn(5, 2)
+    single = model(z)
+    for found, expected in zip(model.double()(z.double()), single, strict=True):
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found.float(), expected)
+
+
+def test_a_file_does_not_make_code_run(tmp_path, monkeypatch) -> None:
+    """A model of a module of one's own is opened once that is imported, by its user."""
+    (tmp_path / "own_latent.py").write_text(
+        "from macrodyn.dynamics.latent import NeuralSDE as Own\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "model.safetensors"
+    Ensemble("own_latent:Own", variables=1).save(path)
+    monkeypatch.delitem(sys.modules, "own_latent")
+    with pytest.raises(ValueError, match="import own_latent first, if you trust it"):
+        Ensemble.load(path)
+    assert "own_latent" not in sys.modules
+    importlib.import_module("own_latent")
+    assert Ensemble.load(path).kind == "own_latent:Own"

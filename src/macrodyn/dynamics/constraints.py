@@ -68,6 +68,10 @@ class LinearConstraint:
         z = y.double().matmul(self.basis.T.to(y.device)) + self.origin.to(y.device)
         return z.to(y.dtype)
 
+    def project(self, z: Tensor) -> Tensor:
+        """The nearest states that keep the relations, [..., d] to [..., d]."""
+        return self.restore(self.reduce(z.double())).to(z.dtype)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, of which `from_dict` makes the constraint again."""
         return {"basis": self.basis.tolist(), "origin": self.origin.tolist()}

@@ -142,7 +142,8 @@ class TransitionData:
             moved = constraint.reduce_change(scatter.mT)
             # Of full rank or not, X^T X = R^T R.
             factor = torch.linalg.qr(moved.double(), mode="r")[1].mT
-            scatter = (factor * factor.diagonal(dim1=1, dim2=2).sign()[:, None]).to(scatter.dtype)
+            negative = factor.diagonal(dim1=1, dim2=2) < 0
+            scatter = factor.where(~negative[:, None], -factor).to(scatter.dtype)
         return replace(
             self,
             z=constraint.reduce(self.z),

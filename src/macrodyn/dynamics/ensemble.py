@@ -98,7 +98,7 @@ class Ensemble(nn.Module):
         for name, value in scalers.as_dict().items():
             self.register_buffer(name, value.to(torch.float32).clone())
         self.register_buffer("triangle_map", _triangle_map(self.diffusion_scale))
-        stacked, self._buffers_of_members = stack_module_state(models)
+        stacked, constants = stack_module_state(models)
         # A name of a parameter may hold no dot.
         self.stacked = nn.ParameterDict(
             {
@@ -106,6 +106,10 @@ class Ensemble(nn.Module):
                 for name, value in stacked.items()
             }
         )
+        self.constants = nn.Module()
+        kept = models[0].state_dict()
+        for name, value in constants.items():
+            self.constants.register_buffer(name.replace(".", "/"), value, persistent=name in kept)
         # Outside of the module's own children: its parameters are placeholders.
         self._template = (models[0].to("meta"),)
 
@@ -147,17 +151,15 @@ class Ensemble(nn.Module):
             parameters: The members' parameters, as `parameters_by_name` gives them.
             inputs: Standardised inputs, shape [M, batch, d + c].
         """
-        device = inputs.device
-        buffers = {name: b.to(device) for name, b in self._buffers_of_members.items()}
+        constants = {name.replace("/", "."): b for name, b in self.constants.named_buffers()}
 
-        def one(own: dict[str, Tensor], constants: dict[str, Tensor], x: Tensor) -> Any:
-            return functional_call(self.template, (own, constants), (x,))
+        def one(own: tuple[dict[str, Tensor], ...], x: Tensor) -> Any:
+            result = functional_call(self.template, own, (x,))
+            # A model without noise returns None, which `vmap` cannot stack.
+            return result if self.noisy else result[:1]
 
-        # A model without noise returns None, which `vmap` cannot stack.
-        if not self.noisy:
-            return vmap(lambda *given: one(*given)[0])(parameters, buffers, inputs), None
-        drift, noise = vmap(one)(parameters, buffers, inputs)
-        return drift, noise
+        drift, *noise = vmap(one)((parameters, constants), inputs)
+        return drift, noise[0] if noise else None
 
     def forward(self, z: Tensor, conditions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Drift and noise at once.
@@ -260,6 +262,10 @@ class Ensemble(nn.Module):
         tensors, description = load_model(path)
         check_kind(path, description, KIND)
         constraint, domain = description["constraint"], description["domain"]
+        try:
+            latent_model(description["model"], trusted=False)
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be opened: {error}") from None
         model = cls(
             description["model"],
             variables=description["variables"],

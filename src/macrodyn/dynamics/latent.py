@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
@@ -95,7 +96,9 @@ class MLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate it, [..., inputs] to [..., outputs]."""
         for layer in self.layers:
-            inputs = self.activation(layer(inputs))
+            # Under `vmap` a layer is a product and a sum of its own, which need not be copied.
+            product = nn.functional.linear(inputs, layer.weight)
+            inputs = self.activation(product.add_(layer.bias))
         result: Tensor = self.out(inputs)
         return result
 
@@ -134,16 +137,18 @@ class NeuralSDE(LatentModel):
             raise ValueError(f"covariance is {covariance!r}: full, diagonal or constant")
         widths = [variables + conditions, *hidden]
         rows, columns = torch.tril_indices(variables, variables)
-        place = torch.eye(len(rows))
+        on_diagonal = rows == columns
         self.independent = covariance == "diagonal"
         if self.independent:
-            place = place[rows == columns]
-        self.register_buffer("placed", place, persistent=False)
-        self.register_buffer("on_diagonal", (rows == columns)[place.argmax(1)], persistent=False)
+            place = torch.eye(len(rows))[on_diagonal]
+            self.register_buffer("placed", place, persistent=False)
+            on_diagonal = on_diagonal[on_diagonal]
+        self.register_buffer("on_diagonal", on_diagonal, persistent=False)
+        outputs = len(on_diagonal)
         self.drift = MLP(widths, variables, activation)
         self.linear = nn.Linear(widths[0], variables)
-        self.noise = None if covariance == "constant" else MLP(widths, len(place), activation)
-        self.noise_bias = nn.Parameter(torch.zeros(len(place)))
+        self.noise = None if covariance == "constant" else MLP(widths, outputs, activation)
+        self.noise_bias = nn.Parameter(torch.zeros(outputs))
         self.begin(torch.zeros(1 + widths[0], variables))
 
     def begin(self, linear: Tensor) -> None:
@@ -158,12 +163,12 @@ class NeuralSDE(LatentModel):
         if self.noise is None:
             raw = raw.expand(*inputs.shape[:-1], -1)
         else:
-            raw = raw + self.noise(inputs)
+            raw = self.noise(inputs).add_(raw)
         positive = nn.functional.softplus(raw + SOFTPLUS_ONE)
         entries = torch.where(self.on_diagonal, positive, raw)
         if self.independent:
             entries = entries @ self.placed
-        return self.linear(inputs) + self.drift(inputs), entries
+        return self.drift(inputs).add_(self.linear(inputs)), entries
 
     def decays(self, name: str) -> bool:
         """Whether it is a weight matrix of a network; biases and the linear drift do not decay."""
@@ -177,17 +182,25 @@ class NeuralSDE(LatentModel):
 LATENT_MODELS: dict[str, type[LatentModel]] = {"neural-sde": NeuralSDE}
 
 
-def latent_model(kind: str) -> Callable[..., LatentModel]:
+def latent_model(kind: str, *, trusted: bool = True) -> Callable[..., LatentModel]:
     """Find a latent model.
 
     Args:
         kind: One of `LATENT_MODELS`, or ``module:Class`` of an importable one.
+        trusted: Whether the module may be imported; else, as where a file names it, it must be
+            imported already.
 
     Raises:
         ValueError: If there is none of that name.
     """
     found: Any = LATENT_MODELS.get(kind)
     if found is None and ":" in kind:
+        module = kind.partition(":")[0]
+        if not trusted and module not in sys.modules:
+            raise ValueError(
+                f"its latent model is {kind!r}: import {module} first, if you trust it; a file "
+                "alone does not make code run"
+            )
         try:
             found = load_target(kind)
         except ImportError as error:

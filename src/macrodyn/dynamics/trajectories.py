@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.walls import Bounds, Walls
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
-Bounds = Sequence[tuple[float, float]]
-Limits = tuple[Tensor, Tensor]
-# Replicas advanced together on a CPU: enough that a step is more than the calls it takes.
-_CHUNK = 2048
+# Replicas advanced together on a CPU: many enough that calls take little of a step, and few enough
+# that the activations of a chunk stay in its cache.
+_CHUNK = 512
 # How much longer than wanted a step may be, relatively: differences of times are rounded.
 _STEP_TOLERANCE = 1e-6
 
@@ -41,9 +41,9 @@ def integrate(
     """Simulate R trajectories of each of the E members, with independent noise.
 
     z += mu(z) h + L(z) sqrt(h) xi, and the classical Runge-Kutta scheme for a model without noise.
-    Each recording interval is divided into equal substeps, as few
-    as make none longer than `step` (to within 1e-6 of it, for times that are rounded). A component
-    that leaves its bounds is reflected at them, then clamped.
+    Each recording interval is divided into equal substeps, as few as make none longer than `step`
+    (to within 1e-6 of it, for times that are rounded). A component that leaves its bounds is
+    reflected at them, see `Walls`; linear relations of the ensemble hold to rounding.
 
     Args:
         model: The ensemble.
@@ -73,7 +73,7 @@ def integrate(
     target = model.z_mean.device
     z0 = _initial_states(z0, model)
     plan = _substeps(torch.as_tensor(np.asarray(times, dtype=np.float64)), step)
-    limits = _limits(bounds, model.variables, target)
+    walls = None if bounds is None else Walls.of(bounds, model.variables, model.constraint, target)
     members, replicas, d = z0.shape
     given = _given_conditions(conditions, model, replicas)
     chunk = _CHUNK if target.type == "cpu" else replicas
@@ -99,7 +99,7 @@ def integrate(
             if first == 0:
                 course.z = z0[:, rows].to(target).clone()
             for interval, substeps in enumerate(plan[first:], start=first):
-                course.z = _advance(model, course.z, own, substeps, limits, course.generator)
+                course.z = _advance(model, course.z, own, substeps, walls, course.generator)
                 course.records[:, rows, interval + 1] = course.z.cpu()
                 course.done += 1
                 if progress is not None:
@@ -148,12 +148,13 @@ def _advance(
     z: Tensor,
     conditions: Tensor | None,
     substeps: tuple[int, float],
-    limits: Limits | None,
+    walls: Walls | None,
     generator: torch.Generator,
 ) -> Tensor:
-    """Take the substeps (number, length) of a recording interval, within the limits."""
+    """Take the substeps (number, length) of a recording interval, within the walls."""
     count, h = substeps
     for _ in range(count):
+        before = z
         drift, factor = model(z, conditions)
         if factor is None:
             z = _runge_kutta(model, z, conditions, h, drift)
@@ -162,9 +163,10 @@ def _advance(
             noise = torch.randn(size, generator=generator, device=z.device)
             kick = (factor * noise.unsqueeze(-2)).sum(-1)
             z = z.add(drift, alpha=h).add_(kick, alpha=math.sqrt(h))
-        if limits is not None:
-            z = _reflected(z, *limits)
-    return z
+        if walls is not None:
+            z = walls.reflect(before, z)
+    # Nothing else undoes the rounding of many steps, off which the drift does not lead.
+    return z if model.constraint is None else model.constraint.project(z)
 
 
 def _runge_kutta(
@@ -175,12 +177,6 @@ def _runge_kutta(
     third = model.drift(z + 0.5 * h * second, conditions)
     fourth = model.drift(z + h * third, conditions)
     return z + h / 6.0 * (first + 2.0 * (second + third) + fourth)
-
-
-def _reflected(z: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    z = torch.where(z < low, 2.0 * low - z, z)
-    z = torch.where(z > high, 2.0 * high - z, z)
-    return torch.minimum(torch.maximum(z, low), high)
 
 
 def _on_device(model: Ensemble, device: str | torch.device | None) -> Ensemble:
@@ -228,21 +224,6 @@ def _substeps(times: Tensor, step: float) -> list[tuple[int, float]]:
         raise ValueError("times must increase")
     counts = [substep_count(float(interval), step) for interval in intervals]
     return [(n, float(interval) / n) for n, interval in zip(counts, intervals, strict=True)]
-
-
-def _limits(bounds: Bounds | None, d: int, device: torch.device) -> Limits | None:
-    """Low and high bounds, shape [d] each; None where every side is open."""
-    if bounds is None:
-        return None
-    if len(bounds) != d:
-        raise ValueError(f"Need bounds for each of the {d} variables, got {len(bounds)}")
-    for low, high in bounds:
-        if not low < high:
-            raise ValueError(f"Bounds must be (low, high) with low < high, got ({low}, {high})")
-    if all(math.isinf(low) and math.isinf(high) for low, high in bounds):
-        return None
-    table = torch.tensor([[float(v) for v in pair] for pair in bounds], device=device)
-    return table[:, 0], table[:, 1]
 
 
 def _check_finite(records: Tensor, on_divergence: str) -> None:
