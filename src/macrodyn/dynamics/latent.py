@@ -96,6 +96,7 @@ class MLP(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Evaluate it, [..., inputs] to [..., outputs]."""
         for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
             # Under `vmap` a layer is a product and a sum of its own, which need not be copied.
             product = nn.functional.linear(inputs, layer.weight)
             inputs = self.activation(product.add_(layer.bias))
