@@ -134,14 +134,14 @@ def test_one_step_is_that_of_the_model(form: str, activation: str) -> None:
         linear_drift=torch.randn(4, 2, generator=generator),
         seed=2,
     )
-    z0 = torch.randn(300, 2, generator=generator)
-    c = 2.5 + 0.2 * torch.randn(300, 1, generator=generator)
+    z0 = torch.randn(600, 2, generator=generator)
+    c = 2.5 + 0.2 * torch.randn(600, 1, generator=generator)
     h = 0.25
     path = integrate(model, z0, [0.0, h], step=h, seed=11, conditions=c)
     with torch.no_grad():
         drift, cholesky = model(z0, c)
     noise_of = torch.Generator().manual_seed(11)
-    noise = torch.cat([torch.randn(3, n, 2, generator=noise_of) for n in (256, 44)], dim=1)
+    noise = torch.cat([torch.randn(3, n, 2, generator=noise_of) for n in (512, 88)], dim=1)
     expected = z0 + h * drift + math.sqrt(h) * (cholesky @ noise[..., None])[..., 0]
     torch.testing.assert_close(path[:, :, 1], expected, rtol=1e-4, atol=1e-5)
 
@@ -186,7 +186,7 @@ def test_an_interrupted_integration_ends_in_the_same_bits(
 ) -> None:
     """Three chunks of replicas, five intervals each; also between two chunks, and at the end."""
     model = _linear(torch.full((2,), 0.7), NOISE)
-    z0 = torch.linspace(-1, 1, 2 * 600).reshape(600, 2)
+    z0 = torch.linspace(-1, 1, 2 * 1100).reshape(1100, 2)
     times = [0.0, 0.5, 1.0, 1.5, 3.0, 3.5]
     whole = integrate(model, z0, times, step=0.25, seed=4)
     for steps in stops:

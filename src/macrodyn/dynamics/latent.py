@@ -97,7 +97,7 @@ class MLP(nn.Module):
         """Evaluate it, [..., inputs] to [..., outputs]."""
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
-            # Under `vmap` its product and its sum are made apart: there is no need of both.
+            # Under `vmap` a layer is a product and a sum of its own, which need not be copied.
             product = nn.functional.linear(inputs, layer.weight)
             inputs = self.activation(product.add_(layer.bias))
         result: Tensor = self.out(inputs)

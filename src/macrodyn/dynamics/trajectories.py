@@ -17,8 +17,9 @@ from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.walls import Bounds, Walls
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
-# Replicas advanced together on a CPU: enough that a step is more than the calls it takes.
-_CHUNK = 2048
+# Replicas advanced together on a CPU: many enough that calls take little of a step, and few enough
+# that the activations of a chunk stay in its cache.
+_CHUNK = 512
 # How much longer than wanted a step may be, relatively: differences of times are rounded.
 _STEP_TOLERANCE = 1e-6
 
