@@ -14,8 +14,7 @@ import torch
 import xarray as xr
 
 from macrodyn.pipeline.gathering import gather
-from macrodyn.pipeline.job import Job, save_stage
-from macrodyn.pipeline.kind import load_function
+from macrodyn.pipeline.job import Job, do
 from macrodyn.pipeline.planner import RunPlan
 from macrodyn.pipeline.stage import Stage
 from macrodyn.sampling import upsample as upsample_module
@@ -94,35 +93,92 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     return made
 
 
-@pytest.fixture
-def sample(make_job: Callable[..., Job], tmp_path: Path) -> Callable[..., dict[str, xr.Dataset]]:
-    """Run the sampling stages of a plan in so many shards; return what was gathered."""
+@pytest.fixture(scope="session")
+def make_stage(make_job: Callable[..., Job]) -> Callable[..., dict[str, Path]]:
+    """Make a stage's files as its jobs would, in so many shards, of the files that it reads."""
 
-    def scatter(stage: Stage, shards: int, folder: Path, **inputs: Path) -> Path:
-        paths = []
-        for shard in range(shards):
-            job = make_job(stage, folder / stage.folder, inputs, shard=shard, shards=shards)
-            save_stage(job, load_function(stage.kind.work)(job))
-            paths.append(job.outputs["data"])
-        # Shards arrive in any order.
-        read = {"shards": dict(enumerate(paths[::-1]))}
-        params = {"scatter": vars(stage.kind.scatter)}
-        job = make_job(stage, folder / stage.folder, read, params=params)
-        save_stage(job, gather(job))
-        return job.outputs["data"]
+    def make(
+        stage: Stage, folder: Path, inputs: Mapping[str, Any] | None = None, shards: int = 1
+    ) -> dict[str, Path]:
+        here, params = folder / stage.folder, {"work": stage.kind.work}
+        if stage.kind.scatter:
+            parts = []
+            for shard in range(shards):
+                job = make_job(stage, here, inputs, shard=shard, shards=shards, params=params)
+                do(job)
+                parts.append(job.outputs["data"])
+            # Shards arrive in any order.
+            inputs = {"shards": dict(enumerate(parts[::-1]))}
+            params = {"work": f"{gather.__module__}:gather", "scatter": vars(stage.kind.scatter)}
+        job = make_job(stage, here, inputs, params=params)
+        do(job)
+        return job.outputs
+
+    return make
+
+
+@pytest.fixture
+def sample(
+    make_stage: Callable[..., dict[str, Path]], tmp_path: Path
+) -> Callable[..., dict[str, xr.Dataset]]:
+    """Run the sampling stages of a plan in so many shards; return what was gathered."""
 
     def run(plan: RunPlan, shards: int) -> dict[str, xr.Dataset]:
         folder = tmp_path / f"in-{shards}"
-        small = scatter(plan["small"], shards, folder)
-        large = scatter(plan["snapshots"], shards, folder, small=small)
-        files = {
-            "simulate": small,
-            "upsample": large,
-            "reference": scatter(plan["reference"], shards, folder),
-        }
-        for scheme, pairs in plan.below("pairs").items():
+
+        def made(role: str, **inputs: Path) -> Path:
+            return make_stage(plan[role], folder, inputs, shards)["data"]
+
+        small = made("small")
+        large = made("snapshots", small=small)
+        files = {"simulate": small, "upsample": large, "reference": made("reference")}
+        for scheme in plan.below("pairs"):
             source = small if scheme == "naive" else large
-            files[f"evolve:{scheme}"] = scatter(pairs, shards, folder, states=source)
+            files[f"evolve:{scheme}"] = made(f"pairs/{scheme}", states=source)
         return {name: read_dataset(path) for name, path in files.items()}
 
     return run
+
+
+def _error(mean: float) -> dict[str, Any]:
+    return {"mean": mean, "std": 0.1, "ensemble": mean, "members": [mean, mean]}
+
+
+@pytest.fixture
+def metrics() -> dict[str, Any]:
+    """Metrics of one run with one horizon, as the evaluation writes them."""
+    sampling = {"mean": 1e-4, "mean_q05": 5e-5, "mean_q95": 2e-4}
+    factor = {
+        "theory": 6.0,
+        "estimated": 5.0,
+        "standard_error": 0.5,
+        "correlation": [0.02, -0.01, 9.0],
+        "curve": [[1.0], [1.1]],
+        "curve_patches": [1, 2],
+        "used": 6.0,
+    }
+    stage = {"site_updates": 100.0, "core_seconds": 2.0}
+    ours = {"test_error": _error(0.01), "spread_error": _error(0.02)}
+    ours["equilibrium"] = {"magnetisation": {}, "domain_wall_density": {}}
+    ours["mmd"] = {
+        "mean": 0.02,
+        "members": [0.02, 0.04],
+        "null_mean": 0.0,
+        "null_q95": 0.005,
+        "bandwidth_factors": [0.5, 1.0, 2.0],
+    }
+    return {
+        "run": "base",
+        "method": "partial-evolution",
+        "horizons": {"short": {"ours": ours, "sampling_error": sampling}},
+        "covariance_factor": {"ours": factor},
+        "samples": {"observables": 2, "snapshots": 36, "patches_evolved": 2, "patches_total": 12},
+        "costs": {"ours": {"simulate": stage, "evolve": stage}, "direct": {"reference": stage}},
+        "config": {
+            "sizes": {"small": [20, 12], "large": [60, 48], "patch": None},
+            "published": {},
+            "dynamics": {"covariance_factor": "theory", "members": 2},
+            "evolve": {"patches": 2, "dt": 0.1},
+            "baselines": ["naive"],
+        },
+    }

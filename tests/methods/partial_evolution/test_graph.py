@@ -169,7 +169,7 @@ def test_keys_are_those_of_other_processes(make_plan):
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
-    """With other keys all existing studies would be computed again; versions of kinds are the way to that."""
+    """With other keys all existing studies would be computed again, as by a kind's version."""
     plans = plan_study(load_study(CONFIGS / f"{name}.yaml"))
     placed = [stage for stage in plans.stages.values() if stage.kind.place == "digest"]
     folders = sorted(stage.folder.removeprefix("stages/") for stage in placed)
