@@ -22,7 +22,7 @@ from macrodyn.pipeline.identity import (
     run_identities,
     write_summary_origin,
 )
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import write_record
 from macrodyn.storage.sealed import write_sealed_json
 from macrodyn.systems import available_systems, system_class

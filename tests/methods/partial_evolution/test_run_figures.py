@@ -10,8 +10,12 @@ import torch
 import xarray as xr
 
 from macrodyn.evaluation.equilibrium import equilibrium
-from macrodyn.pipeline.compare import Comparison
-from macrodyn.pipeline.run_figures import comparison_figures, learned_moments, snapshot_figure
+from macrodyn.methods.partial_evolution.compare import Comparison
+from macrodyn.methods.partial_evolution.run_figures import (
+    comparison_figures,
+    learned_moments,
+    snapshot_figure,
+)
 
 
 class Waves:
