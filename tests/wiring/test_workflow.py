@@ -55,7 +55,7 @@ def words(rule: str) -> str:
         for file in RULES.glob("*.smk")
         if (
             found := re.search(
-                rf"(?ms)^ *rule {rule}:.*?(?=^\S|\Z)".replace(" :", ":"),
+                rf"(?ms)^ *rule *{rule}:.*?(?=^\S|\Z)",
                 file.read_text(encoding="utf-8"),
             )
         )
