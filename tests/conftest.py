@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,13 @@ def chi_square():
         return stats.chi2.sf(((o - e) ** 2 / e).sum(), len(e) - 1)
 
     return p_value
+
+
+@pytest.fixture
+def own_method(monkeypatch) -> str:
+    """The module of a method and of a system from outside, which can be imported."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "house")
+    return "own_method"
 
 
 @pytest.fixture(scope="session")
