@@ -32,11 +32,18 @@ from pathlib import Path
 from typing import Any
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline.expected import expected_jobs
+from macrodyn.pipeline.expected import GATHER, expected_jobs
+from macrodyn.pipeline.identity import (
+    SUMMARY,
+    SummaryOrigin,
+    run_identities,
+    write_summary_origin,
+)
 from macrodyn.pipeline.logs import read_log
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import FILE
 from macrodyn.storage.files import write_json
+from macrodyn.storage.sealed import write_sealed_json
 
 ROOT = Path(__file__).parents[1]
 # A run without baselines has, beside its shards, four gathers and five more jobs; a study two.
@@ -57,11 +64,12 @@ def base(name: str) -> dict[str, Any]:
         "dynamics": {"members": 2, "hidden": [8], "steps": 2},
         "evaluate": {
             "initial": [0.0],
-            "replicas": 2,
+            "replicas": 4,
             "predicted_replicas": 2,
             "horizons": {"transient": {"spacing": 1, "points": 5}},
         },
         "baselines": [],
+        "analyses": {},
     }
 
 
@@ -75,7 +83,7 @@ def by_shards(jobs: int) -> dict[str, Any]:
     shards = max(1, (jobs - OTHERS_OF_A_RUN - OTHERS_OF_A_STUDY) // SAMPLED)
     study = base(f"shards-{jobs}") | {"execution": cut(shards), "runs": {"only": {}}}
     study["simulate"] |= {"groups": max(2, shards)}
-    study["evaluate"] |= {"replicas": max(2, shards)}
+    study["evaluate"] |= {"replicas": max(4, shards)}
     return study
 
 
@@ -120,16 +128,23 @@ def median_call(folder: Path, repeats: int, *arguments: str) -> float:
 
 def make_up_results(folder: Path, config: dict[str, Any]) -> None:
     """Write what a finished study leaves, as far as `macrodyn status` looks at it."""
-    jobs = expected_jobs(folder, plan_study(load_study(config)))
-    for job in jobs:
+    plans = plan_study(load_study(config))
+    for job in expected_jobs(folder, plans):
         job.log.parent.mkdir(parents=True, exist_ok=True)
         for name in job.outputs:
+            (job.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (job.folder / name).touch()
+        said = f"gathering {job.stage.shards} shard(s)" if job.rule == GATHER else "at work"
         job.log.write_text(
             f"2026-01-01 12:00:00,000 rule {job.rule} starts with 1 thread(s)\n"
+            f"2026-01-01 12:00:01,000 {said}\n"
             "2026-01-01 12:01:00,000 done in 60.0 s\n",
             encoding="utf-8",
         )
+    identities = run_identities(plans)
+    for run, identity in identities.items():
+        write_sealed_json(folder / run / "metrics.json", {"run": run, "identity": identity})
+    write_summary_origin(folder / SUMMARY, SummaryOrigin(identities, {}))
     write_json(folder / FILE, {"command": "snakemake", "config": config})
 
 

@@ -22,7 +22,7 @@ from macrodyn.pipeline.identity import (
     run_identities,
     write_summary_origin,
 )
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import write_record
 from macrodyn.storage.sealed import write_sealed_json
 from macrodyn.systems import available_systems, system_class
@@ -111,7 +111,7 @@ def test_status_of_a_study_that_never_ran(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["status", str(TINY)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("study tiny in results/tiny\n0 of 37 jobs done, 37 waiting\n")
+    assert printed.startswith("study tiny in results/tiny\n0 of 41 jobs done, 41 waiting\n")
     assert f"To run it: snakemake --cores all --configfile {TINY}" in printed
 
 
@@ -157,7 +157,7 @@ def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path,
     monkeypatch.setattr("macrodyn.cli.time.sleep", sleep)
     assert main(["status", str(TINY), "--watch", "2.5"]) == 0
     assert waits == [2.5] * 3
-    assert capsys.readouterr().out.count("0 of 37 jobs done") == 3
+    assert capsys.readouterr().out.count("0 of 41 jobs done") == 3
 
 
 TABLE = "run,small,large,transient:ours,transient:naive\nbase,8x8,64x64,0.012345,\n"
@@ -165,7 +165,11 @@ TABLE = "run,small,large,transient:ours,transient:naive\nbase,8x8,64x64,0.012345
 
 def write_results(folder: Path, study) -> None:
     """Write what the commands read of a study that has run with a configuration."""
-    identities = run_identities(plan_study(study))
+    plans = plan_study(study)
+    identities = run_identities(plans)
+    for name in plans.analyses:
+        (folder / "analyses" / name / "figures").mkdir(parents=True)
+        (folder / "analyses" / name / "findings.json").touch()
     for run, identity in identities.items():
         write_sealed_json(folder / run / "metrics.json", {"run": run, "identity": identity})
         (folder / run / "figures").mkdir()
@@ -174,8 +178,8 @@ def write_results(folder: Path, study) -> None:
     (folder / "summary.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for name in ("overview.html", "configuration.html", "provenance.html"):
         (folder / name).touch()
-    (folder / "figures").mkdir()
-    (folder / "pages").mkdir()
+    for pages in ("study", "runs"):
+        (folder / "pages" / pages).mkdir(parents=True)
     write_summary_origin(folder / SUMMARY, SummaryOrigin(identities, {}, study.title))
 
 
@@ -274,7 +278,7 @@ def test_the_summary_by_name_is_that_of_the_last_run_even_if_it_failed(capsys, e
 def test_an_edited_configuration_is_not_done(capsys, edited):
     assert main(["status", str(edited)]) == 0
     printed = capsys.readouterr().out
-    assert "\n0 of 37 jobs done, 37 waiting\n" in printed and "All done" not in printed
+    assert "\n0 of 41 jobs done, 41 waiting\n" in printed and "All done" not in printed
     assert (
         "\na study.yaml has not been run as it is. The results of these runs were made" in printed
     )

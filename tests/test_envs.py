@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -11,10 +12,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from macrodyn.methods.partial_evolution.method import PartialEvolution
+from macrodyn.pipeline.study_kinds import SUMMARISE
+
 ROOT = Path(__file__).parents[1]
 LOCK_FILES = ("lock.txt", "torch.txt")
 CONDA_NAMES = {"torch": "pytorch"}
 ENVIRONMENTS = sorted((ROOT / "envs").glob("*.yaml"))
+RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 
 
 def conda_name(package: str) -> str:
@@ -80,42 +85,44 @@ def test_no_package_is_named_twice(path: Path) -> None:
     assert len(names) == len(set(names))
 
 
-def rules() -> dict[str, str]:
-    """Return the environment of each script, as the rules name them."""
-    text = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "workflow" / "rules").glob("*.smk")
-    )
-    pairs = re.findall(r"envs/(\w+)\.yaml.*?scripts/(\w+)\.py", text, flags=re.DOTALL)
-    return {script: environment for environment, script in pairs}
+def works() -> dict[str, str]:
+    """Return the environment of what each rule does, by its module."""
+    method = PartialEvolution()
+    kinds = [*method.kinds, method.evaluation, *(a.stage for a in method.analyses), SUMMARISE]
+    found = {kind.work.partition(":")[0]: Path(kind.environment_file).stem for kind in kinds}
+    finishes = {k.scatter.finish: Path(k.environment_file).stem for k in kinds if k.scatter}
+    found |= {finish.partition(":")[0]: name for finish, name in finishes.items() if finish}
+    # What is written out: the gathering of shards, and the rule that ends the study.
+    text = "".join(path.read_text(encoding="utf-8") for path in RULES)
+    written = re.findall(r"envs/(\w+)\.yaml.*?work=(\S+),", text, flags=re.DOTALL)
+    assert [environment for environment, _ in written] == ["simulate", "report"]
+    assert found[SUMMARISE.work.partition(":")[0]] == written[1][0]
+    return {**found, written[0][1].strip('"').partition(":")[0]: written[0][0]}
 
 
 IMPORTED = {"pytorch": "torch", "pyyaml": "yaml", "netcdf4": "netCDF4"}
-# Runs a script's imports while what its environment lacks cannot be found.
+# Runs a job's imports while what its environment lacks cannot be found.
 IMPORT_ALONE = """
-import ast, importlib, sys
+import importlib, sys
 for name in sys.argv[2:]:
     sys.modules[name] = None
-for node in ast.parse(open(sys.argv[1]).read()).body:
-    if isinstance(node, ast.ImportFrom):
-        importlib.import_module(node.module)
-    elif isinstance(node, ast.Import):
-        [importlib.import_module(alias.name) for alias in node.names]
+for module in ("macrodyn.pipeline.interrupt", "macrodyn.pipeline.job", sys.argv[1]):
+    importlib.import_module(module)
 """
 
 
-@pytest.mark.parametrize("script", rules())
-def test_a_script_imports_no_more_than_its_environment_has(script: str) -> None:
+@pytest.mark.parametrize("work", works())
+def test_a_work_imports_no_more_than_its_environment_has(work: str) -> None:
     def packages(path: Path) -> set[str]:
         specs = without_python(load(path)["dependencies"])
         return {re.split(r"[\s=<>]", str(spec))[0] for spec in specs}
 
     everything = set().union(*map(packages, ENVIRONMENTS))
-    lacking = everything - packages(ROOT / "envs" / f"{rules()[script]}.yaml")
+    lacking = everything - packages(ROOT / "envs" / f"{works()[work]}.yaml")
     lacking.discard("pandas")  # comes with xarray
     modules = [IMPORTED.get(name, name) for name in sorted(lacking)]
-    path = ROOT / "scripts" / f"{script}.py"
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALONE, str(path), *modules],
+        [sys.executable, "-c", IMPORT_ALONE, work, *modules],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         encoding="utf-8",
@@ -123,8 +130,19 @@ def test_a_script_imports_no_more_than_its_environment_has(script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_script_has_an_environment() -> None:
-    assert set(rules()) == {path.stem for path in (ROOT / "scripts").glob("*.py")}
+def test_every_rule_runs_the_one_script_which_imports_what_was_tried() -> None:
+    scripts = re.findall(
+        r"scripts/(\w+)\.py", "".join(path.read_text(encoding="utf-8") for path in RULES)
+    )
+    assert set(scripts) == {path.stem for path in (ROOT / "scripts").glob("*.py")} == {"stage"}
+    tree = ast.parse((ROOT / "scripts" / "stage.py").read_text(encoding="utf-8"))
+    imported = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert imported == {"macrodyn.pipeline.interrupt", "macrodyn.pipeline.job"}
+    assert not any(isinstance(node, ast.Import) for node in tree.body)
+
+
+def test_kinds_name_environments_that_there_are() -> None:
+    assert set(works().values()) == {path.stem for path in ENVIRONMENTS}
 
 
 LOCK = {"numpy": "2.4.6", "pytorch": "2.13.0"}

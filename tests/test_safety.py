@@ -23,7 +23,7 @@ from snakemake.sourcecache import infer_source_file
 
 from macrodyn.closure.model import load_autoencoder
 from macrodyn.config.load import ConfigError, load_study
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.storage.checkpoints import read_checkpoint
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.models import ModelFileError, load_model
@@ -251,7 +251,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "data": ("data.nc", read_dataset),
     "model": ("model.safetensors", load_model),
     "closure": ("model.safetensors", load_autoencoder),
-    "dynamics": ("model.safetensors", EnsembleSDE.load),
+    "dynamics": ("model.safetensors", Ensemble.load),
     "training": ("training.json", read_sealed_json),
 }
 readers = pytest.mark.parametrize(("name", "read"), READERS.values(), ids=READERS)
@@ -261,7 +261,7 @@ def describe(path: Path) -> None:
     """Give weights a description that is right in every digest, as somebody hostile would."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     content = {"format": "macrodyn-model-2", "weights": path.name, "sha256": digest}
-    content |= {"metadata": {"model": "patch-autoencoder", "kind": "EnsembleSDE"}}
+    content |= {"metadata": {"model": "patch-autoencoder", "kind": "latent-ensemble"}}
     write_sealed_json(path.with_suffix(".json"), content)
 
 

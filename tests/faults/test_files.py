@@ -14,7 +14,7 @@ import xarray as xr
 
 from macrodyn.closure.model import load_autoencoder
 from macrodyn.config.load import load_study
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.pipeline.planner import plan_study
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.models import load_model
@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "shard": ("stages/evolve/*/shard-0-of-1.nc", as_shard),
     "closure": ("stages/closure/*/model.safetensors", load_autoencoder),
     "closure's description": ("stages/closure/*/model.json", as_description),
-    "dynamics": ("stages/dynamics/*/model.safetensors", EnsembleSDE.load),
+    "dynamics": ("stages/dynamics/*/model.safetensors", Ensemble.load),
     "dynamics' description": ("stages/dynamics/*/model.json", as_description),
     "training": ("stages/dynamics/*/training.json", read_sealed_json),
     "metrics": ("*/metrics.json", read_sealed_json),

@@ -13,7 +13,7 @@ from pydantic import field_validator
 from macrodyn.config.load import load_study
 from macrodyn.pipeline import canonical
 from macrodyn.pipeline.canonical import canonical_run, completed
-from macrodyn.pipeline.plan import plan_study, study_stages
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.systems import Parameters
 from macrodyn.systems.registry import (
     BUILT_IN,
@@ -44,13 +44,8 @@ def system(**parameters: Any) -> dict[str, Any]:
 
 def planned(content: dict[str, Any]) -> tuple[set[tuple[str, str]], list[str]]:
     """Keys of a study's stages, and what its rules are handed, in the order of its text."""
-    plans = plan_study(load_study(content, check_systems=False))
-    stages = study_stages(plans)
-    handed = [stage.config for stage in stages.values()]
-    handed += [
-        plan.config.model_dump(mode="json", exclude={"execution"}) for plan in plans.values()
-    ]
-    return set(stages), list(map(json.dumps, handed))
+    stages = plan_study(load_study(content, check_systems=False)).stages.values()
+    return {(stage.name, stage.key) for stage in stages}, [json.dumps(s.config) for s in stages]
 
 
 SAME = {
@@ -120,7 +115,7 @@ def test_planning_loads_no_kernels():
     """It is done anew in each job on a cluster."""
     code = (
         "import sys, json; from macrodyn.config.load import load_study\n"
-        "from macrodyn.pipeline.plan import plan_study\n"
+        "from macrodyn.pipeline.planner import plan_study\n"
         "for text in sys.argv[1:]: plan_study(load_study(json.loads(text), check_systems=False))\n"
         "assert not {'numba', 'torch', 'xarray'} & set(sys.modules)\n"
     )
@@ -134,7 +129,7 @@ def test_the_record_has_all_parameters_for_where_the_system_is_missing():
     content["system"] = {"name": "macrodyn.systems.ising:Ising", "parameters": {"temperature": 2}}
     content["runs"]["b"]["system"].pop("name")
     plans = plan_study(load_study(content))
-    record = completed(content, {name: plan.config for name, plan in plans.items()})
+    record = completed(content, {name: plan.config for name, plan in plans.items()}, {})
     assert record["runs"]["b"]["system"]["parameters"] == {
         "temperature": 2.0,
         "field": 1.0,
@@ -146,8 +141,8 @@ def test_the_record_has_all_parameters_for_where_the_system_is_missing():
     )
     found = plan_study(load_study(record, check_systems=False))
     for name, plan in plans.items():
-        named = {**plan.reference.config["system"], "name": "no_such_one:It"}
-        assert found[name].reference.config["system"] == named
+        named = {**plan["reference"].config["system"], "name": "no_such_one:It"}
+        assert found[name]["reference"].config["system"] == named
     # Nothing but the record tells that the two are the same.
     assert canonical_run(found["a"].config) == found["a"].config
 

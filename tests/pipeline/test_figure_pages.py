@@ -7,47 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from macrodyn.pipeline.figure_pages import (
-    caption,
-    run_figures,
-    study_figure_files,
-    write_figure_pages,
-)
-from macrodyn.pipeline.figure_titles import RUN_FIGURES, STUDY_FIGURES, figure_title, page_label
+from macrodyn.methods.partial_evolution.method import PartialEvolution
+from macrodyn.methods.partial_evolution.stages import COSTS, EVALUATE
+from macrodyn.pipeline.figure_pages import shown_figures, write_figure_pages
+from macrodyn.pipeline.kind import Figure
+from macrodyn.pipeline.page_labels import page_label, page_stem
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
-NAMES = [kind + "short-ours" * kind.endswith("-") for kind in (*RUN_FIGURES, *STUDY_FIGURES)]
-
-
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("trajectories-short-ours", "Trajectories, short, ours"),
-        ("trajectories-long-naive-full", "Trajectories, long-naive, full"),
-        ("equilibrium-long-ours", "Equilibrium, long-ours"),
-        ("drift-diffusion", "Drift and diffusion"),
-        ("error-against-patch-size-a-b", "Error against patch size, a-b"),
-        ("mmd-against-covariance-factor-x", "MMD against the covariance factor, x"),
-        ("covariance-factor", "Covariance factor"),
-        ("something-new", "Something new"),
-    ],
-)
-def test_titles(name: str, title: str) -> None:
-    assert figure_title(name) == title
-    assert page_label(f"07-{name}") == f"07 {title}"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_figure_has_a_caption(name: str) -> None:
-    text = caption(CAPTIONS, name)
-    assert len(text) > 60 and text.startswith("<p>")
-    assert not {"{{", "{%", "snakemake", "system-message"} & set(text.split())
-
-
-def test_captions_are_those_of_the_kind() -> None:
-    assert "<strong>naive</strong>" in caption(CAPTIONS, "trajectories-short-naive")
-    assert "by stage" in caption(CAPTIONS, "costs")
-    assert "memory" in caption(CAPTIONS, "markov")
+ACROSS = [figure for a in PartialEvolution.analyses for figure in a.stage.figures]
+KINDS = (*EVALUATE.figures, *ACROSS)
 
 
 def picture(path: Path) -> Path:
@@ -56,46 +24,89 @@ def picture(path: Path) -> Path:
     return path
 
 
+def shown(folder: Path, *names: str, order: tuple[str, ...] = ()) -> dict[str, str]:
+    """Draw figures; return the captions of what is shown, by title, in order."""
+    for name in names:
+        picture(folder / f"{name}.png")
+    found = shown_figures(folder, EVALUATE.figures, CAPTIONS, order)
+    return {one.title: one.caption for one in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("trajectories/short/ours", "Trajectories, short, ours"),
+        ("trajectories/long-naive/full", "Trajectories, long-naive, full"),
+        ("equilibrium/long-ours", "Equilibrium, long-ours"),
+        ("drift-diffusion", "Drift and diffusion"),
+        ("covariance-factor", "Covariance factor"),
+    ],
+)
+def test_titles(tmp_path: Path, name: str, title: str) -> None:
+    picture(tmp_path / f"{name}.png")
+    found = {one.title: one.path for one in shown_figures(tmp_path, KINDS, CAPTIONS)}
+    assert found[title] == tmp_path / f"{name}.png"
+    assert page_label(page_stem(7, title)) == f"07 {title}"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title)
+def test_every_figure_has_a_caption(tmp_path: Path, kind: Figure) -> None:
+    picture(tmp_path / kind.pattern.replace("*", "short"))
+    (found,) = shown_figures(tmp_path, [kind], CAPTIONS)
+    text = found.caption
+    assert len(text) > 60 and text.startswith("<p>")
+    assert not {"{{", "{%", "snakemake", "system-message"} & set(text.split())
+
+
+def test_captions_are_those_of_the_kind(tmp_path: Path) -> None:
+    found = shown(tmp_path, "trajectories/short/naive", "markov")
+    assert "<strong>naive</strong>" in found["Trajectories, short, naive"]
+    assert "memory" in found["Markov diagnostic"]
+    picture(tmp_path / "costs" / "costs.png")
+    (costs,) = shown_figures(tmp_path / "costs", COSTS.figures, CAPTIONS)
+    assert costs.title == "Costs" and "by stage" in costs.caption
+
+
+def test_a_figure_without_a_caption_has_none(tmp_path: Path) -> None:
+    picture(tmp_path / "decay.png")
+    (found,) = shown_figures(tmp_path, [Figure(pattern="decay.png", title="Decay")], CAPTIONS)
+    assert (found.title, found.caption) == ("Decay", "")
+
+
 def test_figures_of_a_run_are_in_order(tmp_path: Path) -> None:
-    """Trajectories come first, ours before the baselines; what was not drawn is left out."""
-    for name in ("training", "markov", "equilibrium/b", "equilibrium/a", "trajectories/a-naive",
-                 "trajectories/b-ours", "trajectories/a-ours", "drift-diffusion"):  # fmt: skip
-        picture(tmp_path / "figures" / f"{name}.png")
-    found = run_figures(tmp_path, ["a", "b"])
+    """By kind, then as the user named horizons and schemes; what was not drawn is left out."""
+    names = ["training", "markov", "equilibrium/b", "equilibrium/a", "trajectories/b/naive",
+             "trajectories/a/ours", "trajectories/b/ours", "trajectories/later/ours",
+             "drift-diffusion", "not-declared"]  # fmt: skip
+    found = shown(tmp_path, *names, order=("b", "a", "ours", "naive"))
     assert list(found) == [
-        "trajectories-a-ours",
-        "trajectories-b-ours",
-        "trajectories-a-naive",
-        "equilibrium-a",
-        "equilibrium-b",
-        "drift-diffusion",
-        "markov",
-        "training",
-    ]
-    assert found["trajectories-a-naive"] == tmp_path / "figures" / "trajectories" / "a-naive.png"
-
-
-def test_figures_of_a_study_are_in_order(tmp_path: Path) -> None:
-    names = ["costs", "new", "covariance-factor", "mmd-against-covariance-factor-a",
-             "error-against-patch-size-b", "all-runs", "error-against-patch-size-a"]  # fmt: skip
-    assert list(study_figure_files(tmp_path, names)) == [
-        "error-against-patch-size-b",
-        "error-against-patch-size-a",
-        "all-runs",
-        "mmd-against-covariance-factor-a",
-        "covariance-factor",
-        "costs",
-        "new",
+        "Trajectories, b, ours",
+        "Trajectories, b, naive",
+        "Trajectories, a, ours",
+        "Trajectories, later, ours",
+        "Equilibrium, b",
+        "Equilibrium, a",
+        "Drift and diffusion",
+        "Markov diagnostic",
+        "Training",
     ]
 
 
 def test_pages_of_figures_that_are_no_more_are_removed(tmp_path: Path) -> None:
-    figures = {name: picture(tmp_path / f"{name}.png") for name in ("markov", "training")}
-    write_figure_pages(tmp_path / "pages", figures, CAPTIONS, "Run <a>")
-    del figures["markov"]
-    write_figure_pages(tmp_path / "pages", figures, CAPTIONS, "Run <a>")
+    for name in ("markov", "training"):
+        picture(tmp_path / "figures" / f"{name}.png")
+    figures = shown_figures(tmp_path / "figures", EVALUATE.figures, CAPTIONS)
+    assert [one.title for one in figures] == ["Markov diagnostic", "Training"]
+    write_figure_pages(tmp_path / "pages", figures, "Run <a>")
+    write_figure_pages(tmp_path / "pages", figures[1:], "Run <a>")
     (only,) = (tmp_path / "pages").iterdir()
-    assert only.name == "01-training.html"
+    assert only.name == "01-Training.html"
     text = only.read_text(encoding="utf-8")
     assert "<h1>Training</h1>" in text and "Run &lt;a&gt;" in text
     assert "Losses on training and validation data" in text
+
+
+@pytest.mark.parametrize("title", ["A, b", "A_b", "Error against patch size, a-b_c", "x,y"])
+def test_labels_are_those_of_the_titles(title: str) -> None:
+    """Whatever a horizon is called."""
+    assert page_label(page_stem(3, title)) == f"03 {title}"

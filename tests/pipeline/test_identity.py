@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from macrodyn.pipeline import identity as module
+from macrodyn.methods.partial_evolution import stages
+from macrodyn.methods.partial_evolution.method import PartialEvolution
 from macrodyn.pipeline.identity import (
     NONE,
     OTHER,
@@ -15,19 +17,19 @@ from macrodyn.pipeline.identity import (
     missing_runs,
     not_run,
     read_summary_origin,
-    run_identity,
+    run_identities,
     run_results,
     unsummarised,
     write_summary_origin,
 )
-from macrodyn.pipeline.plan import VERSIONS, plan_run
+from macrodyn.pipeline.planner import plan_run
 from macrodyn.storage.sealed import write_sealed_json
 
 
 @pytest.fixture
 def identity(make_run):
     """The identity of a run with some changes."""
-    return lambda changes: run_identity(plan_run("a", make_run(changes)))
+    return lambda changes: run_identities({"a": plan_run("a", make_run(changes))})["a"]
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -60,10 +62,13 @@ def test_it_does_not_change_with(identity, changes):
 
 def test_it_changes_with_a_version(identity, monkeypatch):
     before = identity({})
-    monkeypatch.setitem(VERSIONS, "predict", VERSIONS["predict"] + 1)
-    raised = identity({})
-    assert raised != before
-    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
+    for name, kind in (("PREDICT", stages.PREDICT), ("SIMULATE", stages.SIMULATE)):
+        with monkeypatch.context() as patch:
+            patch.setattr(stages, name, replace(kind, version=kind.version + 1))
+            raised = identity({})
+        assert raised != before == identity({})
+    evaluation = replace(stages.EVALUATE, version=stages.EVALUATE.version + 1)
+    monkeypatch.setattr(PartialEvolution, "evaluation", evaluation)
     assert identity({}) not in (before, raised)
 
 

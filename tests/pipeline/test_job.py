@@ -20,7 +20,7 @@ interrupt._BEAT, interrupt._WAIT = 0.2, float(sys.argv[2])
 rule = types.SimpleNamespace(
     log=["logs/data.log"], threads=1, rule="simulate", params={"config": {"a": 1}}, input={},
     output={"data": "data.nc"}, wildcards={"shard": "0", "shards": "1"}, resources={},
-    config={"execution": {"checkpoint_minutes": 60}},
+    config={"execution": {"checkpoint_minutes": 60}}, scriptdir="scripts",
 )
 stop = interrupt.listen(rule)
 if sys.argv[1] == "loading":

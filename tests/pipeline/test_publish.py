@@ -18,9 +18,11 @@ from macrodyn.pipeline.identity import (
     run_identities,
     write_summary_origin,
 )
-from macrodyn.pipeline.plan import Stage, plan_study
-from macrodyn.pipeline.publish import RUN_FIGURES, publish
+from macrodyn.pipeline.kind import StageKind
+from macrodyn.pipeline.planner import plan_study
+from macrodyn.pipeline.publish import publish
 from macrodyn.pipeline.record import write_record
+from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.netcdf import write_dataset
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
@@ -34,6 +36,7 @@ STUDY = {
 VERSIONS = {"macrodyn": "0.1.0", "numpy": "1.26.4"}
 ROW = {"run": "base", "small": "8x8", "short:ours": 0.25, "short:ours_std": 0.01}
 ROW |= {"short:naive": "", "short:full": "", "short:sampling": 0.001}
+RUN_FIGURES = ("drift-diffusion", "residual-by-age", "markov", "snapshots", "training")
 COSTS = {"stage": {"core_seconds": 2.0}}
 
 
@@ -56,23 +59,23 @@ def config(tmp_path) -> Path:
 def write_data(study: Path, stage: Stage, **origin) -> None:
     """Write data of a stage, with the commit and the versions that made it."""
     attributes = {"git_commit": "0123456789abcdef+changes", "software": json.dumps(VERSIONS)}
-    write_dataset(xr.Dataset(), study / "stages" / stage.folder / "data.nc", attributes | origin)
+    write_dataset(xr.Dataset(), study / stage.folder / "data.nc", attributes | origin)
 
 
 @pytest.fixture
 def stages(config) -> dict[str, Stage]:
     """Stages of the study."""
-    data = plan_study(load_study(config))["base"].data
-    return {"simulate": data.parents["small"], "upsample": data}
+    plan = plan_study(load_study(config))["base"]
+    return {"simulate": plan["small"], "upsample": plan["snapshots"]}
 
 
 @pytest.fixture
 def results(tmp_path, stages, config) -> Path:
     """A study's folder with all that is published of it."""
     study = tmp_path / "results" / "a"
-    figures = [study / "figures" / "costs.png"]
+    figures = [study / "analyses" / "costs" / "figures" / "costs.png"]
     figures += [study / "base" / "figures" / f"{kind}.png" for kind in RUN_FIGURES]
-    figures += [study / "base" / "figures" / "trajectories" / "short-ours.png"]
+    figures += [study / "base" / "figures" / "trajectories" / "short" / "ours.png"]
     for figure in figures:
         figure.parent.mkdir(parents=True, exist_ok=True)
         figure.write_bytes(b"a figure")
@@ -80,6 +83,8 @@ def results(tmp_path, stages, config) -> Path:
     identities = run_identities(plan_study(load_study(config)))
     write_summary_origin(study / SUMMARY, SummaryOrigin(identities, {}))
     metrics = {
+        "run": "base",
+        "method": "partial-evolution",
         "identity": identities["base"],
         "horizons": {"short": {}},
         "samples": {"patches_evolved": 2, "patches_total": 4},
@@ -103,7 +108,7 @@ def everything(folder: Path) -> dict[Path, bytes]:
 def test_table_figures_and_provenance_are_copied(results, target, config):
     written = publish(results, target, config, ["base"])
     assert sorted(path.name for path in written) == sorted(
-        ["README.md", "summary.csv", "costs.png", "base~trajectories~short-ours.png"]
+        ["README.md", "summary.csv", "costs.png", "base~trajectories~short~ours.png"]
         + [f"base~{kind}.png" for kind in RUN_FIGURES]
     )
     assert {path.parent for path in written} == {target}
@@ -188,7 +193,7 @@ def test_table_with_the_name_of_another_folder_is_refused(results, target, tmp_p
 def test_link_to_a_file_elsewhere_is_not_copied(results, target, tmp_path, config):
     secret = tmp_path / "secret.txt"
     secret.write_text("secret", encoding="utf-8")
-    (results / "figures" / "more.png").symlink_to(secret)
+    (results / "analyses" / "costs" / "figures" / "more.png").symlink_to(secret)
     with pytest.raises(ValueError, match=r"more\.png leads out of"):
         publish(results, target, config, [])
     assert not target.exists()
@@ -323,7 +328,7 @@ def test_page_names_the_versions_that_made_the_data(results, target, config, sta
     newer = {**VERSIONS, "numpy": "2.0.0"}
     write_data(results, stages["upsample"], git_commit="f" * 40, software=json.dumps(newer))
     # What an earlier configuration left is no part of the study.
-    other = Stage("simulate", {"earlier": 1}, {}, {})
+    other = Stage(StageKind(name="simulate", work="a:b"), {"earlier": 1})
     write_data(results, other, git_commit="e" * 40, software=json.dumps({"numpy": "0.9"}))
     publish(results, target, config, [])
     page = target / "README.md"

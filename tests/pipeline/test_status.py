@@ -18,10 +18,9 @@ from macrodyn.pipeline.identity import (
     SUMMARY,
     SummaryOrigin,
     run_identities,
-    run_identity,
     write_summary_origin,
 )
-from macrodyn.pipeline.plan import RunPlan, plan_study
+from macrodyn.pipeline.planner import StudyPlan, plan_study
 from macrodyn.pipeline.record import RecordError, write_record
 from macrodyn.pipeline.snakemake_log import SnakemakeLog
 from macrodyn.pipeline.states import JobStatus, job_states
@@ -33,27 +32,29 @@ NOW = datetime(2026, 3, 1, 12).timestamp()
 FRAMES = [f"  frame {number}" for number in range(20)]
 TRACEBACK = ["Traceback (most recent call last):", *FRAMES, "ValueError: no"]
 COMMAND = "snakemake --profile slurm --configfile my.yaml"
+# What is proposed for one run.
+ANALYSES = ("error_against_size", "covariance_factors", "costs")
 
 
 class Folder:
     """A study's folder, to fill with outputs and logs; times are in seconds before now."""
 
-    def __init__(self, path: Path, plans: dict[str, RunPlan]) -> None:
+    def __init__(self, path: Path, plans: StudyPlan) -> None:
         self.path, self.plans = path, plans
         (plan,) = list(plans.values())[:1]
         self.stages = {
-            "simulate": plan.data.parents["small"],
-            "upsample": plan.data,
-            "closure": plan.closure,
-            "reference": plan.reference,
-            "evolve": plan.latents["ours"].parents["pairs"],
-            "encode": plan.latents["ours"],
-            "dynamics": plan.models["ours"],
-            "predict": plan.predictions["ours"]["transient"],
+            "simulate": plan["small"],
+            "upsample": plan["snapshots"],
+            "closure": plan["closure"],
+            "reference": plan["reference"],
+            "evolve": plan["pairs/ours"],
+            "encode": plan["latents/ours"],
+            "dynamics": plan["model/ours"],
+            "predict": plan["prediction/ours/transient"],
         }
 
     def at(self, stage: str) -> Path:
-        return self.path / "stages" / stage / self.stages[stage].key
+        return self.path / self.stages[stage].folder
 
     def output(self, path: Path, ago: float) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ class Folder:
     def metrics(self, run: str, ago: float) -> Path:
         """Write a run's figures."""
         path = self.path / run / "metrics.json"
-        identity = run_identity(self.plans[run])
+        identity = run_identities(self.plans)[run]
         write_sealed_json(path, {"run": run, "identity": identity})
         os.utime(path, (NOW - ago, NOW - ago))
         return path
@@ -73,13 +74,16 @@ class Folder:
         for run in self.plans:
             self.metrics(run, ago=5)
             (self.path / run / "figures").mkdir()
+        for name in self.plans.analyses:
+            self.output(self.path / "analyses" / name / "findings.json", ago=5)
+            (self.path / "analyses" / name / "figures").mkdir()
         for name in (
             "summary.csv",
             "overview.html",
             "configuration.html",
             "provenance.html",
-            "figures/a.png",
             "pages/study/01-a.html",
+            "pages/runs/only/01-a.html",
         ):
             self.output(self.path / name, ago=5)
         self.summary(run_identities(self.plans))
@@ -123,7 +127,7 @@ class Folder:
         return [
             found.state
             for found in self.status().jobs
-            if found.job.rule == rule and stage in (None, found.job.stage and found.job.stage[0])
+            if found.job.rule == rule and stage in (None, found.job.stage.name)
         ]
 
 
@@ -159,9 +163,10 @@ def test_of_a_study_that_never_ran_every_job_waits(folder):
         "dynamics": 1,
         "predict": 1,
         "evaluate": 1,
+        **dict.fromkeys(ANALYSES, 1),
         "summarise": 1,
     }
-    assert status.pace().left is None and status.pace().unknown == 16
+    assert status.pace().left is None and status.pace().unknown == 19
 
 
 READING = (30, "reading")
@@ -232,7 +237,8 @@ def test_stages_that_no_unfinished_run_needs_are_not_missed(make_folder):
     folder.metrics("one", ago=5)
 
     def missed() -> set[tuple[str, str]]:
-        return {job.job.stage for job in folder.status().jobs if job.state != "done"} - {None}
+        jobs = (found.job for found in folder.status().jobs if found.state != "done")
+        return {job.id for job in jobs if job.stage.kind.place == "digest"}
 
     assert missed() == two.keys() - one.keys()
     assert {stage for stage, _ in missed()} == {"dynamics", "predict"}
@@ -249,6 +255,7 @@ def test_what_reads_an_unfinished_stage_waits_for_it(folder):
             folder.output(folder.at(stage) / name, ago=50)
     assert {job.job.rule for job in folder.status().jobs if job.state != "done"} == {
         "evaluate",
+        *ANALYSES,
         "summarise",
     }
     folder.shard("evolve", 0, READING)
@@ -330,24 +337,38 @@ def gathered(folder: Folder, stage: str, shards: int, ago: float) -> None:
     folder.log(log, (ago, "rule gather starts with 1 thread(s)"), *((ago, line) for line in lines))
 
 
-def test_a_stage_that_was_cut_otherwise_is_planned_again_with_what_follows(folder):
-    """As Snakemake does, which sees that the inputs of the gathering are others."""
+def test_a_stage_that_was_cut_otherwise_is_not_made_again(folder):
+    """As in Snakemake, whose gathering asks for the shards that it was gathered from."""
     folder.finish()
     for stage in ("simulate", "upsample", "evolve", "reference"):
         gathered(folder, stage, folder.stages[stage].shards, ago=50)
     assert {job.state for job in folder.status().jobs} == {"done"}
     gathered(folder, "simulate", 2, ago=50)
+    assert {job.state for job in folder.status().jobs} == {"done"}
+    assert folder.states("simulate") == ["done"] * 2
+    names = [found.job.name for found in folder.status().jobs if found.job.rule == "simulate"]
+    assert names == ["shard-0-of-2", "shard-1-of-2"]
+    # Of one that is unfinished, the shards of another cut are of no use.
+    (folder.at("simulate") / "data.nc").unlink()
+    (folder.path / "only" / "metrics.json").unlink()
+    for number in range(2):
+        folder.output(folder.at("simulate") / f"shard-{number}-of-2.nc", ago=90)
     assert folder.states("simulate") == ["waiting"] * 3
     assert folder.states("gather", "simulate") == ["waiting"]
-    assert {job.job.rule for job in folder.status().jobs if job.state == "done"} == {
-        "reference",
-        "gather",
-    }
-    # Shards of this cut may be there from before: only what follows them is made again.
-    for number in range(3):
-        folder.output(folder.at("simulate") / f"shard-{number}-of-3.nc", ago=90)
-    assert folder.states("simulate") == ["done"] * 3
-    assert folder.states("gather", "simulate") == ["waiting"]
+
+
+def test_an_analysis_waits_for_its_runs_and_counts_by_its_outputs(make_folder):
+    folder = make_folder(runs={"one": {}, "two": {"dynamics": {"steps": 30}}})
+    folder.finish()
+    assert folder.states("costs") == folder.states("error_against_size") == ["done"]
+    (folder.path / "analyses/costs/findings.json").unlink()
+    assert folder.states("costs") == ["waiting"]
+    assert folder.states("error_against_size") == ["done"]
+    # It reads an analysis that will be made again.
+    assert folder.states("summarise") == ["waiting"]
+    # The sizes are those of the first run alone, which has no results now.
+    (folder.path / "one/metrics.json").unlink()
+    assert folder.states("error_against_size") == ["waiting"]
 
 
 def test_metrics_of_another_configuration_are_not_those_of_this_one(folder):
@@ -370,10 +391,10 @@ def test_a_summary_that_lacks_a_run_has_yet_to_be_made(make_folder):
 
 def test_a_snakemake_that_no_longer_looks_after_its_jobs_is_told(study):
     plan = plan_study(load_study(study))["only"]
-    logs = Path("results/made-up/stages") / plan.reference.folder / "logs"
+    logs = Path("results/made-up") / plan["reference"].folder / "logs"
     stamp = datetime.fromtimestamp(NOW - 1200).isoformat(" ", "milliseconds").replace(".", ",")
     logs.mkdir(parents=True)
-    name = f"shard-0-of-{plan.reference.shards}"
+    name = f"shard-0-of-{plan['reference'].shards}"
     (logs / f"{name}.log").write_text(f"{stamp} done in 3.0 s\n", encoding="utf-8")
     log = Path(".snakemake/log/2026-03-01T100000.000000.snakemake.log")
     lock = Path(".snakemake/locks/0.output.lock")
@@ -495,8 +516,8 @@ def test_the_study_takes_no_less_than_a_chain_of_its_rules(make_folder):
     pace = folder.status().pace()
     assert pace.speed == pytest.approx(2)
     assert pace.work == pytest.approx(70) and pace.left == pytest.approx(70)
-    # Of 15 jobs three are done and two run.
-    assert pace.unknown == 10
+    # Of 18 jobs three are done and two run.
+    assert pace.unknown == 13
 
 
 def test_the_text_of_a_study_in_trouble(folder):
@@ -512,7 +533,7 @@ def test_the_text_of_a_study_in_trouble(folder):
     folder.shard("reference", 0, (20, "reference: 3 of 9, 1/s, 6 s left"))
     text = status_text(folder.status(), lines=3)
     assert f"study made-up in {folder.path}\n" in text
-    assert "\n1 of 16 jobs done, 1 running, 12 waiting, 1 failed, 1 lost\n" in text
+    assert "\n1 of 19 jobs done, 1 running, 15 waiting, 1 failed, 1 lost\n" in text
     table = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line[:1].isalpha()}
     assert table["rule"][:6] == ["jobs", "done", "running", "waiting", "failed", "lost"]
     assert table["simulate"][:6] == ["3", "1", "0", "0", "1", "1"]
@@ -538,10 +559,10 @@ def test_no_lines_of_logs_if_none_are_wanted(folder):
 def test_the_text_says_what_it_does_not_know(make_folder):
     folder = make_folder(4)
     text = status_text(folder.status())
-    assert "\n17 jobs of unknown length\n" in text and f"To run it: {COMMAND}" in text
+    assert "\n20 jobs of unknown length\n" in text and f"To run it: {COMMAND}" in text
     folder.finished("simulate", 0, ago=100, seconds=20)
     text = status_text(folder.status())
-    assert "\n3 jobs a minute; at least 60 s left; 13 jobs of unknown length\n" in text
+    assert "\n3 jobs a minute; at least 60 s left; 16 jobs of unknown length\n" in text
 
 
 def test_the_text_of_many_jobs_stays_short(folder):
@@ -558,7 +579,7 @@ def test_the_text_of_many_jobs_stays_short(folder):
 def test_the_text_of_a_finished_study(folder):
     folder.finish()
     text = status_text(folder.status())
-    assert "16 of 16 jobs done\n" in text
+    assert "19 of 19 jobs done\n" in text
     assert text.endswith(f"All done: macrodyn summary {folder.path}")
 
 

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import xarray as xr
 
 from macrodyn.closure.model import load_autoencoder
 from macrodyn.config.load import load_study, merge
-from macrodyn.dynamics.model import EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import style
+from macrodyn.methods.base import Graph
+from macrodyn.methods.partial_evolution import evaluate as evaluation
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.method import PartialEvolution
 from macrodyn.pipeline import job as job_module
-from macrodyn.pipeline import run_stage, summary
+from macrodyn.pipeline.gathering import gather
 from macrodyn.pipeline.job import Job, save_stage
-from macrodyn.pipeline.learn import closure_stage, dynamics_stage, encode_stage, predict_stage
-from macrodyn.pipeline.plan import RunPlan, Stage, plan_study
-from macrodyn.pipeline.sample import evolve_shard, gather_stage, reference_shard, simulate_shard
-from macrodyn.pipeline.upsample import upsample_shard
+from macrodyn.pipeline.kind import load_function
+from macrodyn.pipeline.planner import RunPlan, StudyPlan, plan_study
+from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.sealed import read_sealed_json
 
 from .spies import Calls, Fake, ReachedError, spying
@@ -32,6 +35,7 @@ CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 BASE: dict[str, Any] = {
     "study": "t0",
     "title": "",
+    "method": "partial-evolution",
     "seed": 5,
     "system": {"name": "ising", "parameters": {"temperature": 2.5, "field": 0.1}},
     "conditions": {},
@@ -83,6 +87,7 @@ BASE: dict[str, Any] = {
         "predicted_replicas": 4,
         "horizons": {"transient": {"spacing": 0.5, "points": 9, "step": None}},
         "equilibrium_fraction": 0.25,
+        "conditions": {},
     },
     "baselines": ["naive"],
     "published": {},
@@ -92,17 +97,19 @@ BASE: dict[str, Any] = {
         "checkpoint_minutes": 5.0,
     },
     "runs": {"base": {}},
+    "sweep": {},
+    "analyses": {"spent": {"kind": "costs", "runs": ["base"]}},
 }
-# The stages of a run; `evolve:naive` is that of a method other than ours.
-STAGES: dict[str, Callable[[RunPlan, str], Stage]] = {
-    "simulate": lambda plan, method: plan.data.parents["small"],
-    "upsample": lambda plan, method: plan.data,
-    "reference": lambda plan, method: plan.reference,
-    "closure": lambda plan, method: plan.closure,
-    "evolve": lambda plan, method: plan.latents[method].parents["pairs"],
-    "encode": lambda plan, method: plan.latents[method],
-    "dynamics": lambda plan, method: plan.models[method],
-    "predict": lambda plan, method: plan.predictions[method]["transient"],
+# The roles of the stages of a run; `evolve:naive` is that of a scheme other than ours.
+ROLES = {
+    "simulate": "small",
+    "upsample": "snapshots",
+    "reference": "reference",
+    "closure": "closure",
+    "evolve": "pairs/{}",
+    "encode": "latents/{}",
+    "dynamics": "model/{}",
+    "predict": "prediction/{}",
 }
 
 
@@ -119,18 +126,6 @@ class Seen:
             return self.calls[name]
         except KeyError:
             raise AttributeError(name) from None
-
-
-class Outputs(dict[str, Path]):
-    """A path for whatever output a stage names."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def __missing__(self, name: str) -> Path:
-        endings = {"model": ".safetensors", "data": ".nc", "training": ".json", "metrics": ".json"}
-        return self.folder / (name + endings.get(name, ""))
 
 
 class Bench:
@@ -154,8 +149,9 @@ class Bench:
         """Do one part of the work for a changed study, and see how functions are called in it.
 
         Args:
-            work: A stage, by method where it is not ours (``evolve:naive``); or ``evaluate``,
-                ``summarise``, ``plan``, which plans alone, or ``job``, what surrounds each job.
+            work: A stage, by scheme where it is not ours (``evolve:naive``); or ``evaluate``,
+                ``analysis`` (the first one), ``summarise``, ``plan``, which plans alone, or
+                ``job``, what surrounds each job.
             changes: What differs from the base.
             targets: Functions to spy on, see `spying`.
             fakes: Functions to replace, see `spying`.
@@ -178,19 +174,17 @@ class Bench:
         content = merge(BASE, dict(changes))
         study = load_study(content, check_systems=False)
         plans = plan_study(study)
-        plan, result = plans["base"], None
+        plan, result = next(iter(plans.values())), None
         self._spied += 1
         folder = self.folder / "spied" / str(self._spied)
         folder.mkdir(parents=True)
-        prepared = self._prepare(work, plan, folder, unspied=not (targets or fakes))
+        prepared = self._prepare(work, plans, folder, unspied=not (targets or fakes))
         with spying(targets, fakes, stop=stop) as calls:
             try:
                 if work == "plan":
                     result = SimpleNamespace(study=study, plans=plans, run=plan)
                 elif work == "job":
                     _begin_job(content)
-                elif work == "summarise":
-                    result = self._summarise(prepared, folder, study.name, study.title)
                 else:
                     result = prepared()
             except ReachedError:
@@ -199,135 +193,84 @@ class Bench:
         assert not (stop and unused), f"{work} does not call {', '.join(unused)}"
         return Seen(calls, result)
 
-    def stage(self, work: str, plan: RunPlan) -> Stage:
-        """Return a stage of a run."""
-        name, _, method = work.partition(":")
-        return STAGES[name](plan, method or "ours")
+    def stage(self, work: str, plans: StudyPlan) -> Stage:
+        """Return a stage of the first run, or of the study."""
+        plan: RunPlan = next(iter(plans.values()))
+        if work in ("evaluate", "analysis", "summarise"):
+            across = {"analysis": next(iter(plans.analyses.values())), "summarise": plans.summary}
+            return across.get(work, plan.evaluation)
+        name, _, scheme = work.partition(":")
+        role = ROLES[name].format(scheme or "ours")
+        # Of what there is for each case, that of the first.
+        return next(s for r, s in plan.roles.items() if r == role or r.startswith(f"{role}/"))
 
-    def _prepare(self, work: str, plan: RunPlan, folder: Path, *, unspied: bool) -> Any:
+    def _prepare(self, work: str, plans: StudyPlan, folder: Path, *, unspied: bool) -> Any:
         """Make all that a part of the work reads; return the work itself."""
         if work in ("plan", "job"):
             return None
-        if work == "summarise":
-            path = self.folder / "runs" / "base" / "metrics.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._evaluation(plan, path.parent)()
-            return path
-        if work == "evaluate":
-            return self._evaluation(plan, folder)
-        stage = self.stage(work, plan)
-        if unspied:
+        stage = self.stage(work, plans)
+        if unspied and stage.kind.place == "digest":
             result = self._made[self.path(stage)]
             return lambda: result
-        for parent in stage.parents.values():
+        for parent in stage.inputs.values():
             self.path(parent)
         return lambda: self._work(stage, folder)
 
     def path(self, stage: Stage) -> Path:
         """Return the folder of a stage's results, made if they are not there."""
-        folder = self.folder / "stages" / stage.folder
+        # What stands in a folder of its subject is another's for each configuration.
+        folder = self.folder / stage.key / stage.folder
         if folder not in self._made:
             folder.mkdir(parents=True, exist_ok=True)
             self._made[folder] = self._work(stage, folder)
         return folder
 
     def _work(self, stage: Stage, folder: Path) -> Any:
-        """Do what the stage's script does, in one shard."""
-        read = {role: self.path(parent) for role, parent in stage.parents.items()}
-        job = self._job(stage.config, folder, stage.execution["device"])
-        if stage.name == "closure":
-            job.inputs.update(data=read["data"] / "data.nc")
-            closure_stage(job)
-            model, _ = load_autoencoder(job.outputs["model"])
-            return SimpleNamespace(model=model, training=read_sealed_json(job.outputs["training"]))
-        if stage.name == "dynamics":
-            job.inputs.update(latents=read["latents"] / "data.nc")
-            dynamics_stage(job)
-            ensemble = EnsembleSDE.load(job.outputs["model"])
-            training = read_sealed_json(job.outputs["training"])
-            return SimpleNamespace(model=ensemble, training=training)
-        if stage.name == "simulate":
-            data = simulate_shard(job, 0, 1)
-        elif stage.name == "upsample":
-            data = upsample_shard(job, read["small"] / "data.nc", 0, 1)
-        elif stage.name == "evolve":
-            data = evolve_shard(job, read["states"] / "data.nc", 0, 1)
-        elif stage.name == "encode":
-            pairs = stage.parents["pairs"]
-            job.params.update(evolve=pairs.config)
-            states = self.path(pairs.parents["states"])
-            job.inputs.update(pairs=read["pairs"] / "data.nc", states=states / "data.nc")
-            data = encode_stage(job, load_autoencoder(read["closure"] / "model.safetensors")[0])
-        elif stage.name == "predict":
-            ensemble = EnsembleSDE.load(read["model"] / "model.safetensors")
-            closure, _ = load_autoencoder(read["closure"] / "model.safetensors")
-            data = predict_stage(job, ensemble, closure)
-        else:
-            assert stage.name == "reference", stage.name
-            shard = self._job(stage.config, folder / "shard", "cpu")
-            shard.outputs["data"] = folder / "shard.nc"
-            save_stage(shard, stage.name, reference_shard(shard, 0, 1))
-            data = gather_stage(stage.name, [folder / "shard.nc"], stage.config)
-        save_stage(job, stage.name, data)
-        return data
-
-    def _job(self, config: dict[str, Any], folder: Path, device: str) -> Job:
-        return Job(
-            config=config,
-            inputs={},
-            outputs=Outputs(folder),
-            wildcards={"shard": "0", "shards": "1", "run": "base"},
-            params={},
-            threads=1,
-            device=device,
-            log=None,
-            started=time.monotonic(),
-        )
-
-    def _evaluation(self, plan: RunPlan, folder: Path) -> Callable[[], dict[str, Any]]:
-        """Evaluate a run as its rule does, without figures; return its metrics."""
-
-        def data(stage: Stage) -> Path:
-            return self.path(stage) / "data.nc"
-
-        job = self._job(
-            plan.config.model_dump(mode="json", exclude={"execution"}), folder, device="cpu"
-        )
-        job.inputs.update(
-            reference=data(plan.reference),
-            latents=data(plan.latents["ours"]),
-            model=self.path(plan.models["ours"]) / "model.safetensors",
-            closure=self.path(plan.closure) / "training.json",
-            small=data(plan.data.parents["small"]),
-            large=data(plan.data),
-        )
-        job.params.update(
-            identity="",
-            predictions={
-                method: {name: str(data(stage)) for name, stage in horizons.items()}
-                for method, horizons in plan.predictions.items()
+        """Do what the stage's jobs do, in one shard; return what they made."""
+        job = Job(
+            stage=stage.name,
+            config=stage.config,
+            inputs={
+                role: {name: self.path(parent) / file for name, file in parent.kind.outputs.items()}
+                for role, parent in stage.inputs.items()
             },
-            trainings={
-                method: str(self.path(stage) / "training.json")
-                for method, stage in plan.models.items()
-            },
-            costs={"ours": {}, "direct": {"reference": [str(data(plan.reference))]}},
+            outputs={name: folder / file for name, file in stage.kind.outputs.items()},
+            key=stage.key,
+            subject=stage.subject,
+            device=stage.device,
+            captions=CAPTIONS,
         )
+        with _without_figures():
+            data = load_function(stage.kind.work)(job)
+        if stage.kind.scatter:
+            shard = replace(job, outputs={"data": folder / "shard.nc"})
+            save_stage(shard, data)
+            read = {"shards": {0: folder / "shard.nc"}}
+            data = gather(replace(job, inputs=read, params={"scatter": vars(stage.kind.scatter)}))
+        if isinstance(data, xr.Dataset):
+            save_stage(job, data)
+            return data
+        return _result(stage, job)
 
-        def evaluate() -> dict[str, Any]:
-            with _without_figures():
-                run_stage.evaluate_run(job)
-            return read_sealed_json(job.outputs["metrics"])
 
-        return evaluate
-
-    def _summarise(self, metrics: Path, folder: Path, name: str, title: str) -> str:
-        """Summarise the study as its rule does; return its pages."""
-        job = self._job({}, folder, device="cpu")
-        job.inputs.update(metrics=[metrics])
-        job.params.update(study=name, title=title)
-        summary.summarise_study(job, CAPTIONS)
+def _result(stage: Stage, job: Job) -> Any:
+    """Read what work has written that is no data set."""
+    if "metrics" in job.outputs:
+        return read_sealed_json(job.outputs["metrics"])
+    if "findings" in job.outputs:
+        return read_sealed_json(job.outputs["findings"])
+    if "overview" in job.outputs:
         return job.outputs["overview"].read_text(encoding="utf-8")
+    load = Ensemble.load if stage.name == "dynamics" else lambda p: load_autoencoder(p)[0]
+    training = read_sealed_json(job.outputs["training"])
+    return SimpleNamespace(model=load(job.outputs["model"]), training=training)
+
+
+class OursAlone(PartialEvolution):
+    """Partial evolution that makes no baselines, whatever is asked for."""
+
+    def plan(self, run: PartialEvolutionRun, planner: Any) -> Graph:
+        return super().plan(run.model_copy(update={"baselines": ()}), planner)
 
 
 def _begin_job(content: dict[str, Any]) -> None:
@@ -342,6 +285,7 @@ def _begin_job(content: dict[str, Any]) -> None:
         output={"data": "data.nc"},
         wildcards={},
         resources={},
+        scriptdir="scripts",
     )
     with pytest.MonkeyPatch.context() as patch:
         for name in ("_set_up_log", "_set_threads"):
@@ -355,11 +299,11 @@ def _without_figures() -> Iterator[None]:
     """Draw nothing: figures take longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "save", lambda *args, **kwargs: None)
-        for name in vars(run_stage).keys():
+        for name in vars(evaluation).keys():
             if name.endswith("_figures"):
-                patch.setattr(run_stage, name, lambda *args, **kwargs: iter(()))
+                patch.setattr(evaluation, name, lambda *args, **kwargs: iter(()))
             elif name.endswith("_figure"):
-                patch.setattr(run_stage, name, lambda *args, **kwargs: None)
+                patch.setattr(evaluation, name, lambda *args, **kwargs: None)
         yield
 
 
@@ -372,8 +316,11 @@ def value_at(content: Mapping[str, Any], key: str) -> Any:
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
-    """Return a change of one key; ``*`` is the horizon of the base."""
-    *sections, last = key.replace("*", "transient").split(".")
+    """Return a change of one key; ``*`` is the first name that the base has there."""
+    *sections, last = key.split(".")
+    for place, section in enumerate(sections):
+        if section == "*":
+            sections[place] = next(iter(value_at(BASE, ".".join(sections[:place]))))
     change: dict[str, Any] = {last: value}
     for section in reversed(sections):
         change = {section: change}

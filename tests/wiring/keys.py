@@ -6,11 +6,14 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from macrodyn.config.models import StudyConfig
+from macrodyn.config.models import study_model
 from macrodyn.config.section import Section
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+
+STUDY = study_model(PartialEvolutionRun)
 
 
-def leaves(model: type[Section] = StudyConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(model: type[Section] = STUDY, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the path of every key that holds a value, with its type.
 
     Of a mapping, the keys that it must have are keys of their own; a name that the user chooses

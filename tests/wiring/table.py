@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .bench import BASE, Seen, value_at
+from .bench import BASE, OursAlone, Seen, value_at
 from .spies import Fake
 
 
@@ -81,14 +81,14 @@ class Row:
 # What the Ising system does, of which the stages make their work.
 _ISING = "macrodyn.systems.ising:Ising"
 INITIAL, EVOLVE, PATCH = f"{_ISING}.initial_states", f"{_ISING}.evolve", f"{_ISING}.evolve_patch"
-MOMENTS, DEVICE = f"{_ISING}.exact_moments", f"{_ISING}.on"
-TRAIN_CLOSURE = "macrodyn.pipeline.learn:train_closure"
-TRAIN_DYNAMICS = "macrodyn.pipeline.learn:train_ensemble"
-PREDICT = "macrodyn.pipeline.learn:simulate"
+MOMENTS = f"{_ISING}.exact_moments"
+TRAIN_CLOSURE = "macrodyn.methods.partial_evolution.learn:train_closure"
+TRAIN_DYNAMICS = "macrodyn.methods.partial_evolution.learn:train_ensemble"
+PREDICT = "macrodyn.methods.partial_evolution.learn:simulate"
 UPDATE = "macrodyn.dynamics.train:EnsembleAdamW.update"
 LIKELIHOOD = "macrodyn.dynamics.train:LikelihoodGradient"
-ESTIMATE = "macrodyn.pipeline.learn:estimate_covariance_factor"
-COMPARE = "macrodyn.pipeline.compare"
+ESTIMATE = "macrodyn.methods.partial_evolution.learn:estimate_covariance_factor"
+COMPARE = "macrodyn.methods.partial_evolution.compare"
 WARM = {"temperature": [2.3, 2.8]}
 
 
@@ -143,11 +143,6 @@ def never_improving_members(original: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: torch.full((2,), float(next(losses)))
 
 
-def nothing(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Make no figures."""
-    return lambda *args: {}
-
-
 def unrelaxed(original: Callable[..., Any]) -> Callable[..., Any]:
     """Leave states as they are."""
     return lambda system, states, *args: states
@@ -192,13 +187,19 @@ SEED = [
         lambda s: (s.PatchAutoencoder[0].seed, s.split_groups[0].seed),
         DIFFERS,
     ),
-    Row("seed", 6, "closure", "macrodyn.pipeline.learn:generator", lambda s: s.generator[0].seed),
+    Row(
+        "seed",
+        6,
+        "closure",
+        "macrodyn.methods.partial_evolution.learn:generator",
+        lambda s: s.generator[0].seed,
+    ),
     Row("seed", 6, "dynamics", ESTIMATE, lambda s: s.estimate_covariance_factor[0].seed),
     Row(
         "seed",
         6,
         "dynamics",
-        "macrodyn.pipeline.learn:TransitionData.split",
+        "macrodyn.methods.partial_evolution.learn:TransitionData.split",
         lambda s: s.split[0].seed,
     ),
     Row(
@@ -233,7 +234,7 @@ SEED = [
         "seed",
         6,
         "evaluate",
-        "macrodyn.pipeline.run_stage:learned_moments",
+        "macrodyn.methods.partial_evolution.evaluate:learned_moments",
         lambda s: s.learned_moments[0].seed,
     ),
 ]
@@ -705,6 +706,30 @@ EVALUATE = [
         for work in ("reference", "predict")
         for value in ([0.25], {"magnetisation": [0.25]})
     ),
+    *(
+        Row(
+            "evaluate.conditions",
+            {"temperature": [2.8]},
+            work,
+            at,
+            read,
+            was,
+            then,
+            also={"conditions": WARM},
+        )
+        for work, at, read, was, then in (
+            ("predict", PREDICT, lambda s: s.simulate[0].conditions, [[2.5]], [[2.8]]),
+            ("predict", INITIAL, lambda s: temperatures(s.initial_states), [2.5], [2.8]),
+            ("reference", EVOLVE, lambda s: temperatures(s.evolve), [2.5], [2.8]),
+            (
+                "evaluate",
+                (),
+                lambda s: list(s.result["horizons"]),
+                ["transient"],
+                ["transient-temperature-2.8"],
+            ),
+        )
+    ),
     Row("evaluate.replicas", 5, "reference", (), lambda s: s.result.sizes["replica"]),
     Row("evaluate.predicted_replicas", 3, "predict", PREDICT, lambda s: len(s.simulate[0].z0) / 2),
     Row(
@@ -762,6 +787,15 @@ def total(seen: Seen) -> float:
 
 METHODS = [
     Row(
+        "method",
+        f"{OursAlone.__module__}:OursAlone",
+        "plan",
+        (),
+        lambda s: sorted(s.result.run.below("model")),
+        was=["naive", "ours"],
+        then=["ours"],
+    ),
+    Row(
         "baselines",
         ["naive", "full"],
         "evaluate",
@@ -776,9 +810,8 @@ METHODS = [
         "plan",
         (),
         lambda s: {
-            method: [pairs.config["scope"], pairs.parents["states"].name]
-            for method, latents in s.result.run.latents.items()
-            for pairs in [latents.parents["pairs"]]
+            scheme: [pairs.config["scope"], pairs.parents["states"].name]
+            for scheme, pairs in s.result.run.below("pairs").items()
         },
         was={"ours": ["partial", "upsample"], "naive": ["small", "simulate"]},
         then={"ours": ["partial", "upsample"], "full": ["whole", "upsample"]},
@@ -786,24 +819,31 @@ METHODS = [
     Row(
         "published",
         {"transient": {"paper": 0.01}},
-        "summarise",
-        "macrodyn.pipeline.summary:error_against_patch_size",
+        "analysis",
+        "macrodyn.methods.partial_evolution.analyses:error_against_patch_size",
         lambda s: [
             [series.name, *series.errors] for series in s.error_against_patch_size[0].published
         ],
         was=[],
         then=[["paper", [0.01]]],
+        also={"analyses": {"spent": {"kind": "error_against_size", "horizon": "transient"}}},
     ),
 ]
 
 EXECUTION = [
     *(
-        Row(f"execution.shards.{name}", 3, "plan", (), lambda s, n=name: shards(s)[n])
+        Row("execution.shards", {name: 3}, "plan", (), lambda s, n=name: shards(s)[n], 1, 3)
         for name in ("simulate", "upsample", "evolve", "reference")
     ),
     *(
-        Row("execution.device", "cuda", work, DEVICE, lambda s: s.on[0].device)
-        for work in ("upsample", "evolve")
+        Row(
+            "execution.device",
+            "cuda",
+            work,
+            f"macrodyn.methods.partial_evolution.{module}:stage_system",
+            lambda s: s.stage_system[0].device,
+        )
+        for work, module in {"upsample": "upsample", "evolve": "sample"}.items()
     ),
     *(
         Row(
@@ -840,7 +880,6 @@ STUDY = [
         lambda s: "Spins" in s.result,
         was=False,
         then=True,
-        fakes={"macrodyn.pipeline.summary:study_figures": nothing},
     ),
     # Without a title, the study goes by its name.
     Row(
@@ -851,7 +890,6 @@ STUDY = [
         lambda s: "t1" in s.result,
         was=False,
         then=True,
-        fakes={"macrodyn.pipeline.summary:study_figures": nothing},
     ),
     Row(
         "runs",
@@ -861,6 +899,39 @@ STUDY = [
         lambda s: {name: plan.config.evolve.dt for name, plan in s.result.plans.items()},
         was={"base": 0.25},
         then={"base": 0.5, "other": 0.25},
+    ),
+    Row(
+        "sweep",
+        {"evolve.dt": [0.25, 0.5]},
+        "plan",
+        (),
+        lambda s: {name: plan.config.evolve.dt for name, plan in s.result.plans.items()},
+        was={"base": 0.25},
+        then={"base-dt-0.25": 0.25, "base-dt-0.5": 0.5},
+    ),
+    Row(
+        "analyses",
+        {"more": {"kind": "all_runs"}},
+        "plan",
+        (),
+        lambda s: {name: stage.name for name, stage in s.result.plans.analyses.items()},
+        was={"spent": "costs"},
+        then={"spent": "costs", "more": "all_runs"},
+    ),
+    Row(
+        "analyses.*.kind",
+        "covariance_factors",
+        "plan",
+        (),
+        lambda s: s.result.plans.analyses["spent"].kind.name,
+    ),
+    Row(
+        "analyses.*.runs",
+        ["other"],
+        "analysis",
+        (),
+        lambda s: sorted(s.result["findings"]),
+        also={"runs": {"other": {}}},
     ),
 ]
 

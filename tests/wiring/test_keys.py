@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from macrodyn.pipeline.plan import VERSIONS
+from macrodyn.methods.partial_evolution.stages import KINDS
 
 from .bench import BASE, Bench, changed, merge, plain, value_at
 from .keys import choices, leaves
 from .table import DIFFERS, ROWS, Row
 
-KEYS = dict(leaves())
+LEAVES = dict(leaves())
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -28,7 +28,7 @@ def test_value_arrives(bench: Bench, row: Row) -> None:
         assert plain(found) == plain([was, then])
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", LEAVES)
 def test_key_has_a_row(key: str) -> None:
     """A key that the configuration has and nothing uses is a promise that is not kept."""
     rows = [row for row in ROWS if row.key == key]
@@ -39,18 +39,18 @@ def test_key_has_a_row(key: str) -> None:
     )
     tried = [value_at(BASE, key), *(row.value for row in rows)]
     words = [word for value in tried for word in (value if isinstance(value, list) else [value])]
-    untried = [word for word in choices(KEYS[key]) if word not in words]
+    untried = [word for word in choices(LEAVES[key]) if word not in words]
     assert not untried, f"{key} may be {untried} too: add a Row in tests/wiring/table.py"
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_row_changes_a_key_that_exists(row: Row) -> None:
-    assert row.key in KEYS, f"the configuration has no key {row.key}: remove its rows"
+    assert row.key in LEAVES, f"the configuration has no key {row.key}: remove its rows"
     base = merge(BASE, dict(row.also))
     assert value_at(base, row.key) != row.value, "the row changes nothing"
 
 
 def test_every_stage_that_draws_has_a_row_for_its_seed() -> None:
     """All stages but the encoding draw random numbers."""
-    drawing = {*VERSIONS, "evaluate"} - {"encode"}
+    drawing = {*(kind.name for kind in KINDS), "evaluate"} - {"encode"}
     assert {row.work.partition(":")[0] for row in ROWS if row.key == "seed"} == drawing

@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 
 from macrodyn.dynamics.train import Trainer
-from macrodyn.pipeline import learn
-from macrodyn.pipeline.compare import markov_metrics
+from macrodyn.methods.partial_evolution import learn
+from macrodyn.methods.partial_evolution.compare import markov_metrics
 
 from .bench import BASE, Bench
 from .table import TRAIN_CLOSURE, TRAIN_DYNAMICS, UPDATE

@@ -82,6 +82,9 @@ class Report:
         Args:
             rows: Rows of summary.csv.
             runs: Metrics of the runs by name.
+
+        Raises:
+            StoreError: If the table lacks something; the message says what, as "has no column a".
         """
         columns = list(dict.fromkeys(column for row in rows for column in row))
         return [columns, *([number(row.get(column)) for column in columns] for row in rows)]

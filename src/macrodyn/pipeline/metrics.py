@@ -96,6 +96,6 @@ def costs_by_stage(job: Job, carriers: Sequence[dict[str, Any]]) -> dict[str, di
 
 def _attributes(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
-        cost: dict[str, Any] = read_sealed_json(path)["cost"]
-        return cost
+        cost = read_sealed_json(path).get("cost")
+        return cost if isinstance(cost, dict) else {}
     return read_attributes(path)

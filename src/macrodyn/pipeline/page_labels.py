@@ -8,10 +8,11 @@ def page_stem(number: int, title: str) -> str:
         number: Its place among the pages.
         title: Its title.
     """
-    return f"{number:02d}-{title.replace(', ', '__').replace(' ', '_')}"
+    # What the user names holds no tilde, and may hold a low line.
+    return f"{number:02d}-{title.replace('_', '~').replace(', ', '__').replace(' ', '_')}"
 
 
 def page_label(stem: str) -> str:
     """Return the label of a page, by which Snakemake sorts; what `page_stem` made the stem of."""
     number, _, title = stem.partition("-")
-    return f"{number} {title.replace('__', ', ').replace('_', ' ')}"
+    return f"{number} {title.replace('__', ', ').replace('_', ' ').replace('~', '_')}"

@@ -21,6 +21,7 @@ from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import RecordError, read_record, run_command
 from macrodyn.pipeline.summary import read_summary, report_of
+from macrodyn.storage.errors import StoreError, refusal
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.machine import processor
 from macrodyn.storage.netcdf import read_attributes
@@ -152,7 +153,10 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
         "",
     ]
     for report, of in _by_report(metrics):
-        head, *body = report.published([r for r in rows if r["run"] in of], of)
+        try:
+            head, *body = report.published([r for r in rows if r["run"] in of], of)
+        except StoreError as error:
+            raise refusal(study / "summary.csv", error.problem) from None
         lines += [_row(head), _row(["---"] * len(head)), *map(_row, body), ""]
     commits, versions = _origins(study, loaded)
     command = ["macrodyn", "publish", str(study), "DIRECTORY", "--config", str(config)]

@@ -131,9 +131,15 @@ def _table(status: StudyStatus) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= _COLUMNS else " "
-    return "\n".join(
-        gap.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
+    # A name that leaves no room for its numbers has a line of its own.
+    widths[0] = min(widths[0], _COLUMNS - sum(widths[1:]) - len(widths) + 1)
+    lines = []
+    for name, *numbers in rows:
+        fits = len(name) <= widths[0]
+        lines += [] if fits else [name]
+        cells = [(name if fits else "").ljust(widths[0]), *map(str.rjust, numbers, widths[1:])]
+        lines.append(gap.join(cells))
+    return "\n".join(lines)
 
 
 def _running(jobs: Sequence[JobStatus], now: float) -> Iterator[str]:

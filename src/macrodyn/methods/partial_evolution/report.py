@@ -104,7 +104,7 @@ class PartialEvolutionReport(Report):
         horizons = list(dict.fromkeys(h for run in runs.values() for h in run["horizons"]))
         for column in (f"{horizon}:ours" for horizon in horizons):
             if column not in rows[0]:
-                raise StoreError(f"the summary has no column {column}: run the study again")
+                raise StoreError(f"has no column {column}")
         heads = ["run", "n_s", "patches m of K"]
         for horizon in horizons:
             heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]

@@ -46,8 +46,8 @@ def test_results_do_not_depend_on_shards(make_plan, sample, changes):
 def test_most_shards_that_a_plan_allows(make_plan, sample):
     """One group in each shard."""
     plan = make_plan({"simulate": {"groups": 2}, "execution": {"shards": {"upsample": 9}}})
-    one, many = sample(plan, 1), sample(plan, plan.data.shards)
-    assert plan.data.shards == 2
+    one, many = sample(plan, 1), sample(plan, plan["snapshots"].shards)
+    assert plan["snapshots"].shards == 2
     xr.testing.assert_equal(one["evolve:ours"], many["evolve:ours"])
 
 

@@ -11,15 +11,14 @@ import xarray as xr
 
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
 from macrodyn.closure.model import PatchAutoencoder
-from macrodyn.closure.train import split_groups
-from macrodyn.config.models import RunConfig
 from macrodyn.config.section import LARGEST_SEED
-from macrodyn.dynamics.data import split_by_group
-from macrodyn.dynamics.model import Architecture, EnsembleSDE
+from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation.bootstrap import sampling_error
 from macrodyn.evaluation.mmd import mmd_at_equilibrium
-from macrodyn.pipeline.learn import _torch_seed
-from macrodyn.pipeline.plan import plan_run
+from macrodyn.learning.holdout import hold_out
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.learn import _torch_seed
+from macrodyn.pipeline.planner import plan_run
 from macrodyn.storage.netcdf import read_attributes, write_dataset
 from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
@@ -41,10 +40,9 @@ def test_learning_takes_it(seed):
         kind="spin", patch=(4,), state_channels=1, observables=1, closure_dim=1
     )
     PatchAutoencoder(architecture, seed=small)
-    EnsembleSDE(Architecture(variables=1, conditions=0, members=2), seed=small)
-    groups = np.arange(20)
-    assert len(split_groups(groups, 0.2, small)[1]) == 4
-    assert len(split_by_group(torch.from_numpy(groups), 0.2, seed=seed)[1]) == 4
+    Ensemble(variables=1, members=2, seed=small)
+    for given in (seed, small):
+        assert len(hold_out(np.arange(20), 0.2, seed=given)[1]) == 4
 
 
 @EXTREMES
@@ -59,12 +57,12 @@ def test_evaluation_takes_it(seed):
 @EXTREMES
 def test_files_keep_it(make_plan, tmp_path, seed):
     plan = make_plan({"seed": seed})
-    config = plan.reference.config
+    config = plan["reference"].config
     data = xr.Dataset({"a": ("x", np.zeros(2), {"long_name": "nothing", "units": "1"})})
     write_dataset(data, tmp_path / "a.nc", provenance("reference", config))
     attributes = read_attributes(tmp_path / "a.nc")
     assert json.loads(attributes["stage_config"])["seed"] == seed
     content = {"config": plan.config.model_dump(mode="json")}
     write_sealed_json(tmp_path / "a.json", content)
-    read = RunConfig.model_validate(read_sealed_json(tmp_path / "a.json")["config"])
-    assert read.seed == seed and plan_run("run", read).reference.key == plan.reference.key
+    read = PartialEvolutionRun.model_validate(read_sealed_json(tmp_path / "a.json")["config"])
+    assert read.seed == seed and plan_run("run", read)["reference"].key == plan["reference"].key

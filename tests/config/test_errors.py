@@ -24,7 +24,7 @@ FACTOR = "must be 'theory' or 'estimated', or "
 SCALAR = "must be a finite number, text, true, false or null, not "
 YES = ": put it in quotes, as YAML reads yes, no, on and off as true and false"
 NAME = "must be letters, digits, '_', '.' and '-', and begin with a letter or digit, not "
-SHARDS = "must be 'simulate', 'upsample', 'evolve' or 'reference', not "
+SHARDS = "no stage of this name is scattered; those are: evolve, reference, simulate, upsample"
 
 # What is added to the base, and the lines that follow.
 WRONG = {
@@ -68,7 +68,19 @@ WRONG = {
     ),
     "stage that is not cut, with a wrong number": (
         "execution: {shards: {x: 0}}",
-        f"execution.shards.x: the name {SHARDS}'x'",
+        "execution.shards.x: must be greater than 0, not 0",
+    ),
+    "stage that is not cut": (
+        "execution: {shards: {closure: 2}}",
+        f"execution.shards.closure: {SHARDS}",
+    ),
+    "stage that there is not, in a run": (
+        "runs: {a: {execution: {shards: {x: 2}}}}",
+        f"runs.a.execution.shards.x: {SHARDS}",
+    ),
+    "stage whose name cannot be one": (
+        'execution: {shards: {"a b": 2}}',
+        f"execution.shards.a b: the name {NAME}'a b'",
     ),
     "no runs": ("runs: {}", "runs: is empty: give at least 1 entry"),
     "no list": ("baselines: naive", "baselines: must be a list in brackets, not 'naive'"),

@@ -8,8 +8,7 @@ import pytest
 import xarray as xr
 
 from macrodyn.pipeline.job import save_stage
-from macrodyn.pipeline.sample import evolve_shard, reference_shard, simulate_shard
-from macrodyn.pipeline.upsample import upsample_shard
+from macrodyn.pipeline.kind import load_function
 from macrodyn.sampling import work
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 
@@ -22,36 +21,34 @@ def single_items(monkeypatch):
     monkeypatch.setattr(work, "_GROWTH", 1)
 
 
+def work_of(job, stage):
+    """What a stage's work makes of a job."""
+    return load_function(stage.kind.work)(job)
+
+
 @pytest.fixture
 def stages(make_plan, make_job, tmp_path):
     """Functions that make a shard of each sampling stage, given a job's checkpoints."""
     plan = make_plan(CHANGES)
     small, large = tmp_path / "small.nc", tmp_path / "large.nc"
 
-    def run(stage, make, *source, shard=1, shards=2):
+    def run(role, shard=1, shards=2, **inputs):
         def with_checkpoints(checkpoints=None):
-            job = make_job(stage, tmp_path / "out.nc", shard, shards, checkpoints)
-            return make(job, *source, shard, shards)
+            options = {"shard": shard, "shards": shards, "checkpoints": checkpoints}
+            return work_of(make_job(plan[role], tmp_path / "out", inputs, **options), plan[role])
 
         return with_checkpoints
 
-    whole = {"shard": 0, "shards": 1}
-    for stage, path, make in (
-        (
-            plan.data.parents["small"],
-            small,
-            run(plan.data.parents["small"], simulate_shard, **whole),
-        ),
-        (plan.data, large, run(plan.data, upsample_shard, small, **whole)),
-    ):
-        save_stage(make_job(stage, path), stage.name, make())
-    pairs = {method: latents.parents["pairs"] for method, latents in plan.latents.items()}
+    for role, path, inputs in (("small", small, {}), ("snapshots", large, {"small": small})):
+        job = make_job(plan[role], path.parent)
+        job.outputs["data"] = path
+        save_stage(job, run(role, 0, 1, **inputs)())
     return {
-        "simulate": run(plan.data.parents["small"], simulate_shard),
-        "upsample": run(plan.data, upsample_shard, small),
-        "evolve patches": run(pairs["ours"], evolve_shard, large),
-        "evolve whole": run(pairs["full"], evolve_shard, large),
-        "reference": run(plan.reference, reference_shard),
+        "simulate": run("small"),
+        "upsample": run("snapshots", small=small),
+        "evolve patches": run("pairs/ours", states=large),
+        "evolve whole": run("pairs/full", states=large),
+        "reference": run("reference"),
     }
 
 
@@ -82,12 +79,12 @@ def test_a_stage_stopped_after_its_last_step_has_lost_nothing(stages, tmp_path, 
 
 
 def test_the_checkpoint_of_one_shard_is_not_that_of_another(stages, make_job, make_plan, tmp_path):
-    stage = make_plan(CHANGES).reference
+    stage = make_plan(CHANGES)["reference"]
+    first = {"shard": 0, "shards": 2}
     once = iter([False, True])
     with pytest.raises(Interrupted):
         stages["reference"](Checkpoints(tmp_path / "c", stop=lambda: next(once)))
-    job = make_job(stage, tmp_path / "out.nc", 0, 2, Checkpoints(tmp_path / "c"))
-    beside = reference_shard(job, 0, 2)
-    xr.testing.assert_identical(
-        beside, reference_shard(make_job(stage, tmp_path / "out.nc", 0, 2), 0, 2)
-    )
+    job = make_job(stage, tmp_path / "out", **first, checkpoints=Checkpoints(tmp_path / "c"))
+    beside = work_of(job, stage)
+    alone = work_of(make_job(stage, tmp_path / "out", **first), stage)
+    xr.testing.assert_identical(beside, alone)

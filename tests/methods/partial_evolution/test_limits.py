@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from macrodyn.config.load import check_run, make_system, merge
-from macrodyn.methods.partial_evolution.config import PartialEvolutionRun as RunConfig
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.limits import check_change, check_events
 from macrodyn.systems import system_class
 from macrodyn.systems.registry import BUILT_IN
@@ -139,7 +139,7 @@ def said(*changes: dict[str, Any]) -> dict[str, str]:
     content = BASE
     for change in changes:
         content = merge(content, change)
-    return dict(check_run(RunConfig.model_validate(content)))
+    return dict(check_run(PartialEvolutionRun.model_validate(content)))
 
 
 @pytest.mark.parametrize(("changes", "expected"), REFUSED.values(), ids=REFUSED)
@@ -173,7 +173,7 @@ def test_one_key_decides(key, value, limit):
     section, _, name = key.rpartition(".")
     content = merge(BASE, {section: {name: value}} if section else {name: value})
     with pytest.raises(ValidationError) as caught:
-        RunConfig.model_validate(content)
+        PartialEvolutionRun.model_validate(content)
     assert problems(caught.value, content)[key].startswith(limit)
 
 
@@ -188,7 +188,7 @@ def test_time_of_a_pair_is_judged_by_what_happens_in_any_unit(monkeypatch, unit)
 
     def told(dt):
         content = merge(BASE, {"system": {"name": "own:System"}, "evolve": {"dt": dt * unit}})
-        run = RunConfig.model_validate(content)
+        run = PartialEvolutionRun.model_validate(content)
         return dict(check_change(run, InOtherUnits(make_ising_parameters())))
 
     assert told(0.25) == {} and told(1e-2) == {}
@@ -206,7 +206,7 @@ def test_error_of_own_code_in_the_trial_is_its_own():
         def evolve(self, states, duration, seeds):
             raise ArithmeticError("rates are negative")
 
-    run = RunConfig.model_validate(merge(BASE, {"system": {"name": "own:Raising"}}))
+    run = PartialEvolutionRun.model_validate(merge(BASE, {"system": {"name": "own:Raising"}}))
     found = dict(check_change(run, Raising(make_ising_parameters())))
     assert re.search("Raising raises ArithmeticError: rates are negative", found["system.name"])
 
@@ -217,16 +217,18 @@ def test_longest_wait_is_that_of_the_slowest_flip(name, temperature, field):
     """Of a spin that agrees with its surroundings and the field."""
     parameters = {"temperature": temperature, "field": field}
     content = merge(BASE, {"system": {"name": name, "parameters": parameters}})
-    system = make_system(RunConfig.model_validate(content))
+    system = make_system(PartialEvolutionRun.model_validate(content))
     neighbours = {"ising": 4.0, "curie-weiss": 1.0}[name]
     energy = 2 * (neighbours + abs(field))
     assert system.longest_wait() == pytest.approx(1 + math.exp(energy / temperature))
 
 
 def test_wait_of_a_system_that_does_not_know_it_is_not_judged():
-    system = make_system(RunConfig.model_validate({**BASE, "system": {"name": "predator-prey"}}))
+    system = make_system(
+        PartialEvolutionRun.model_validate({**BASE, "system": {"name": "predator-prey"}})
+    )
     assert system.longest_wait() is None
-    run = RunConfig.model_validate(merge(BASE, EVENTS))
+    run = PartialEvolutionRun.model_validate(merge(BASE, EVENTS))
     assert list(check_events(run, system)) == []
 
 

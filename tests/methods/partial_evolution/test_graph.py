@@ -5,34 +5,28 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline import plan
-from macrodyn.pipeline.plan import plan_study
+from macrodyn.methods.partial_evolution import stages as kinds
+from macrodyn.pipeline.planner import plan_study
 from macrodyn.systems import registry, system_class
 
-CONFIGS = Path(__file__).parents[2] / "config"
-METHODS = ("ours", "naive", "full")
+CONFIGS = Path(__file__).parents[3] / "config"
+SCHEMES = ("ours", "naive", "full")
 
 
 def keys(plan) -> dict[str, str]:
-    """Key of every stage of a run, by stage, method and horizon."""
-    found = {
-        "simulate": plan.data.parents["small"].key,
-        "upsample": plan.data.key,
-        "reference": plan.reference.key,
-        "closure": plan.closure.key,
-    }
-    for method, latents in plan.latents.items():
-        found[f"evolve:{method}"] = latents.parents["pairs"].key
-        found[f"encode:{method}"] = latents.key
-        found[f"dynamics:{method}"] = plan.models[method].key
-        for horizon, stage in plan.predictions[method].items():
-            found[f"predict:{method}:{horizon}"] = stage.key
+    """Key of every stage of a run, by stage, scheme and case."""
+    found = {}
+    for role, stage in plan.roles.items():
+        _, _, of = role.partition("/")
+        found[f"{stage.name}:{of.replace('/', ':')}" if of else stage.name] = stage.key
+    assert len(found) == len(plan.roles)
     return found
 
 
@@ -40,14 +34,14 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
-def stages(*names: str, methods: tuple[str, ...] = METHODS) -> set[str]:
-    """Expand stage names by method; predict is on the only horizon."""
+def stages(*names: str, schemes: tuple[str, ...] = SCHEMES) -> set[str]:
+    """Expand stage names by scheme; predict is on the only horizon."""
     found = set()
     for name in names:
         if name in ("evolve", "encode", "dynamics"):
-            found |= {f"{name}:{method}" for method in methods}
+            found |= {f"{name}:{scheme}" for scheme in schemes}
         elif name == "predict":
-            found |= {f"predict:{method}:transient" for method in methods}
+            found |= {f"predict:{scheme}:transient" for scheme in schemes}
         else:
             found.add(name)
     return found
@@ -90,30 +84,30 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "evolve.lags": ({"evolve": {"lags": [1]}}, PAIRS),
     "evolve.patches": (
         {"evolve": {"patches": 2}},
-        stages("evolve", "encode", "dynamics", "predict", methods=("ours", "naive")),
+        stages("evolve", "encode", "dynamics", "predict", schemes=("ours", "naive")),
     ),
     "evolve.buffer": (
         {"evolve": {"buffer": 1}},
-        stages("evolve", "encode", "dynamics", "predict", methods=OURS),
+        stages("evolve", "encode", "dynamics", "predict", schemes=OURS),
     ),
     "evolve.boundary": (
         {"evolve": {"boundary": "periodic"}},
-        stages("evolve", "encode", "dynamics", "predict", methods=OURS),
+        stages("evolve", "encode", "dynamics", "predict", schemes=OURS),
     ),
     "evolve.stop": (
         {"evolve": {"stop": "events"}},
-        stages("evolve", "encode", "dynamics", "predict", methods=OURS),
+        stages("evolve", "encode", "dynamics", "predict", schemes=OURS),
     ),
     "closure.dimension": ({"closure": {"dimension": 2}}, CLOSURE),
     "closure.encoder": ({"closure": {"encoder": "strided"}}, CLOSURE),
     "dynamics.steps": ({"dynamics": {"steps": 30}}, DYNAMICS),
     "dynamics.covariance_factor": (
         {"dynamics": {"covariance_factor": "estimated"}},
-        stages("dynamics", "predict", methods=OURS),
+        stages("dynamics", "predict", schemes=OURS),
     ),
     "dynamics.likelihood": (
         {"dynamics": {"likelihood": "patches"}},
-        stages("dynamics", "predict", methods=OURS),
+        stages("dynamics", "predict", schemes=OURS),
     ),
     "evaluate.initial": ({"evaluate": {"initial": [0.0]}}, PREDICT | REFERENCE),
     "evaluate.replicas": ({"evaluate": {"replicas": 5}}, REFERENCE),
@@ -128,12 +122,12 @@ EDITS: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "evaluate.horizons, one more": (
         {"evaluate": {"horizons": {"late": {"spacing": 1, "points": 9}}}},
-        {f"predict:{method}:late" for method in METHODS} | REFERENCE,
+        {f"predict:{scheme}:late" for scheme in SCHEMES} | REFERENCE,
     ),
     "evaluate.equilibrium_fraction": ({"evaluate": {"equilibrium_fraction": 0.5}}, set()),
     "baselines, one less": (
         {"baselines": ["naive"]},
-        stages("evolve", "encode", "dynamics", "predict", methods=("full",)),
+        stages("evolve", "encode", "dynamics", "predict", schemes=("full",)),
     ),
     "published": ({"published": {"transient": {"published": 0.01}}}, set()),
     "execution.shards": ({"execution": {"shards": {"simulate": 7, "reference": 3}}}, set()),
@@ -158,13 +152,15 @@ def test_keys_are_those_of_other_processes(make_plan):
     """A digest of content, not of objects: it would otherwise differ from run to run."""
     run = make_plan().config.model_dump_json()
     code = (
-        "import sys; from macrodyn.config.models import RunConfig; from macrodyn.pipeline.plan import *;"
-        "print(plan_run('run', RunConfig.model_validate_json(sys.argv[1])).reference.key)"
+        "import sys; from macrodyn.methods.partial_evolution.config import PartialEvolutionRun\n"
+        "from macrodyn.pipeline.planner import plan_run\n"
+        "run = PartialEvolutionRun.model_validate_json(sys.argv[1])\n"
+        "print(plan_run('run', run)['reference'].key)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, run], capture_output=True, encoding="utf-8", check=True
     )
-    assert done.stdout.strip() == make_plan().reference.key
+    assert done.stdout.strip() == make_plan()["reference"].key
 
 
 @pytest.mark.parametrize(
@@ -173,9 +169,10 @@ def test_keys_are_those_of_other_processes(make_plan):
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
-    """With other keys all existing studies would be computed again; VERSIONS is the way to that."""
+    """With other keys all existing studies would be computed again, as by a kind's version."""
     plans = plan_study(load_study(CONFIGS / f"{name}.yaml"))
-    folders = sorted({stage.folder for plan in plans.values() for stage in plan.stages().values()})
+    placed = [stage for stage in plans.stages.values() if stage.kind.place == "digest"]
+    folders = sorted(stage.folder.removeprefix("stages/") for stage in placed)
     assert len(folders) == number
     assert hashlib.sha256("\n".join(folders).encode()).hexdigest()[:16] == digest
 
@@ -183,10 +180,10 @@ def test_folders_of_existing_results_are_found_again(name, number, digest):
 def test_new_estimator_of_the_factor_changes_only_runs_that_ask_for_it(make_plan, monkeypatch):
     asked = {"dynamics": {"covariance_factor": "estimated"}}
     before = keys(make_plan()), keys(make_plan(asked))
-    monkeypatch.setattr(plan, "ESTIMATOR_VERSION", plan.ESTIMATOR_VERSION + 1)
+    monkeypatch.setattr(kinds, "ESTIMATOR_VERSION", kinds.ESTIMATOR_VERSION + 1)
     assert changed(before[0], keys(make_plan())) == set()
     # The baselines see whole systems, whose factor is never estimated.
-    expected = stages("dynamics", "predict", methods=("ours",))
+    expected = stages("dynamics", "predict", schemes=("ours",))
     assert changed(before[1], keys(make_plan(asked))) == expected
 
 
@@ -224,8 +221,8 @@ def test_system_that_cannot_be_loaded_is_planned_as_of_the_first_version(make_pl
     """The status of a study that was copied from elsewhere; one warning for all its runs."""
     elsewhere = {"system": {"name": "no_such_package_here:System"}}
     plan = make_plan(elsewhere)
-    assert make_plan(elsewhere).reference.key == plan.reference.key
-    assert "version" not in plan.reference.config["system"]
+    assert make_plan(elsewhere)["reference"].key == plan["reference"].key
+    assert "version" not in plan["reference"].config["system"]
     (record,) = caplog.records
     assert "cannot load system 'no_such_package_here:System'" in record.message
     assert "add its folder to PYTHONPATH" in record.message
@@ -276,10 +273,10 @@ def test_every_stage_of_a_run_is_found_with_all_it_reads(make_plan):
     plan = make_plan()
     found = plan.stages()
     assert {stage.folder for stage in found.values()} == {
-        f"{name.split(':')[0]}/{key}" for name, key in keys(plan).items()
+        f"stages/{name.split(':')[0]}/{key}" for name, key in keys(plan).items()
     }
     for stage in found.values():
-        for parent in stage.parents.values():
+        for parent in stage.inputs.values():
             assert (parent.name, parent.key) in found
 
 
@@ -287,33 +284,34 @@ def test_no_shard_is_empty(make_plan):
     """There are no more shards than groups or trajectories to deal out."""
     shards = dict.fromkeys(("simulate", "upsample", "evolve", "reference"), 1000)
     plan = make_plan({"execution": {"shards": shards}})
-    assert plan.data.shards == plan.data.parents["small"].shards == 7
-    assert plan.latents["naive"].parents["pairs"].shards == 7
-    assert plan.reference.shards == 2 * 4
+    assert plan["snapshots"].shards == plan["small"].shards == 7
+    assert plan["pairs/naive"].shards == 7
+    assert plan["reference"].shards == 2 * 4
     conditions = {"temperature": [2.3, 2.8], "field": [0.0, 0.1, 0.2]}
     plan = make_plan({"execution": {"shards": shards}, "conditions": conditions})
-    assert plan.data.shards == 7 * 6
+    assert plan["snapshots"].shards == 7 * 6
 
 
 def test_execution_reaches_the_stages(make_plan):
     plan = make_plan({"execution": {"shards": {"upsample": 5}, "device": "cuda"}})
-    assert plan.data.shards == 5 and plan.reference.shards == 2
-    assert plan.closure.execution["device"] == "cuda"
+    assert plan["snapshots"].shards == 5 and plan["reference"].shards == 2
+    assert plan["closure"].device == "cuda"
 
 
 def test_costs_are_those_of_our_way_alone(make_plan):
-    costs = make_plan().costs()
-    assert {name: len(stages) for name, stages in costs.items()} == dict.fromkeys(
+    plan = make_plan()
+    ours, direct = plan.costs["ours"], plan.costs["direct"]
+    assert Counter(name for name, _ in ours) == dict.fromkeys(
         ("simulate", "upsample", "evolve", "closure", "encode", "dynamics", "predict"), 1
     )
-    plan = make_plan()
-    assert costs["evolve"][0].key == plan.latents["ours"].parents["pairs"].key
+    assert plan["pairs/ours"].id in ours
+    assert list(direct) == [plan["reference"].id]
 
 
 def test_ancestors_can_be_changed_by_who_asks_for_them(make_plan):
     """They are found once; what is handed out is a copy."""
     plan = make_plan()
-    known = set(plan.closure.ancestors())
-    plan.closure.ancestors().clear()
-    assert set(plan.closure.ancestors()) == known
+    known = set(plan["closure"].ancestors())
+    plan["closure"].ancestors().clear()
+    assert set(plan["closure"].ancestors()) == known
     assert {name for name, _ in known} == {"simulate", "upsample", "closure"}

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from macrodyn.config.models import StudyConfig
+from macrodyn.config.models import study_model
 from macrodyn.config.section import LARGEST_SEED
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.systems import Parameters
 from macrodyn.systems.registry import BUILT_IN, system_class
 
@@ -31,10 +32,9 @@ def number_leaves(annotation: Any, metadata: tuple[Any, ...] = (), path: str = "
     return [leaf for part in get_args(annotation) for leaf in number_leaves(part, (), path)]
 
 
+STUDY = study_model(PartialEvolutionRun)
 # What the system's own model reads: the configuration keeps it as it is.
-LEAVES = [
-    leaf for leaf in number_leaves(StudyConfig) if not leaf[0].startswith("system.parameters")
-]
+LEAVES = [leaf for leaf in number_leaves(STUDY) if not leaf[0].startswith("system.parameters")]
 
 
 def test_all_numbers_of_a_configuration_are_found():
@@ -74,12 +74,12 @@ def test_decimal_text_is_read(text, number):
         value: float
 
     assert Own(value=text).value == number
-    times = StudyConfig.model_fields["conditions"].annotation
+    times = STUDY.model_fields["conditions"].annotation
     assert TypeAdapter(times).validate_python({"t": [text]}) == {"t": (number,)}
 
 
 def test_whole_numbers_may_be_written_as_real_ones():
-    seed = Annotated[int, *StudyConfig.model_fields["seed"].metadata]
+    seed = Annotated[int, *STUDY.model_fields["seed"].metadata]
     for given in (5, 5.0, "5", "5.0", "0.5e1"):
         assert TypeAdapter(seed).validate_python(given) == 5
     with pytest.raises(ValidationError, match="fractional part"):
@@ -96,7 +96,7 @@ def test_zero_has_no_sign():
 
 @pytest.mark.parametrize("seed", [-1, LARGEST_SEED + 1, 2**64])
 def test_seeds_have_one_range(seed):
-    seeds = Annotated[int, *StudyConfig.model_fields["seed"].metadata]
+    seeds = Annotated[int, *STUDY.model_fields["seed"].metadata]
     assert TypeAdapter(seeds).validate_python(LARGEST_SEED) == LARGEST_SEED
     with pytest.raises(ValidationError, match="equal to"):
         TypeAdapter(seeds).validate_python(seed)

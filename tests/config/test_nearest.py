@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from macrodyn.config.load import ConfigError, load_study
-from macrodyn.config.models import RunConfig, StudyConfig
+from macrodyn.config.models import study_model
 from macrodyn.config.nearest import nearest_key
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 
 NEAREST = {
     ("upsmple",): "upsample",
@@ -25,8 +26,8 @@ NEAREST = {
 
 @pytest.mark.parametrize(("path", "expected"), NEAREST.items(), ids=str)
 def test_nearest_key(path, expected):
-    assert nearest_key(StudyConfig, path) == expected
-    assert nearest_key(RunConfig, path) == expected
+    assert nearest_key(study_model(PartialEvolutionRun), path) == expected
+    assert nearest_key(PartialEvolutionRun, path) == expected
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from macrodyn.closure.model import load_autoencoder
-from macrodyn.dynamics.model import EnsembleSDE
-from macrodyn.pipeline import run_stage
-from macrodyn.pipeline.job import Job, save_stage
-from macrodyn.pipeline.learn import closure_stage, dynamics_stage, encode_stage, predict_stage
-from macrodyn.pipeline.plan import RunPlan, Stage
-from macrodyn.pipeline.run_stage import evaluate_run
-from macrodyn.pipeline.summary import study_figures, summary_row
-from macrodyn.storage.netcdf import write_dataset
+from macrodyn.methods.partial_evolution import analyses
+from macrodyn.methods.partial_evolution import evaluate as module
+from macrodyn.methods.partial_evolution.evaluate import evaluate
+from macrodyn.methods.partial_evolution.report import summary_row
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.metrics import read_metrics
+from macrodyn.pipeline.planner import RunPlan
+from macrodyn.pipeline.stage import Stage, StageId
 
 LITTLE = {
     "sizes": {"small": [4, 4], "large": [8, 8]},
@@ -36,80 +33,23 @@ LITTLE = {
     "dynamics": {"hidden": [8], "steps": 4, "batch": 16, "validation_every": 2},
     "baselines": [],
 }
-FIGURES = ("drift_diffusion", "markov", "residual_by_age", "snapshots", "training")
-FOLDERS = ("trajectories", "equilibrium")
-
-
-def job_of(stage: Stage, outputs: dict[str, Path], params: dict[str, Any], **inputs: Path) -> Job:
-    return Job(
-        config=stage.config,
-        inputs=inputs,
-        outputs=outputs,
-        wildcards={},
-        params=params,
-        device="cpu",
-        threads=1,
-        log=None,
-        started=time.monotonic(),
-    )
-
-
-def evaluation(plan: RunPlan, data: dict[str, Any], folder: Path) -> Job:
-    """Run the learning stages on sampled data, and return the job of the evaluation."""
-    files = {name: folder / f"{name.replace(':', '-')}.nc" for name in data}
-    for name, path in files.items():
-        write_dataset(data[name], path, {})
-    model, training = folder / "closure.safetensors", folder / "closure-training.json"
-    closure_stage(
-        job_of(plan.closure, {"model": model, "training": training}, {}, data=files["upsample"])
-    )
-    closure, _ = load_autoencoder(model)
-    latents, stage = folder / "latents.nc", plan.latents["ours"]
-    job = job_of(
-        stage,
-        {"data": latents},
-        {"evolve": stage.parents["pairs"].config},
-        pairs=files["evolve:ours"],
-        states=files["upsample"],
-    )
-    save_stage(job, "encode", encode_stage(job, closure))
-    sde, history = folder / "dynamics.safetensors", folder / "dynamics-training.json"
-    dynamics_stage(
-        job_of(plan.models["ours"], {"model": sde, "training": history}, {}, latents=latents)
-    )
-    predicted = folder / "predicted.nc"
-    job = job_of(plan.predictions["ours"]["transient"], {"data": predicted}, {})
-    save_stage(job, "predict", predict_stage(job, EnsembleSDE.load(sde), closure))
-    out = folder / "out"
-    outputs = {name: out / f"{name}.png" for name in FIGURES}
-    outputs |= {name: out / name for name in FOLDERS} | {"metrics": out / "metrics.json"}
-    inputs = {
-        "reference": files["reference"],
-        "latents": latents,
-        "model": sde,
-        "closure": training,
-        "small": files["simulate"],
-        "large": files["upsample"],
-    }
-    return Job(
-        config=plan.config.model_dump(mode="json", exclude={"execution"}),
-        inputs=inputs,
-        outputs=outputs,
-        wildcards={"run": "base"},
-        params={
-            "identity": "",
-            "predictions": {"ours": {"transient": str(predicted)}},
-            "trainings": {"ours": str(history)},
-            "costs": {
-                "ours": {"dynamics": [str(history)]},
-                "direct": {"reference": [str(files["reference"])]},
-            },
-        },
-        device="cpu",
-        threads=1,
-        log=None,
-        started=time.monotonic(),
-    )
+FIGURES = (
+    "drift-diffusion",
+    "markov",
+    "residual-by-age",
+    "snapshots",
+    "training",
+    "trajectories/transient/ours",
+    "equilibrium/transient",
+)
+ON_A_HORIZON = {"horizon": "transient"}
+ANALYSES = {
+    "error_against_size": ON_A_HORIZON,
+    "all_runs": {},
+    "mmd_against_factor": ON_A_HORIZON,
+    "covariance_factors": {},
+    "costs": {},
+}
 
 
 def save_roughly(figure: Figure, path: Path) -> None:
@@ -123,33 +63,55 @@ def save_roughly(figure: Figure, path: Path) -> None:
 def make_job_of_run(
     monkeypatch: pytest.MonkeyPatch,
     make_plan: Callable[..., RunPlan],
-    sample: Callable[..., dict[str, Any]],
+    make_stage: Callable[..., dict[str, Path]],
+    make_job: Callable[..., Job],
     tmp_path: Path,
 ) -> Callable[..., Job]:
-    monkeypatch.setattr(run_stage.style, "save", save_roughly)
+    """Make all stages of a run; return the job of its evaluation."""
+    monkeypatch.setattr(module.style, "save", save_roughly)
 
     def make(changes: dict[str, Any]) -> Job:
         plan = make_plan({**LITTLE, **changes})
-        return evaluation(plan, sample(plan, 1), tmp_path / "run")
+        made: dict[StageId, dict[str, Path]] = {}
+
+        def read(stage: Stage) -> dict[str, dict[str, Path]]:
+            return {role: made[parent.id] for role, parent in stage.inputs.items()}
+
+        for stage in plan.stages().values():
+            made[stage.id] = make_stage(stage, tmp_path, read(stage))
+        return make_job(plan.evaluation, tmp_path / plan.evaluation.folder, read(plan.evaluation))
 
     return make
 
 
-def evaluated(job: Job) -> dict[str, Any]:
+def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
     """Evaluate a run, and check what holds of every evaluation."""
-    evaluate_run(job)
-    metrics = json.loads(job.outputs["metrics"].read_text(encoding="utf-8"))
-    figures = [job.outputs[name] for name in FIGURES]
-    figures += [job.outputs["trajectories"] / "transient-ours.png"]
-    figures += [job.outputs["equilibrium"] / "transient.png"]
-    for figure in figures:
-        assert Image.open(figure).width > 100
+    evaluate(job)
+    metrics = read_metrics(job.outputs["metrics"])
+    for name in FIGURES:
+        assert Image.open(job.outputs["figures"] / f"{name}.png").width > 100
+    assert (metrics["run"], metrics["method"]) == (job.subject, "partial-evolution")
+    assert metrics["identity"] == job.key
     assert unexplained(metrics) == []
     for path in metrics["unavailable"]:
         assert at(metrics, path) is None, f"{path} has a value, and a reason for having none"
-    assert summary_row(metrics)["run"] == "base"
-    assert study_figures([metrics])
+    assert summary_row(metrics)["run"] == "run"
+    for name, options in ANALYSES.items():
+        analysis = analysis_job(job, name, options, tmp_path)
+        getattr(analyses, name)(analysis)
+        assert list(analysis.outputs["figures"].glob("*.png"))
     return metrics
+
+
+def analysis_job(evaluation: Job, name: str, options: dict[str, str], folder: Path) -> Job:
+    """The job of an analysis of one run."""
+    here = folder / "analyses" / name
+    return Job(
+        stage=name,
+        config={"options": options, "runs": [evaluation.subject]},
+        inputs={evaluation.subject: evaluation.outputs},
+        outputs={"findings": here / "findings.json", "figures": here / "figures"},
+    )
 
 
 def at(metrics: dict[str, Any], path: str) -> Any:
@@ -176,10 +138,10 @@ def unexplained(metrics: dict[str, Any]) -> list[str]:
 
 
 def test_evaluation_of_a_run_that_lacks_nothing(
-    make_job_of_run: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+    make_job_of_run: Callable[..., Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     job = make_job_of_run({})
-    metrics = evaluated(job)
+    metrics = evaluated(job, tmp_path)
     found = metrics["residual_by_age"]["ours"]
     assert found["age"] == [0, 1, 3] and found["degrees_of_freedom"] == 2
     assert set(found["residual"]) == {"magnetisation", "domain_wall_density", "closure_0"}
@@ -191,12 +153,14 @@ def test_evaluation_of_a_run_that_lacks_nothing(
     def broken(*_: Any) -> None:
         raise ValueError("a wrong call")
 
-    monkeypatch.setattr(run_stage, "compare_horizon", broken)
+    monkeypatch.setattr(module, "compare_horizon", broken)
     with pytest.raises(ValueError, match="a wrong call"):
-        evaluate_run(job)
+        evaluate(job)
 
 
-def test_evaluation_of_a_run_that_lacks_almost_all(make_job_of_run: Callable[..., Job]) -> None:
+def test_evaluation_of_a_run_that_lacks_almost_all(
+    make_job_of_run: Callable[..., Job], tmp_path: Path
+) -> None:
     """All spins up far below the critical temperature, where nothing happens; six snapshots."""
     metrics = evaluated(
         make_job_of_run(
@@ -211,7 +175,8 @@ def test_evaluation_of_a_run_that_lacks_almost_all(make_job_of_run: Callable[...
                     "horizons": {"transient": {"spacing": 0.5, "points": 2}},
                 },
             }
-        )
+        ),
+        tmp_path,
     )
     found, reasons = metrics["horizons"]["transient"], metrics["unavailable"]
     assert found["ours"]["spread_error"] is None and found["ours"]["test_error"]["mean"] >= 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,23 +16,24 @@ import torch
 import xarray as xr
 
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
-from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
+from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
 from macrodyn.closure.snapshots import encode_states
 from macrodyn.dynamics.domain import Domain
-from macrodyn.dynamics.model import Architecture, EnsembleSDE, Scalers
+from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.scalers import Scalers
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.lattice import scatter
-from macrodyn.pipeline.compare import conditions_outside
-from macrodyn.pipeline.job import Job, save_stage
-from macrodyn.pipeline.learn import (
-    closure_stage,
-    dynamics_stage,
-    encode_stage,
+from macrodyn.methods.partial_evolution.compare import conditions_outside
+from macrodyn.methods.partial_evolution.learn import (
+    closure,
+    dynamics,
+    encode,
     initial_latents,
-    predict_stage,
+    predict,
 )
-from macrodyn.pipeline.plan import RunPlan, Stage
-from macrodyn.pipeline.samples import stage_system
+from macrodyn.pipeline.job import Job, save_stage
+from macrodyn.pipeline.planner import RunPlan
+from macrodyn.pipeline.stage_system import described_system
 from macrodyn.storage.netcdf import read_dataset, write_dataset
 from macrodyn.systems.ising import Ising
 
@@ -42,6 +42,7 @@ LITTLE = {
     "dynamics": {"hidden": [8], "steps": 12, "batch": 32, "validation_every": 6},
     "baselines": [],
 }
+TRANSIENT = "prediction/ours/transient"
 CONDITIONS = {"conditions": {"temperature": [2.3, 2.8]}, "simulate": {"groups": 4}}
 
 
@@ -61,24 +62,10 @@ class Learned:
         return json.loads((self.folder / name / "training.json").read_text(encoding="utf-8"))
 
 
-def job_of(stage: Stage, folder: Path, params: dict, **inputs: Path) -> Job:
-    names = {"model": "model.safetensors", "training": "training.json", "data": "data.nc"}
-    made = ["model", "training"] if stage.name in ("closure", "dynamics") else ["data"]
-    return Job(
-        config=stage.config,
-        inputs=inputs,
-        outputs={name: folder / stage.name / names[name] for name in made},
-        wildcards={},
-        params=params,
-        device="cpu",
-        threads=1,
-        log=None,
-        started=time.monotonic(),
-    )
-
-
 @pytest.fixture
-def learn(sample: Callable, make_plan: Callable, tmp_path: Path) -> Callable[..., Learned]:
+def learn(
+    sample: Callable, make_plan: Callable, make_job: Callable, tmp_path: Path
+) -> Callable[..., Learned]:
     """Run the learning stages on the data of a plan."""
 
     def run(changes: dict, data: dict[str, xr.Dataset] | None = None, name: str = "a") -> Learned:
@@ -88,20 +75,32 @@ def learn(sample: Callable, make_plan: Callable, tmp_path: Path) -> Callable[...
         states, pairs = folder / "states.nc", folder / "pairs.nc"
         write_dataset(data["upsample"], states, {})
         write_dataset(data["evolve:ours"], pairs, {})
-        closure_job = job_of(plan.closure, folder, {}, data=states)
-        closure_stage(closure_job)
-        closure, _ = load_autoencoder(closure_job.outputs["model"])
-        latents = plan.latents["ours"]
-        params = {"evolve": latents.parents["pairs"].config}
-        encode_job = job_of(latents, folder, params, pairs=pairs, states=states)
-        save_stage(encode_job, "encode", encode_stage(encode_job, closure))
-        inputs = {"latents": encode_job.outputs["data"]}
-        dynamics_job = job_of(plan.models["ours"], folder, {}, **inputs)
-        dynamics_stage(dynamics_job)
-        ensemble = EnsembleSDE.load(dynamics_job.outputs["model"])
-        predict_job = job_of(plan.predictions["ours"]["transient"], folder, {})
-        prediction = predict_stage(predict_job, ensemble, closure)
-        return Learned(plan, folder, read_dataset(inputs["latents"]), prediction)
+        trained = make_job(plan["closure"], folder / "closure", {"data": states})
+        closure(trained)
+        inputs = {"pairs": pairs, "states": states, "closure": trained.outputs}
+        encoding = make_job(plan["latents/ours"], folder / "encode", inputs)
+        save_stage(encoding, encode(encoding))
+        latents = encoding.outputs["data"]
+        model = make_job(plan["model/ours"], folder / "dynamics", {"latents": latents})
+        dynamics(model)
+        inputs = {"model": model.outputs, "closure": trained.outputs}
+        prediction = predict(make_job(plan[TRANSIENT], folder / "predict", inputs))
+        return Learned(plan, folder, read_dataset(latents), prediction)
+
+    return run
+
+
+@pytest.fixture
+def predicted(make_job: Callable[..., Job], tmp_path: Path) -> Callable[..., xr.Dataset]:
+    """Predict with an ensemble and a closure at hand."""
+
+    def run(plan: RunPlan, ensemble: Ensemble, autoencoder: PatchAutoencoder) -> xr.Dataset:
+        model = tmp_path / "given" / "model.safetensors"
+        closure_file = tmp_path / "given-closure" / "model.safetensors"
+        ensemble.save(model)
+        save_autoencoder(closure_file, autoencoder, {})
+        inputs = {"model": {"model": model}, "closure": {"model": closure_file}}
+        return predict(make_job(plan[TRANSIENT], tmp_path / "predicted", inputs))
 
     return run
 
@@ -111,7 +110,7 @@ def test_conditions_reach_the_model(learn):
     latents = learned.latents
     assert list(latents.condition.values) == ["temperature"]
     assert set(np.unique(latents.condition_values)) == {2.3, 2.8}
-    ensemble = EnsembleSDE.load(learned.folder / "dynamics" / "model.safetensors")
+    ensemble = Ensemble.load(learned.folder / "dynamics" / "model.safetensors")
     with torch.inference_mode():
         cold, warm = (
             ensemble.drift(torch.zeros(1, 3), torch.tensor([[value]])).numpy()
@@ -133,18 +132,17 @@ def test_prediction_is_under_the_systems_own_conditions(learn, sample, make_plan
     assert not np.array_equal(one.prediction.z[..., 1, :], other.prediction.z[..., 1, :])
 
 
-def test_closure_variables_do_not_run_away(learn):
+def test_closure_variables_do_not_run_away(learn, predicted):
     """Of a drift that goes on rising outside of the data, the range of the data is the end."""
     learned = learn({})
-    ensemble = EnsembleSDE.load(learned.folder / "dynamics" / "model.safetensors")
-    closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
+    ensemble = Ensemble.load(learned.folder / "dynamics" / "model.safetensors")
+    autoencoder, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
     seen = learned.latents.z.values.astype(np.float32)
     domain = ensemble.domain
     np.testing.assert_array_equal([domain.low, domain.high], [seen.min(axis=0), seen.max(axis=0)])
     with torch.no_grad():
-        ensemble.drift_bias += 1e4
-    job = job_of(learned.plan.predictions["ours"]["transient"], learned.folder, {})
-    prediction = predict_stage(job, ensemble, closure)
+        ensemble.parameters_by_name()["linear.bias"] += 1e4
+    prediction = predicted(learned.plan, ensemble, autoencoder)
     z = prediction.z.values
     assert np.isfinite(z).all()
     margin = 0.5 * np.ptp(seen[:, 2])
@@ -157,15 +155,18 @@ def test_closure_variables_do_not_run_away(learn):
     assert prediction.outside.values[2] >= 0.75
 
 
-def little_ensemble(conditions: int = 0) -> EnsembleSDE:
-    """Magnetisation and domain-wall density without a drift, and hardly any noise."""
-    architecture = Architecture(
-        variables=2, conditions=conditions, members=2, hidden=(4,), covariance="constant"
+def little_ensemble(conditions: int = 0, linear_drift: torch.Tensor | None = None) -> Ensemble:
+    """Magnetisation and domain-wall density without a drift, or a linear one, and hardly noise."""
+    ensemble = Ensemble(
+        variables=2,
+        conditions=conditions,
+        members=2,
+        options={"hidden": [4], "covariance": "constant"},
+        scalers=replace(Scalers.identity(2, conditions), diffusion_scale=1e-6 * torch.eye(2)),
+        linear_drift=linear_drift,
     )
-    identity = Scalers.identity(architecture)
-    ensemble = EnsembleSDE(architecture, replace(identity, diffusion_scale=1e-6 * torch.eye(2)))
     with torch.no_grad():
-        ensemble.drift_out.zero_()
+        ensemble.parameters_by_name()["drift.out.weight"].zero_()
     return ensemble
 
 
@@ -174,16 +175,16 @@ WITHOUT = PatchAutoencoder(
 )
 
 
-def test_unbounded_observables_do_not_run_away(make_plan, tmp_path, monkeypatch, caplog):
+def test_unbounded_observables_do_not_run_away(make_plan, predicted, monkeypatch, caplog):
     """Pushed out at unit speed for 60 units of time from [-0.6, 0.6], two initial states of it."""
     monkeypatch.setattr(Ising, "bounds", ((-math.inf, math.inf), (0.0, math.inf)))
     changes = {"evaluate": {"horizons": {"transient": {"spacing": 20}}}}
-    stage = make_plan(changes).predictions["ours"]["transient"]
+    plan = make_plan(changes)
     ensemble = little_ensemble()
     ensemble.domain = Domain(low=(-0.6, 0.0), high=(0.6, 0.6))
     with torch.no_grad():
-        ensemble.drift_bias[..., 0] = -1.0
-    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+        ensemble.parameters_by_name()["linear.bias"][:, 0] = -1.0
+    made = predicted(plan, ensemble, WITHOUT)
     # It is reflected at the limit, by a step at most.
     later = made.z.values[..., 1:, 0]
     assert ((later >= -1.2001) & (later <= -0.9499)).all()
@@ -195,35 +196,39 @@ def test_unbounded_observables_do_not_run_away(make_plan, tmp_path, monkeypatch,
     assert "magnetisation 75.00%" in caplog.text
 
 
-def test_initial_states_outside_are_counted(make_plan, tmp_path, caplog):
-    stage = make_plan().predictions["ours"]["transient"]
+def test_initial_states_outside_are_counted(make_plan, predicted, caplog):
+    plan = make_plan()
     ensemble = little_ensemble()
     # Half of the initial states have a magnetisation near 0.5.
     ensemble.domain = Domain(low=(-1.0, 0.0), high=(0.0, 1.0))
-    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    made = predicted(plan, ensemble, WITHOUT)
     assert made.attrs == {"outside": 0.5, "initial_outside": 0.5}
     assert "50.00% of the initial states" in caplog.text
     caplog.clear()
     ensemble.domain = Domain(low=(-1.0, 0.0), high=(1.0, 1.0))
-    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    made = predicted(plan, ensemble, WITHOUT)
     assert made.attrs == {"outside": 0.0, "initial_outside": 0.0}
     assert not caplog.text
 
 
-def test_a_condition_outside_of_the_sampled_values_is_told(make_plan, tmp_path, caplog):
+def test_a_condition_outside_of_the_sampled_values_is_told(make_plan, predicted, caplog):
     plan = make_plan({**CONDITIONS, "system": {"parameters": {"temperature": 3.5}}})
-    stage = plan.predictions["ours"]["transient"]
     ensemble = little_ensemble(conditions=1)
     ensemble.domain = Domain(
         low=(-1.0, 0.0), high=(1.0, 1.0), condition_low=(2.3,), condition_high=(2.8,)
     )
-    predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    predicted(plan, ensemble, WITHOUT)
     message = "temperature = 3.5 lies outside of the sampled values, 2.3 to 2.8 (conditions.temp"
     assert message in caplog.text
-    found = conditions_outside(ensemble, stage_system(stage.config), ["temperature"])
+    system, sampled = described_system(plan[TRANSIENT].config), {"temperature": [2.3, 2.8]}
+    found = conditions_outside(ensemble, system, sampled, {})
     assert found == {"temperature": {"value": 3.5, "low": 2.3, "high": 2.8}}
     inside = Ising(Ising.Parameters(temperature=2.8))
-    assert conditions_outside(ensemble, inside, ["temperature"]) == {}
+    assert conditions_outside(ensemble, inside, sampled, {}) == {}
+    # Of several values that are asked for, the one that is farthest from what was sampled.
+    for values, outside in (([2.3, 2.5], {}), ([2.5, 2.9, 1.5, 3.4], {"temperature": 1.5})):
+        found = conditions_outside(ensemble, system, sampled, {"temperature": values})
+        assert {name: told["value"] for name, told in found.items()} == outside
 
 
 def test_validation_is_on_groups_that_training_has_not_seen(learn, monkeypatch):
@@ -234,7 +239,7 @@ def test_validation_is_on_groups_that_training_has_not_seen(learn, monkeypatch):
         seen.extend(set(part.group.tolist()) for part in (train, validation))
         return train_ensemble(train, validation, *args, **kwargs)
 
-    monkeypatch.setattr("macrodyn.pipeline.learn.train_ensemble", recorded)
+    monkeypatch.setattr("macrodyn.methods.partial_evolution.learn.train_ensemble", recorded)
     learned = learn({})
     assert seen[0] and seen[1] and not seen[0] & seen[1]
     assert seen[0] | seen[1] == set(range(learned.plan.config.groups))
@@ -266,21 +271,13 @@ def test_no_stream_is_used_twice(learn, calls):
 
 
 @pytest.mark.parametrize("step", [0.25, 0.05])
-def test_prediction_takes_the_steps_of_its_configuration(make_plan, tmp_path, step):
+def test_prediction_takes_the_steps_of_its_configuration(make_plan, predicted, step):
     """Of dz/dt = -z with hardly any noise: each step takes off its length's part."""
     changes = {"evaluate": {"horizons": {"transient": {"step": step}}}}
-    stage = make_plan(changes).predictions["ours"]["transient"]
-    architecture = Architecture(variables=2, members=2, hidden=(4,), covariance="constant")
-    scalers = replace(
-        Scalers.identity(architecture),
-        diffusion_scale=1e-6 * torch.eye(2),
-        linear_drift=torch.cat([torch.zeros(1, 2), -torch.eye(2)]),
-    )
-    ensemble = EnsembleSDE(architecture, scalers)
+    plan = make_plan(changes)
+    ensemble = little_ensemble(linear_drift=torch.cat([torch.zeros(1, 2), -torch.eye(2)]))
     ensemble.domain = Domain(low=(-1, 0), high=(1, 1))
-    with torch.no_grad():
-        ensemble.drift_out.zero_()
-    made = predict_stage(job_of(stage, tmp_path, {}), ensemble, WITHOUT)
+    made = predicted(plan, ensemble, WITHOUT)
     z = made.z.values
     left = (1 - step) ** (made.time.values / step)
     np.testing.assert_allclose(z, z[..., :1, :] * left[:, None], atol=2e-5)
@@ -302,22 +299,22 @@ def test_increments_are_k_times_what_a_patch_changes(learn, sample, make_plan, e
     changes = {"closure": {**LITTLE["closure"], "encoder": encoder}, "evolve": evolve}
     data = sample(make_plan({**LITTLE, **changes}), 1)
     learned = learn(changes, data)
-    closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
+    autoencoder, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
     (share,) = learned.training("closure")["origin_share"]
     assert share < 1e-6 if encoder == "pooled" else share > 0.01
     pairs, states = data["evolve:ours"], data["upsample"].states.values
     found = learned.latents.increment.values[4, 1, 1]
     np.testing.assert_array_equal(found[:2], pairs.increments.values[4, 1, 1])
     before, after = pairs.before.values[4, 1][None], pairs.after.values[4, 1, 1][None]
-    z = encode_states(closure, states[[4]], periodic=True)
+    z = encode_states(autoencoder, states[[4]], periodic=True)
     np.testing.assert_allclose(learned.latents.z.values[4, 2:], z[0], atol=1e-5)
     if encoder != "pooled":
-        old, new = (encode_states(closure, x, periodic=True) for x in (before, after))
+        old, new = (encode_states(autoencoder, x, periodic=True) for x in (before, after))
         expected = new - old
     else:
         moved = states[[4]].copy()
         scatter(moved, pairs.origin.values[4, 1][None], after[:, None])
-        expected = 12 * (encode_states(closure, moved, periodic=True) - z)
+        expected = 12 * (encode_states(autoencoder, moved, periodic=True) - z)
     if evolve:
         # The buffer has moved as well, which the terms at the edge have seen half of the time.
         assert not np.allclose(found[2:], expected[0], atol=1e-3)
@@ -328,9 +325,9 @@ def test_increments_are_k_times_what_a_patch_changes(learn, sample, make_plan, e
 
 def test_initial_states_have_the_magnetisation_asked_for(learn):
     learned = learn({})
-    closure, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
-    config = {**learned.plan.predictions["ours"]["transient"].config, "replicas": 200}
-    z = initial_latents(stage_system(config), closure, config).reshape(2, 200, 3)
+    autoencoder, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
+    config = {**learned.plan[TRANSIENT].config, "replicas": 200}
+    z = initial_latents(described_system(config), autoencoder, config).reshape(2, 200, 3)
     sites = 30 * 24
     for m, values in zip(config["initial"], z[..., 0], strict=True):
         assert abs(values.mean() - m) < 5 * np.sqrt((1 - m * m) / sites / 200)
