@@ -340,3 +340,16 @@ def test_training_reports_its_cost_and_factor(learn):
     report = learned.training("dynamics")
     assert report["factor_used"] == report["factor"]["theory"] == 12 / 3
     assert len(report["history"]["steps"]) >= 2
+
+
+def test_relations_of_the_observables_reach_the_model_and_its_predictions(learn, monkeypatch):
+    """Closure variables have none; predictions keep them to rounding."""
+    relation = np.array([[1.0, 2.0]]), np.array([0.5])
+    monkeypatch.setattr(Ising, "relations", lambda self: relation)
+    learned = learn({})
+    ensemble = Ensemble.load(learned.folder / "dynamics" / "model.safetensors")
+    assert ensemble.constraint is not None and ensemble.constraint.free == 2
+    basis = ensemble.constraint.basis.numpy()
+    np.testing.assert_allclose(np.array([1.0, 2.0, 0.0]) @ basis, 0, atol=1e-12)
+    later = learned.prediction.z.values[..., 1:, :]
+    np.testing.assert_allclose(later[..., 0] + 2 * later[..., 1], 0.5, atol=1e-5)
