@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from macrodyn.config.errors import problems, shown
 from macrodyn.config.file import ConfigFileError, check_size, read_config
 from macrodyn.config.models import METHOD, RunConfig, StudyKeys, study_model
-from macrodyn.config.sweep import merge, swept
+from macrodyn.config.section import LONGEST_NAME
+from macrodyn.config.sweep import merge, nested, swept
 from macrodyn.config.text import Document, Written
 from macrodyn.environment import EnvironmentFault
 from macrodyn.methods.base import Analysis, Method
@@ -149,10 +150,10 @@ def load_study(
             runs[name] = method.Run.model_validate(merged)
         except ValidationError as error:
             told = problems(error, merged, method.Run, find)
-            wrong.update({_place(prefix, path, changes, keys): said for path, said in told.items()})
+            wrong |= {_place(path, origin, keys, base): said for path, said in told.items()}
             continue
         for path, message in check_run(runs[name], find) if check_systems else ():
-            wrong[_place(prefix, path, changes, keys)] = message
+            wrong[_place(path, origin, keys, base)] = message
         if check_systems and not wrong:
             warnings += [f"runs.{name}: {said}" for said in _warnings(runs[name])]
     if wrong:
@@ -196,15 +197,28 @@ def _read_keys(
     except ValidationError as error:
         told = problems(error, own, model, written)
     # What the base lacks, some runs may have; the others are told of it by name.
+    sweep = content.get("sweep")
+    having = [*runs, *(nested(k.split("."), 0) for k in sweep or () if isinstance(sweep, dict))]
     wrong = {
         path: said
         for path, said in told.items()
-        if path in StudyKeys.model_fields or path in content or not any(path in r for r in runs)
+        if path.split(".")[0] in StudyKeys.model_fields
+        or _has(content, path)
+        or not any(_has(r, path) for r in having)
     }
     if wrong:
         raise _config_error(where, wrong)
     header = {k: v for k, v in content.items() if k in StudyKeys.model_fields}
     return StudyKeys.model_validate(header), methods
+
+
+def _has(content: Any, path: str) -> bool:
+    """Whether a key is given, whatever it holds."""
+    for key in path.split("."):
+        if not (isinstance(content, dict) and key in content):
+            return False
+        content = content[key]
+    return True
 
 
 def _foreign_keys(method: Method, methods: Any) -> set[str]:
@@ -219,6 +233,8 @@ def _name_problem(
     """Say what is wrong with a run as such: the key below it, and a message."""
     if is_reserved(name):
         return "", "this name is reserved for what else is in the folder: choose another"
+    if len(name) > LONGEST_NAME:
+        return "", f"this name has more than {LONGEST_NAME} characters: sweep shorter values"
     if name in runs:
         return "", "two runs of the sweep have this name: give values that are written differently"
     execution = changes.get("execution")
@@ -230,11 +246,15 @@ def _name_problem(
     return None
 
 
-def _place(prefix: str, path: str, changes: dict[str, Any], keys: StudyKeys) -> str:
+def _place(path: str, run: str, keys: StudyKeys, base: Mapping[str, Any]) -> str:
     """Where a key stands in the file: in a sweep, in a run, or in the base."""
-    if path in keys.sweep:
+    if any(f"{path}.".startswith(f"{key}.") for key in keys.sweep):
         return f"sweep.{path}"
-    return prefix + path if path.split(".")[0] in changes else path
+    section = path.split(".")[0]
+    if section in (keys.runs[run] or {}):
+        return f"runs.{run}.{path}"
+    made = [] if section in base else [k for k in keys.sweep if k.startswith(f"{path}.")]
+    return f"sweep.{made[0]}" if made else path
 
 
 def _warnings(run: RunConfig) -> Iterator[str]:
@@ -245,6 +265,7 @@ def _analyses(
     keys: StudyKeys, runs: dict[str, RunConfig], wrong: dict[str, str]
 ) -> Iterator[tuple[str, AskedAnalysis]]:
     """Yield the analyses that the study asks for, or those that its methods propose."""
+    origins = {name: origin for name, _, origin in swept(keys.runs, keys.sweep)}
     by_method: dict[str, dict[str, RunConfig]] = {}
     for name, run in runs.items():
         by_method.setdefault(run.method, {})[name] = run
@@ -271,10 +292,7 @@ def _analyses(
             continue
         kind, of = kinds[asked.kind]
         # A run that was swept stands for all that were made of it.
-        chosen = {
-            given: [r for r in of if r == given or (keys.sweep and r.startswith(f"{given}-"))]
-            for given in asked.runs or of
-        }
+        chosen = {given: [r for r in of if given in (r, origins[r])] for given in asked.runs or of}
         if unknown := [given for given, found in chosen.items() if not found]:
             wrong[f"{path}.runs"] = (
                 f"{', '.join(unknown)}: no such run of the method; there are: {', '.join(of)}"
