@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,6 +136,7 @@ def load_study(
     base = {k: v for k, v in content.items() if k not in StudyKeys.model_fields}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
+    times: Counter[str] = Counter()
     warnings: list[str] = []
     for name, changes, origin in swept(keys.runs, keys.sweep):
         prefix = f"runs.{origin}."
@@ -150,12 +152,18 @@ def load_study(
             runs[name] = method.Run.model_validate(merged)
         except ValidationError as error:
             told = problems(error, merged, method.Run, find)
-            wrong |= {_place(path, origin, keys, base): said for path, said in told.items()}
+            wrong |= {_place(path, origin, keys): said for path, said in told.items()}
             continue
         for path, message in check_run(runs[name], find) if check_systems else ():
-            wrong[_place(path, origin, keys, base)] = message
+            place = _place(path, origin, keys)
+            wrong[place] = message
+            times[place] += 1
         if check_systems and not wrong:
             warnings += [f"runs.{name}: {said}" for said in _warnings(runs[name])]
+    # In the base, shards may be those of another run's stages.
+    for place in [p for p in wrong if p.startswith("execution.shards.")]:
+        if 0 < times[place] < len(runs):
+            del wrong[place]
     if wrong:
         raise _config_error(where, wrong)
     analyses = dict(_analyses(keys, runs, wrong))
@@ -175,19 +183,25 @@ def _read_keys(
     Raises:
         ConfigError: If something is wrong.
     """
-    given = content.get("runs")
-    runs = [r for r in given.values() if isinstance(r, dict)] if isinstance(given, dict) else []
-    asked = content.get("method", METHOD)
-    names = dict.fromkeys(
-        n for n in (asked, *(r.get("method", asked) for r in runs)) if isinstance(n, str)
+    given, sweep = (
+        found if isinstance(found := content.get(key), dict) else {} for key in ("runs", "sweep")
     )
-    methods: dict[str, Method] = {}
-    for name in names:
-        try:
-            methods[name] = find_method(name)
-        except UnknownMethodError as error:
-            raise _config_error(where, {"method": str(error)}) from None
-    base = methods[asked if isinstance(asked, str) else METHOD]
+    runs = {name: changes for name, changes in given.items() if isinstance(changes, dict)}
+    asked = content.get("method", METHOD)
+    values = sweep.get("method")
+    methods = _find_methods(
+        [
+            ("method", asked),
+            *(
+                (f"runs.{name}.method", run["method"])
+                for name, run in runs.items()
+                if "method" in run
+            ),
+            *(("sweep.method", value) for value in (values if isinstance(values, list) else [])),
+        ],
+        where,
+    )
+    base = methods[asked]
     foreign = _foreign_keys(base, methods.values())
     own = {k: v for k, v in content.items() if k not in foreign}
     model = study_model(base.Run)
@@ -197,8 +211,7 @@ def _read_keys(
     except ValidationError as error:
         told = problems(error, own, model, written)
     # What the base lacks, some runs may have; the others are told of it by name.
-    sweep = content.get("sweep")
-    having = [*runs, *(nested(k.split("."), 0) for k in sweep or () if isinstance(sweep, dict))]
+    having = [*runs.values(), *(nested(str(key).split("."), 0) for key in sweep)]
     wrong = {
         path: said
         for path, said in told.items()
@@ -210,6 +223,27 @@ def _read_keys(
         raise _config_error(where, wrong)
     header = {k: v for k, v in content.items() if k in StudyKeys.model_fields}
     return StudyKeys.model_validate(header), methods
+
+
+def _find_methods(asked: Sequence[tuple[str, Any]], where: str) -> dict[str, Method]:
+    """Find the methods that some keys name.
+
+    Raises:
+        ConfigError: If there is none of a name.
+    """
+    found: dict[str, Method] = {}
+    wrong = {}
+    for key, name in asked:
+        try:
+            if isinstance(name, str):
+                found[name] = find_method(name)
+            else:
+                wrong[key] = f"must be text, not {shown(name)}"
+        except UnknownMethodError as error:
+            wrong[key] = str(error)
+    if wrong:
+        raise _config_error(where, wrong)
+    return found
 
 
 def _has(content: Any, path: str) -> bool:
@@ -246,15 +280,14 @@ def _name_problem(
     return None
 
 
-def _place(path: str, run: str, keys: StudyKeys, base: Mapping[str, Any]) -> str:
+def _place(path: str, run: str, keys: StudyKeys) -> str:
     """Where a key stands in the file: in a sweep, in a run, or in the base."""
     if any(f"{path}.".startswith(f"{key}.") for key in keys.sweep):
         return f"sweep.{path}"
-    section = path.split(".")[0]
-    if section in (keys.runs[run] or {}):
-        return f"runs.{run}.{path}"
-    made = [] if section in base else [k for k in keys.sweep if k.startswith(f"{path}.")]
-    return f"sweep.{made[0]}" if made else path
+    made = next((key for key in keys.sweep if key.startswith(f"{path}.")), None)
+    if made:
+        return f"sweep.{made}"
+    return f"runs.{run}.{path}" if path.split(".")[0] in (keys.runs[run] or {}) else path
 
 
 def _warnings(run: RunConfig) -> Iterator[str]:
