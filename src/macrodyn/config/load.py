@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ from pydantic import ValidationError
 from macrodyn.config.errors import problems, shown
 from macrodyn.config.file import ConfigFileError, check_size, read_config
 from macrodyn.config.models import METHOD, RunConfig, StudyKeys, study_model
-from macrodyn.config.sweep import merge, swept
+from macrodyn.config.section import LONGEST_NAME
+from macrodyn.config.sweep import merge, nested, swept
 from macrodyn.config.text import Document, Written
 from macrodyn.environment import EnvironmentFault
 from macrodyn.methods.base import Analysis, Method
@@ -138,6 +140,7 @@ def load_study(
     base = {k: v for k, v in content.items() if k not in StudyKeys.model_fields}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
+    times: Counter[str] = Counter()
     warnings: list[str] = []
     for name, changes, origin in swept(keys.runs, keys.sweep):
         prefix = f"runs.{origin}."
@@ -153,12 +156,18 @@ def load_study(
             runs[name] = method.Run.model_validate(merged)
         except ValidationError as error:
             told = problems(error, merged, method.Run, find)
-            wrong.update({_place(prefix, path, changes, keys): said for path, said in told.items()})
+            wrong |= {_place(path, origin, keys): said for path, said in told.items()}
             continue
         for path, message in check_run(runs[name], find) if check_systems else ():
-            wrong[_place(prefix, path, changes, keys)] = message
+            place = _place(path, origin, keys)
+            wrong[place] = message
+            times[place] += 1
         if check_systems and not wrong:
             warnings += [f"runs.{name}: {said}" for said in _warnings(runs[name])]
+    # In the base, shards may be those of another run's stages.
+    for place in [p for p in wrong if p.startswith("execution.shards.")]:
+        if 0 < times[place] < len(runs):
+            del wrong[place]
     if wrong:
         raise _config_error(where, wrong)
     if check_systems:
@@ -185,19 +194,25 @@ def _read_keys(
     Raises:
         ConfigError: If something is wrong.
     """
-    given = content.get("runs")
-    runs = [r for r in given.values() if isinstance(r, dict)] if isinstance(given, dict) else []
-    asked = content.get("method", METHOD)
-    names = dict.fromkeys(
-        n for n in (asked, *(r.get("method", asked) for r in runs)) if isinstance(n, str)
+    given, sweep = (
+        found if isinstance(found := content.get(key), dict) else {} for key in ("runs", "sweep")
     )
-    methods: dict[str, Method] = {}
-    for name in names:
-        try:
-            methods[name] = find_method(name)
-        except UnknownMethodError as error:
-            raise _config_error(where, {"method": str(error)}) from None
-    base = methods[asked if isinstance(asked, str) else METHOD]
+    runs = {name: changes for name, changes in given.items() if isinstance(changes, dict)}
+    asked = content.get("method", METHOD)
+    values = sweep.get("method")
+    methods = _find_methods(
+        [
+            ("method", asked),
+            *(
+                (f"runs.{name}.method", run["method"])
+                for name, run in runs.items()
+                if "method" in run
+            ),
+            *(("sweep.method", value) for value in (values if isinstance(values, list) else [])),
+        ],
+        where,
+    )
+    base = methods[asked]
     foreign = _foreign_keys(base, methods.values())
     own = {k: v for k, v in content.items() if k not in foreign}
     model = study_model(base.Run)
@@ -207,15 +222,48 @@ def _read_keys(
     except ValidationError as error:
         told = problems(error, own, model, written)
     # What the base lacks, some runs may have; the others are told of it by name.
+    having = [*runs.values(), *(nested(str(key).split("."), 0) for key in sweep)]
     wrong = {
         path: said
         for path, said in told.items()
-        if path in StudyKeys.model_fields or path in content or not any(path in r for r in runs)
+        if path.split(".")[0] in StudyKeys.model_fields
+        or _has(content, path)
+        or not any(_has(r, path) for r in having)
     }
     if wrong:
         raise _config_error(where, wrong)
     header = {k: v for k, v in content.items() if k in StudyKeys.model_fields}
     return StudyKeys.model_validate(header), methods
+
+
+def _find_methods(asked: Sequence[tuple[str, Any]], where: str) -> dict[str, Method]:
+    """Find the methods that some keys name.
+
+    Raises:
+        ConfigError: If there is none of a name.
+    """
+    found: dict[str, Method] = {}
+    wrong = {}
+    for key, name in asked:
+        try:
+            if isinstance(name, str):
+                found[name] = find_method(name)
+            else:
+                wrong[key] = f"must be text, not {shown(name)}"
+        except UnknownMethodError as error:
+            wrong[key] = str(error)
+    if wrong:
+        raise _config_error(where, wrong)
+    return found
+
+
+def _has(content: Any, path: str) -> bool:
+    """Whether a key is given, whatever it holds."""
+    for key in path.split("."):
+        if not (isinstance(content, dict) and key in content):
+            return False
+        content = content[key]
+    return True
 
 
 def _foreign_keys(method: Method, methods: Any) -> set[str]:
@@ -230,6 +278,8 @@ def _name_problem(
     """Say what is wrong with a run as such: the key below it, and a message."""
     if is_reserved(name):
         return "", "this name is reserved for what else is in the folder: choose another"
+    if len(name) > LONGEST_NAME:
+        return "", f"this name has more than {LONGEST_NAME} characters: sweep shorter values"
     if name in runs:
         return "", "two runs of the sweep have this name: give values that are written differently"
     execution = changes.get("execution")
@@ -241,11 +291,14 @@ def _name_problem(
     return None
 
 
-def _place(prefix: str, path: str, changes: dict[str, Any], keys: StudyKeys) -> str:
+def _place(path: str, run: str, keys: StudyKeys) -> str:
     """Where a key stands in the file: in a sweep, in a run, or in the base."""
-    if path in keys.sweep:
+    if any(f"{path}.".startswith(f"{key}.") for key in keys.sweep):
         return f"sweep.{path}"
-    return prefix + path if path.split(".")[0] in changes else path
+    made = next((key for key in keys.sweep if key.startswith(f"{path}.")), None)
+    if made:
+        return f"sweep.{made}"
+    return f"runs.{run}.{path}" if path.split(".")[0] in (keys.runs[run] or {}) else path
 
 
 def _warnings(run: RunConfig) -> Iterator[str]:
@@ -256,6 +309,7 @@ def _analyses(
     keys: StudyKeys, runs: dict[str, RunConfig], wrong: dict[str, str]
 ) -> Iterator[tuple[str, AskedAnalysis]]:
     """Yield the analyses that the study asks for, or those that its methods propose."""
+    origins = {name: origin for name, _, origin in swept(keys.runs, keys.sweep)}
     by_method: dict[str, dict[str, RunConfig]] = {}
     for name, run in runs.items():
         by_method.setdefault(run.method, {})[name] = run
@@ -282,10 +336,7 @@ def _analyses(
             continue
         kind, of = kinds[asked.kind]
         # A run that was swept stands for all that were made of it.
-        chosen = {
-            given: [r for r in of if r == given or (keys.sweep and r.startswith(f"{given}-"))]
-            for given in asked.runs or of
-        }
+        chosen = {given: [r for r in of if given in (r, origins[r])] for given in asked.runs or of}
         if unknown := [given for given, found in chosen.items() if not found]:
             wrong[f"{path}.runs"] = (
                 f"{', '.join(unknown)}: no such run of the method; there are: {', '.join(of)}"

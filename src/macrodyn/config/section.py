@@ -27,7 +27,8 @@ NotNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), REAL]
 Fraction = Annotated[float, Field(gt=0, lt=1), REAL]
 # Adam moves every parameter by about the rate in each step, and parameters are of order 1.
 LearningRate = Annotated[float, Field(gt=0, le=1), REAL]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+LONGEST_NAME = 64
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME)]
 Lattice = Annotated[tuple[PositiveInt, ...], Field(min_length=1, max_length=3)]
 Values = Annotated[tuple[Finite, ...], Field(min_length=1)]
 Ends = tuple[Finite, Finite]
