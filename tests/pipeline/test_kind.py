@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from macrodyn.pipeline.kind import Scatter, StageKind, load_function
+from macrodyn.pipeline.kind import Scatter, StageKind
+from macrodyn.targets import load_target
 
 SCATTER = Scatter(dimension="group", order="number")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -73,9 +74,9 @@ def test_its_environment_is_one_of_the_workflow_or_a_file(environment, file):
 )
 def test_what_cannot_be_loaded_is_told(target, told):
     with pytest.raises(ImportError) as refusal:
-        load_function(target)
+        load_target(target)
     assert str(refusal.value) == told
 
 
 def test_a_function_is_loaded():
-    assert load_function("json:dumps")([1]) == "[1]"
+    assert load_target("json:dumps")([1]) == "[1]"

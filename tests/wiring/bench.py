@@ -23,10 +23,10 @@ from macrodyn.methods.partial_evolution.method import PartialEvolution
 from macrodyn.pipeline import job as job_module
 from macrodyn.pipeline.gathering import gather
 from macrodyn.pipeline.job import Job, save_stage
-from macrodyn.pipeline.kind import load_function
 from macrodyn.pipeline.planner import RunPlan, StudyPlan, plan_study
 from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.targets import load_target
 
 from .spies import Calls, Fake, ReachedError, spying
 
@@ -241,7 +241,7 @@ class Bench:
             captions=CAPTIONS,
         )
         with _without_figures():
-            data = load_function(stage.kind.work)(job)
+            data = load_target(stage.kind.work)(job)
         if stage.kind.scatter:
             shard = replace(job, outputs={"data": folder / "shard.nc"})
             save_stage(shard, data)

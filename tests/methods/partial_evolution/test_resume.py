@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 from macrodyn.pipeline.job import save_stage
-from macrodyn.pipeline.kind import load_function
 from macrodyn.sampling import work
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
+from macrodyn.targets import load_target
 
 CHANGES = {"conditions": {"temperature": [2.3, 2.8]}}
 
@@ -23,7 +23,7 @@ def single_items(monkeypatch):
 
 def work_of(job, stage):
     """What a stage's work makes of a job."""
-    return load_function(stage.kind.work)(job)
+    return load_target(stage.kind.work)(job)
 
 
 @pytest.fixture
