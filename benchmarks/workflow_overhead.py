@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline.expected import GATHER, expected_jobs
 from macrodyn.pipeline.identity import (
     SUMMARY,
     SummaryOrigin,
@@ -40,6 +39,7 @@ from macrodyn.pipeline.identity import (
     write_summary_origin,
 )
 from macrodyn.pipeline.logs import read_log
+from macrodyn.pipeline.monitor.expected import GATHER, expected_jobs
 from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import FILE
 from macrodyn.storage.files import write_json

@@ -15,8 +15,9 @@ import macrodyn
 PUBLIC = re.compile(
     r"macrodyn\.(storage|closure|dynamics|evaluation|config|systems)\b.*"
     r"|macrodyn\.methods\.(base|registry|report)|macrodyn\.methods\.\w+\.(method|report|samples)"
-    r"|macrodyn\.pipeline\.(asked|cuts|expected|identity|kind|logs|metrics|partial|planner|publish"
-    r"|record|shown|slurm_logs|snakemake_log|stage|stage_system|states|status|summary)"
+    r"|macrodyn\.pipeline\.(cuts|identity|kind|logs|metrics|planner|record|stage|stage_system)"
+    r"|macrodyn\.pipeline\.monitor\.(asked|expected|job_states|slurm_logs|snakemake_log|status)"
+    r"|macrodyn\.pipeline\.report\.(partial|publish|shown|summary)"
 )
 MODULES = [
     name
@@ -57,5 +58,5 @@ def test_all_of_them_are_looked_at():
         "macrodyn.config.load",
         "macrodyn.methods.partial_evolution.samples",
         "macrodyn.pipeline.planner",
-        "macrodyn.pipeline.status",
+        "macrodyn.pipeline.monitor.status",
     } <= {*MODULES}

@@ -59,7 +59,7 @@ __getattr__, _names = lazy_names(
         ),
         "config.load": ("load_study",),
         "pipeline.planner": ("plan_study",),
-        "pipeline.status": ("study_status",),
+        "pipeline.monitor.status": ("study_status",),
         "pipeline.kind": ("Figure", "Scatter", "StageKind"),
         "pipeline.job": ("Job",),
         "storage.netcdf": ("read_dataset",),

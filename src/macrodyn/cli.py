@@ -154,8 +154,8 @@ def _seconds(text: str) -> float:
 
 
 def _status(given: argparse.Namespace) -> None:
-    from macrodyn.pipeline.status import study_status
-    from macrodyn.pipeline.status_text import status_text
+    from macrodyn.pipeline.monitor.status import study_status
+    from macrodyn.pipeline.monitor.status_text import status_text
 
     while True:
         status = study_status(given.study)
@@ -172,7 +172,7 @@ def _status(given: argparse.Namespace) -> None:
 
 
 def _summary(given: argparse.Namespace) -> None:
-    from macrodyn.pipeline.shown import shown_summary, table_text
+    from macrodyn.pipeline.report.shown import shown_summary, table_text
 
     shown = shown_summary(given.study)
     print(table_text(shown.rows))
@@ -183,8 +183,8 @@ def _summary(given: argparse.Namespace) -> None:
 
 
 def _publish(given: argparse.Namespace) -> None:
-    from macrodyn.pipeline.publish import publish
-    from macrodyn.pipeline.status import study_folder
+    from macrodyn.pipeline.monitor.status import study_folder
+    from macrodyn.pipeline.report.publish import publish
 
     for path in publish(study_folder(given.study), given.target, given.config, given.runs):
         print(path)

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from macrodyn.methods.report import Report, number, parameters, written
-from macrodyn.pipeline.figure_pages import ShownFigure
-from macrodyn.pipeline.overview import Study, overview_page
-from macrodyn.pipeline.summary import report_of
+from macrodyn.pipeline.report.figure_pages import ShownFigure
+from macrodyn.pipeline.report.overview import Study, overview_page
+from macrodyn.pipeline.report.summary import report_of
 
 STAGE = {"site_updates": 3.0, "core_seconds": 0.5}
 METRICS: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from macrodyn.config.load import load_study
-from macrodyn.pipeline.expected import expected_jobs, rules
+from macrodyn.pipeline.monitor.expected import expected_jobs, rules
 from macrodyn.pipeline.planner import PREPARED, SHARDS, PlanError, Planner, plan_run, plan_study
 
 BASE: dict[str, Any] = {

@@ -84,9 +84,9 @@ INITIAL, EVOLVE, PATCH = f"{_ISING}.initial_states", f"{_ISING}.evolve", f"{_ISI
 MOMENTS = f"{_ISING}.exact_moments"
 TRAIN_CLOSURE = "macrodyn.methods.partial_evolution.learn:train_closure"
 TRAIN_DYNAMICS = "macrodyn.methods.partial_evolution.learn:train_ensemble"
-PREDICT = "macrodyn.methods.partial_evolution.learn:simulate"
-UPDATE = "macrodyn.dynamics.train:EnsembleAdamW.update"
-LIKELIHOOD = "macrodyn.dynamics.train:LikelihoodGradient"
+PREDICT = "macrodyn.methods.partial_evolution.learn:integrate"
+UPDATE = "torch.optim:AdamW.step"
+LIKELIHOOD = "macrodyn.dynamics.train:PartialLikelihood"
 ESTIMATE = "macrodyn.methods.partial_evolution.learn:estimate_covariance_factor"
 COMPARE = "macrodyn.methods.partial_evolution.compare"
 WARM = {"temperature": [2.3, 2.8]}
@@ -126,9 +126,15 @@ def shape_of_covariance(seen: Seen) -> tuple[bool, bool]:
     """Whether a trained covariance has entries off the diagonal, and depends on z."""
     model = seen.result.model
     with torch.no_grad():
-        at = model.covariance(torch.eye(model.architecture.variables))
+        at = model.covariance(torch.eye(model.variables))
     off = at - torch.diag_embed(at.diagonal(dim1=-2, dim2=-1))
     return bool(off.any()), bool((at[:, 0] != at[:, 1]).any())
+
+
+def likelihoods(seen: Seen, name: str) -> list[Any]:
+    """An attribute of the data that an ensemble was trained and validated on."""
+    given = seen.PartialLikelihood[0]
+    return [getattr(data, name) for data in (given.training, given.validation)]
 
 
 def never_improving(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,8 +189,8 @@ SEED = [
         "seed",
         6,
         "closure",
-        ("macrodyn.closure.train:PatchAutoencoder", "macrodyn.closure.train:split_groups"),
-        lambda s: (s.PatchAutoencoder[0].seed, s.split_groups[0].seed),
+        ("macrodyn.closure.train:PatchAutoencoder", "macrodyn.closure.train:hold_out"),
+        lambda s: (s.PatchAutoencoder[0].seed, s.hold_out[0].seed),
         DIFFERS,
     ),
     Row(
@@ -206,8 +212,8 @@ SEED = [
         "seed",
         6,
         "dynamics",
-        "macrodyn.dynamics.train:EnsembleSDE",
-        lambda s: s.EnsembleSDE[0].seed,
+        "macrodyn.dynamics.train:Ensemble",
+        lambda s: s.Ensemble[0].seed,
         DIFFERS,
     ),
     Row(
@@ -215,7 +221,7 @@ SEED = [
         6,
         "predict",
         (INITIAL, PREDICT),
-        lambda s: (s.initial_states[0].seeds, s.simulate[0].seed),
+        lambda s: (s.initial_states[0].seeds, s.integrate[0].seed),
         DIFFERS,
     ),
     Row(
@@ -298,12 +304,12 @@ CONDITIONS = [
         WARM,
         "dynamics",
         LIKELIHOOD,
-        lambda s: s.LikelihoodGradient[0].data.conditions.unique().tolist(),
+        lambda s: s.PartialLikelihood[0].training.conditions.unique().tolist(),
         was=[],
         then=[torch.tensor(t).item() for t in WARM["temperature"]],
     ),
     # Evaluated at the system's own value.
-    Row("conditions", WARM, "predict", PREDICT, lambda s: s.simulate[0].conditions, None, [[2.5]]),
+    Row("conditions", WARM, "predict", PREDICT, lambda s: s.integrate[0].conditions, None, [[2.5]]),
 ]
 
 SIZES = [
@@ -470,7 +476,7 @@ EVOLVE_ROWS = [
         whole=True,
     ),
     Row("evolve.dt", 0.5, "dynamics", (), lambda s: s.result.model.metadata["dt"]),
-    Row("evolve.dt", 0.5, "predict", PREDICT, lambda s: s.simulate[0].step),
+    Row("evolve.dt", 0.5, "predict", PREDICT, lambda s: s.integrate[0].step),
     *(
         Row(
             "evolve.lags",
@@ -493,7 +499,7 @@ EVOLVE_ROWS = [
         1,
         "dynamics",
         LIKELIHOOD,
-        lambda s: [call.data.factor for call in s.LikelihoodGradient],
+        lambda s: likelihoods(s, "factor"),
         was=[2.0, 2.0],
         then=[4.0, 4.0],
         whole=True,
@@ -545,12 +551,14 @@ CLOSURE = [
         "closure",
         "macrodyn.closure.train:PatchAutoencoder.loss",
         lambda s: len(s.loss[0].patches),
+        # All that train, where they are fewer than 64.
+        was=48,
     ),
     Row(
         "closure.learning_rate",
         0.003,
         "closure",
-        "torch.optim:Adam.step",
+        UPDATE,
         first_rate,
     ),
     Row(
@@ -568,8 +576,8 @@ CLOSURE = [
         "closure.validation_fraction",
         0.6,
         "closure",
-        "macrodyn.closure.train:split_groups",
-        lambda s: len(set(s.split_groups[0].groups[s.split_groups[0].result[1]])),
+        "macrodyn.closure.train:hold_out",
+        lambda s: len(set(s.hold_out[0].group[s.hold_out[0].result[1]])),
         was=1,
         then=2,
         whole=True,
@@ -594,20 +602,24 @@ def layers_of(layer: torch.nn.Module) -> bool:
 
 
 DYNAMICS = [
-    Row("dynamics.members", 3, "dynamics", (), lambda s: len(s.result.model.drift_linear)),
+    Row("dynamics.members", 3, "dynamics", (), lambda s: s.result.model.members),
     Row(
         "dynamics.hidden",
         [6, 5],
         "dynamics",
         (),
-        lambda s: [weight.shape[-1] for weight in s.result.model.weights],
+        lambda s: [
+            len(bias[0])
+            for name, bias in s.result.model.parameters_by_name().items()
+            if name.startswith("drift.layers") and name.endswith("bias")
+        ],
     ),
     *(
         Row(
             "dynamics.activation",
             "tanh",
             work,
-            "macrodyn.dynamics.model:ACTIVATIONS.tanh",
+            "macrodyn.dynamics.latent:ACTIVATIONS.tanh",
             lambda s: bool(s.tanh),
             was=False,
             then=True,
@@ -625,7 +637,7 @@ DYNAMICS = [
             value,
             "dynamics",
             LIKELIHOOD,
-            lambda s: [call.data.factor for call in s.LikelihoodGradient],
+            lambda s: likelihoods(s, "factor"),
             was=[2.0, 2.0],
             then=[then, then],
             fakes={ESTIMATE: estimating(1.7)},
@@ -638,7 +650,7 @@ DYNAMICS = [
         1.3,
         "dynamics",
         LIKELIHOOD,
-        lambda s: [call.data.within for call in s.LikelihoodGradient],
+        lambda s: likelihoods(s, "within"),
         was=[4.0, 4.0],
         then=[2.6, 2.6],
         also={"dynamics": {"likelihood": "patches"}},
@@ -649,33 +661,32 @@ DYNAMICS = [
         "patches",
         "dynamics",
         LIKELIHOOD,
-        lambda s: [call.data.patches for call in s.LikelihoodGradient],
+        lambda s: likelihoods(s, "patches"),
         was=[1, 1],
         then=[2, 2],
         whole=True,
     ),
-    Row("dynamics.steps", 30, "dynamics", UPDATE, lambda s: len(s.update), whole=True),
+    Row("dynamics.steps", 30, "dynamics", UPDATE, lambda s: len(s.step), whole=True),
     Row(
         "dynamics.batch",
         4,
         "dynamics",
-        "macrodyn.dynamics.train:LikelihoodGradient.__call__",
-        lambda s: s.calls["__call__"][0].index.shape[1],
+        "macrodyn.dynamics.train:PartialLikelihood.loss",
+        lambda s: s.loss[0].index.shape[1],
     ),
     Row(
         "dynamics.learning_rate",
         0.003,
         "dynamics",
         UPDATE,
-        lambda s: max(call.rate for call in s.update),
-        whole=True,
+        first_rate,
     ),
     Row(
         "dynamics.weight_decay",
         0.3,
         "dynamics",
-        "macrodyn.dynamics.train:EnsembleAdamW",
-        lambda s: s.EnsembleAdamW[0].weight_decay,
+        UPDATE,
+        lambda s: s.step[0].self.param_groups[0]["weight_decay"],
     ),
     Row(
         "dynamics.patience",
@@ -684,9 +695,7 @@ DYNAMICS = [
         (),
         lambda s: len(validated(s)) - 1,
         also={"dynamics": {"validation_every": 1}},
-        fakes={
-            "macrodyn.dynamics.train:LikelihoodGradient.evaluate": never_improving_members,
-        },
+        fakes={"macrodyn.dynamics.train:PartialLikelihood.validate": never_improving_members},
     ),
     Row("dynamics.validation_every", 5, "dynamics", (), lambda s: validated(s)[0]),
     Row(
@@ -718,7 +727,7 @@ EVALUATE = [
             also={"conditions": WARM},
         )
         for work, at, read, was, then in (
-            ("predict", PREDICT, lambda s: s.simulate[0].conditions, [[2.5]], [[2.8]]),
+            ("predict", PREDICT, lambda s: s.integrate[0].conditions, [[2.5]], [[2.8]]),
             ("predict", INITIAL, lambda s: temperatures(s.initial_states), [2.5], [2.8]),
             ("reference", EVOLVE, lambda s: temperatures(s.evolve), [2.5], [2.8]),
             (
@@ -731,7 +740,7 @@ EVALUATE = [
         )
     ),
     Row("evaluate.replicas", 5, "reference", (), lambda s: s.result.sizes["replica"]),
-    Row("evaluate.predicted_replicas", 3, "predict", PREDICT, lambda s: len(s.simulate[0].z0) / 2),
+    Row("evaluate.predicted_replicas", 3, "predict", PREDICT, lambda s: len(s.integrate[0].z0) / 2),
     Row(
         "evaluate.horizons",
         {"late": {"spacing": 2.0, "points": 5}},
@@ -757,11 +766,11 @@ EVALUATE = [
             ("points", 5, [0.5, 4.0], [0.5, 2.0]),
         )
         for work, at, read in (
-            ("predict", PREDICT, lambda s: [s.simulate[0].times[1], s.simulate[0].times[-1]]),
+            ("predict", PREDICT, lambda s: [s.integrate[0].times[1], s.integrate[0].times[-1]]),
             ("reference", EVOLVE, lambda s: [s.evolve[0].duration, total(s)]),
         )
     ),
-    Row("evaluate.horizons.*.step", 0.1, "predict", PREDICT, lambda s: s.simulate[0].step, 0.25),
+    Row("evaluate.horizons.*.step", 0.1, "predict", PREDICT, lambda s: s.integrate[0].step, 0.25),
     Row(
         "evaluate.equilibrium_fraction",
         0.5,
@@ -851,11 +860,11 @@ EXECUTION = [
             "cuda",
             work,
             at,
-            lambda s: next(iter(s.calls.values()))[0].settings.device,
+            lambda s: next(iter(s.calls.values()))[0].device,
         )
         for work, at in {"closure": TRAIN_CLOSURE, "dynamics": TRAIN_DYNAMICS}.items()
     ),
-    Row("execution.device", "cuda", "predict", PREDICT, lambda s: s.simulate[0].device),
+    Row("execution.device", "cuda", "predict", PREDICT, lambda s: s.integrate[0].device),
     Row(
         "execution.checkpoint_minutes",
         7.0,

@@ -10,12 +10,13 @@ import pytest
 import torch
 import xarray as xr
 
-from macrodyn.dynamics.train import Trainer
+from macrodyn.dynamics.train import PartialLikelihood
+from macrodyn.learning.loop import Course
 from macrodyn.methods.partial_evolution import learn
 from macrodyn.methods.partial_evolution.compare import markov_metrics
 
 from .bench import BASE, Bench
-from .table import TRAIN_CLOSURE, TRAIN_DYNAMICS, UPDATE
+from .table import LIKELIHOOD, TRAIN_CLOSURE
 
 
 def test_closure_is_given_the_groups_and_snapshots_of_its_patches(bench: Bench) -> None:
@@ -26,11 +27,11 @@ def test_closure_is_given_the_groups_and_snapshots_of_its_patches(bench: Bench) 
 
 
 def test_closure_holds_out_whole_groups(bench: Bench) -> None:
-    target = "macrodyn.closure.train:split_groups"
-    split = bench.observe("closure", {}, [target]).split_groups[0]
-    np.testing.assert_array_equal(split.groups, np.repeat([0, 1, 2], 24))
+    target = "macrodyn.closure.train:hold_out"
+    split = bench.observe("closure", {}, [target]).hold_out[0]
+    np.testing.assert_array_equal(split.group, np.repeat([0, 1, 2], 24))
     training, held_out = split.result
-    assert len(training) == 48 and len(set(split.groups[held_out])) == 1
+    assert len(training) == 48 and len(set(split.group[held_out])) == 1
 
 
 @pytest.mark.parametrize("patches", [72, 36], ids=["all patches", "half of the patches"])
@@ -42,7 +43,7 @@ def test_closure_variables_are_scaled_over_whole_snapshots(
     # Another width for each number of patches, as the bench keeps what it has seen.
     changes = {"closure": {"hidden": patches}}
     targets = [
-        "macrodyn.closure.train:split_groups",
+        "macrodyn.closure.train:hold_out",
         "macrodyn.closure.model:PatchAutoencoder.fit_normalisation",
     ]
     seen = bench.observe("closure", changes, targets)
@@ -50,54 +51,62 @@ def test_closure_variables_are_scaled_over_whole_snapshots(
     assert len(zhat) == 18
     if len(seen.fit_normalisation[-1].closure) != len(zhat):
         assert patches == 72
-        zhat = zhat[np.unique(seen.split_groups[0].result[0] // 4)]
+        zhat = zhat[np.unique(seen.hold_out[0].result[0] // 4)]
     np.testing.assert_allclose(zhat.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(zhat.std(axis=0), 1, atol=1e-5)
 
 
-def test_learning_rate_of_the_closure_falls_on_a_cosine(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rates: list[float] = []
-    step = torch.optim.Adam.step
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Learning rate of each step of the optimiser, over the one that the configuration gives."""
+    found: list[float] = []
+    step = torch.optim.AdamW.step
 
-    def recorded(self: torch.optim.Adam, *args: Any) -> Any:
-        rates.extend(group["lr"] for group in self.param_groups)
+    def recorded(self: torch.optim.AdamW, *args: Any) -> Any:
+        (rate,) = {group["lr"] for group in self.param_groups}
+        found.append(rate)
         return step(self, *args)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
-    bench.observe("closure", {}, [UPDATE])
+    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
+    return found
+
+
+def test_learning_rate_of_the_closure_falls_on_a_cosine(bench: Bench, rates: list[float]) -> None:
+    # Of a width of its own, as the bench keeps what it has seen.
+    bench.observe("closure", {"closure": {"hidden": 9}})
     peak, steps = BASE["closure"]["learning_rate"], BASE["closure"]["steps"]
     expected = [0.5 * peak * (1 + math.cos(math.pi * k / steps)) for k in range(steps)]
     assert rates == pytest.approx(expected)
 
 
-def test_learning_rate_of_the_dynamics_rises_stays_and_falls(bench: Bench) -> None:
-    updates = bench.observe("dynamics", {"dynamics": {"steps": 100}}, [UPDATE]).update
-    assert [call.step for call in updates] == list(range(1, 101))
-    rates = np.array([call.rate for call in updates]) / BASE["dynamics"]["learning_rate"]
-    np.testing.assert_allclose(rates[:2], [0.5, 1.0])
-    np.testing.assert_allclose(rates[2:50], 1.0)
-    np.testing.assert_allclose(rates[50:], 0.5 * (1 + np.cos(np.pi * np.arange(50) / 50)))
+def test_learning_rate_of_the_dynamics_rises_stays_and_falls(
+    bench: Bench, rates: list[float]
+) -> None:
+    bench.observe("dynamics", {"dynamics": {"steps": 100}})
+    found = np.array(rates[-100:]) / BASE["dynamics"]["learning_rate"]
+    np.testing.assert_allclose(found[:2], [0.5, 1.0])
+    np.testing.assert_allclose(found[2:50], 1.0)
+    np.testing.assert_allclose(found[50:], 0.5 * (1 + np.cos(np.pi * np.arange(50) / 50)))
 
 
 def test_average_of_the_parameters_is_validated_and_kept(bench: Bench) -> None:
     """Of the iterates, the latest weighing most; over ten steps at first, then over 1 / 0.005."""
-    changes = {"dynamics": {"learning_rate": 0.01}}
-    given = bench.observe("dynamics", changes, [TRAIN_DYNAMICS], stop=True).train_ensemble[0]
-    trainer = Trainer(given.data_train, given.data_val, given.settings)
-    average = trainer.optimiser.flat.clone()
+    changes = {"dynamics": {"learning_rate": 0.01, "validation_every": 20}}
+    given = bench.observe("dynamics", changes, [LIKELIHOOD]).PartialLikelihood[0]
+    problem = PartialLikelihood(given.ensemble, given.training, given.validation, given.settings)
+    course = Course(problem, given.settings, seed=3)
+    average = {name: value.detach().clone() for name, value in problem.parameters.items()}
     for step in range(1, 21):
-        trainer.advance()
+        course.advance()
         decay = min(0.995, step / (step + 9))
-        average = decay * average + (1 - decay) * trainer.optimiser.flat
-    latest = trainer.optimiser.flat.clone()
-    trainer.validate()
-    ensemble, history = trainer.result()
-    kept = torch.cat([parameter.flatten() for parameter in ensemble.parameters()])
-    torch.testing.assert_close(kept, average)
-    assert (latest - average).abs().max() > 1e-3
-    assert history.best_step == [20, 20]
+        for name, value in problem.parameters.items():
+            average[name] = decay * average[name] + (1 - decay) * value.detach()
+    course.validate()
+    for name, value in average.items():
+        torch.testing.assert_close(course.best[name], value)
+    moved = [(problem.parameters[name] - value).abs().max() for name, value in average.items()]
+    assert max(moved) > 1e-3
+    assert course.told().best_step == [20, 20]
 
 
 @pytest.mark.parametrize(("samples", "bins"), [(100, 4), (700, 7), (4000, 20)])

@@ -9,8 +9,8 @@ import pytest
 
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.planner import plan_study
-from macrodyn.pipeline.shown import shown_summary
-from macrodyn.pipeline.summary import read_summary
+from macrodyn.pipeline.report.shown import shown_summary
+from macrodyn.pipeline.report.summary import read_summary
 
 pytestmark = pytest.mark.workflow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from macrodyn.cli import main
-from macrodyn.pipeline.status import study_status
-from macrodyn.pipeline.summary import read_summary
+from macrodyn.pipeline.monitor.status import study_status
+from macrodyn.pipeline.report.summary import read_summary
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json
 

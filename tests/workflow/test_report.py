@@ -17,7 +17,7 @@ from macrodyn.evaluation.pages import LARGEST_PAGE
 from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.planner import StudyPlan, plan_study
-from macrodyn.pipeline.summary import summarise
+from macrodyn.pipeline.report.summary import summarise
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 from .browser import CHROMIUM, DRIVER, Browser, chromium

@@ -11,9 +11,9 @@ import pytest
 from macrodyn.cli import main
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import run_identities
+from macrodyn.pipeline.monitor.status import study_status
 from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import read_record
-from macrodyn.pipeline.status import study_status
 
 pytestmark = pytest.mark.workflow
 

@@ -16,11 +16,11 @@ from macrodyn.pipeline.attempts import begin_run, growth
 from macrodyn.pipeline.canonical import completed
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.cuts import kept_cut
-from macrodyn.pipeline.page_labels import page_label
+from macrodyn.pipeline.report.page_labels import page_label
 from macrodyn.pipeline.planner import PlanError, plan_study
 from macrodyn.pipeline.record import run_command, write_record
 from macrodyn.pipeline.slurm import gpu_problem, read_gpus, read_settings, status_problem
-from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log, unsaid_reasons
+from macrodyn.pipeline.monitor.slurm_logs import FOLDER, find_slurm_log, unsaid_reasons
 from macrodyn.pipeline.slurm_patch import survive_outages
 from macrodyn.config.load import ConfigError, load_study
 from macrodyn.systems import system_class
@@ -96,7 +96,7 @@ def summarise_finished():
     """Where a run failed, summarise the others, and name the one that is missing."""
     try:
         # Takes a second to load.
-        from macrodyn.pipeline import partial
+        from macrodyn.pipeline.report import partial
 
         done = partial.summarise_finished(
             RESULTS,

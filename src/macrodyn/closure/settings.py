@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from macrodyn.config.section import NotNegativeInt, PositiveInt
+from macrodyn.config.section import NotNegativeInt, PositiveInt, Section
 from macrodyn.learning.settings import TrainingSettings
 
 
-class ClosureSettings(TrainingSettings):
-    """The patch autoencoder that finds the closure variables."""
+class EncoderSettings(Section):
+    """What the autoencoder looks like."""
 
     dimension: NotNegativeInt = Field(
         default=2, description="Closure variables; 0: the observables alone."
@@ -28,6 +28,11 @@ class ClosureSettings(TrainingSettings):
         "encoder, widths of its layers.",
     )
     hidden: PositiveInt = Field(default=64, description="Width of the dense layers.")
+
+
+class ClosureSettings(TrainingSettings, EncoderSettings):
+    """The patch autoencoder that finds the closure variables."""
+
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
     batch: PositiveInt = Field(default=256, description="Patches per step.")
     patience: PositiveInt = Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,7 +139,6 @@ def load_study(
     base = {k: v for k, v in content.items() if k not in StudyKeys.model_fields}
     runs: dict[str, RunConfig] = {}
     wrong: dict[str, str] = {}
-    times: Counter[str] = Counter()
     warnings: list[str] = []
     for name, changes, origin in swept(keys.runs, keys.sweep):
         prefix = f"runs.{origin}."
@@ -159,24 +157,15 @@ def load_study(
             wrong |= {_place(path, origin, keys): said for path, said in told.items()}
             continue
         for path, message in check_run(runs[name], find) if check_systems else ():
-            place = _place(path, origin, keys)
-            wrong[place] = message
-            times[place] += 1
+            wrong[_place(path, origin, keys)] = message
         if check_systems and not wrong:
             warnings += [f"runs.{name}: {said}" for said in _warnings(runs[name])]
-    # In the base, shards may be those of another run's stages.
-    for place in [p for p in wrong if p.startswith("execution.shards.")]:
-        if 0 < times[place] < len(runs):
-            del wrong[place]
     if wrong:
         raise _config_error(where, wrong)
     if check_systems:
-        origins = {
-            name: (origin, changes) for name, changes, origin in swept(keys.runs, keys.sweep)
-        }
+        origins = {name: origin for name, _, origin in swept(keys.runs, keys.sweep)}
         for name, path, message in _check_shards(runs):
-            origin, changes = origins[name]
-            wrong[_place(f"runs.{origin}.", path, changes, keys)] = message
+            wrong[_place(path, origins[name], keys)] = message
     analyses = dict(_analyses(keys, runs, wrong))
     if wrong:
         raise _config_error(where, wrong)

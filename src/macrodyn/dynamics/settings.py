@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from macrodyn.config.section import NotNegativeFloat, PositiveFloat, PositiveInt
+from macrodyn.config.section import NotNegativeFloat, PositiveFloat, PositiveInt, Section
 from macrodyn.learning.settings import TrainingSettings
 
 
-class DynamicsSettings(TrainingSettings):
-    """Drift and diffusion networks and their training by the partial likelihood."""
+class LikelihoodSettings(Section):
+    """The ensemble, and the likelihood that it is trained by."""
 
     members: PositiveInt = Field(default=5, description="Ensemble size: one seed each.")
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 64)
@@ -27,4 +27,9 @@ class DynamicsSettings(TrainingSettings):
         description="mean: of the mean increment of the m patches. patches: of all m increments, "
         "which show Sigma more sharply; for short dt and independent patches.",
     )
+
+
+class DynamicsSettings(TrainingSettings, LikelihoodSettings):
+    """Drift and diffusion networks and their training by the partial likelihood."""
+
     weight_decay: NotNegativeFloat = 0.1

@@ -4,7 +4,7 @@ from macrodyn.pipeline.kind import StageKind
 
 SUMMARISE = StageKind(
     name="summarise",
-    work="macrodyn.pipeline.summary:summarise",
+    work="macrodyn.pipeline.report.summary:summarise",
     doing="Summarising the study",
     outputs={
         "table": "summary.csv",

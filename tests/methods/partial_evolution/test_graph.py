@@ -165,7 +165,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "04d595442ad8dfed"), ("config", 16, "5ed287e0edf46a40")],
+    [("ising", 175, "fa2c4bce429d33e7"), ("config", 16, "cf36528f405892a7")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from macrodyn.methods.partial_evolution.report import PartialEvolutionReport, summary_row
-from macrodyn.pipeline.summary import report_of
+from macrodyn.pipeline.report.summary import report_of
 
 
 def test_row_of_a_run(metrics):

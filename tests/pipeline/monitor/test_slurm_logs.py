@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from macrodyn.pipeline.slurm_logs import find_slurm_log, telling_lines, unsaid_reasons
+from macrodyn.pipeline.monitor.slurm_logs import find_slurm_log, telling_lines, unsaid_reasons
 
 USUAL = """
 SNAKEMAKE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from macrodyn.pipeline.summary import read_summary
+from macrodyn.pipeline.report.summary import read_summary
 from macrodyn.storage.errors import StoreError
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from macrodyn.pipeline.snakemake_log import (
+from macrodyn.pipeline.monitor.snakemake_log import (
     LATE,
     SnakemakeLog,
     is_forgotten,

@@ -20,12 +20,12 @@ from macrodyn.pipeline.identity import (
     run_identities,
     write_summary_origin,
 )
+from macrodyn.pipeline.monitor.job_states import JobStatus, job_states
+from macrodyn.pipeline.monitor.snakemake_log import SnakemakeLog
+from macrodyn.pipeline.monitor.status import StudyStatus, study_folder, study_status
+from macrodyn.pipeline.monitor.status_text import duration, status_text
 from macrodyn.pipeline.planner import StudyPlan, plan_study
 from macrodyn.pipeline.record import RecordError, write_record
-from macrodyn.pipeline.snakemake_log import SnakemakeLog
-from macrodyn.pipeline.states import JobStatus, job_states
-from macrodyn.pipeline.status import StudyStatus, study_folder, study_status
-from macrodyn.pipeline.status_text import duration, status_text
 from macrodyn.storage.sealed import write_sealed_json
 
 NOW = datetime(2026, 3, 1, 12).timestamp()

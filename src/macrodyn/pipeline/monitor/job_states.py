@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.expected import GATHER, ExpectedJob, expected_jobs
 from macrodyn.pipeline.identity import (
     RunResults,
     run_identities,
@@ -22,9 +21,10 @@ from macrodyn.pipeline.identity import (
     unsummarised,
 )
 from macrodyn.pipeline.logs import JobLog, read_log
+from macrodyn.pipeline.monitor.expected import GATHER, ExpectedJob, expected_jobs
+from macrodyn.pipeline.monitor.slurm_logs import FOLDER, find_slurm_log
+from macrodyn.pipeline.monitor.snakemake_log import SnakemakeLog
 from macrodyn.pipeline.planner import StudyPlan
-from macrodyn.pipeline.slurm_logs import FOLDER, find_slurm_log
-from macrodyn.pipeline.snakemake_log import SnakemakeLog
 from macrodyn.pipeline.stage import StageId
 
 State = Literal["done", "running", "waiting", "stopped", "failed", "lost"]

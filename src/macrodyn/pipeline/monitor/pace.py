@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from macrodyn.pipeline.states import JobStatus
+from macrodyn.pipeline.monitor.job_states import JobStatus
 
 # Seconds without any job that count as a pause; and the length of what counts as of late.
 PAUSE, RECENT = 120.0, 1800.0

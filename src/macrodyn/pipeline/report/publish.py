@@ -20,7 +20,7 @@ from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
 from macrodyn.pipeline.planner import plan_study
 from macrodyn.pipeline.record import RecordError, read_record, run_command
-from macrodyn.pipeline.summary import read_summary, report_of
+from macrodyn.pipeline.report.summary import read_summary, report_of
 from macrodyn.storage.errors import StoreError, refusal
 from macrodyn.storage.files import atomic_path
 from macrodyn.storage.machine import processor

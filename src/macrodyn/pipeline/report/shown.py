@@ -9,7 +9,6 @@ from typing import Any
 
 from macrodyn.evaluation.tables import summary_text
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.asked import AskedStudy, asked_study, study_folder
 from macrodyn.pipeline.identity import (
     NONE,
     OTHER,
@@ -19,8 +18,9 @@ from macrodyn.pipeline.identity import (
     not_run,
     read_summary_origin,
 )
+from macrodyn.pipeline.monitor.asked import AskedStudy, asked_study, study_folder
 from macrodyn.pipeline.record import Record, RecordError, run_command
-from macrodyn.pipeline.summary import read_summary
+from macrodyn.pipeline.report.summary import read_summary
 
 REPORT = "report.html"
 

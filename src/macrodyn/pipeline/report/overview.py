@@ -13,7 +13,7 @@ from macrodyn.evaluation.pages import figure, page
 from macrodyn.evaluation.tables import html_table
 from macrodyn.evaluation.verdict import Verdict
 from macrodyn.methods.report import Report
-from macrodyn.pipeline.figure_pages import ShownFigure, render
+from macrodyn.pipeline.report.figure_pages import ShownFigure, render
 
 Metrics = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import missing_runs, read_summary_origin, run_identities
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.planner import StudyPlan
-from macrodyn.pipeline.summary import summarise
+from macrodyn.pipeline.report.summary import summarise
 
 
 def summarise_finished(folder: StrPath, plans: StudyPlan, captions: StrPath) -> str:

@@ -6,8 +6,8 @@ import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 
-from macrodyn.pipeline.states import STATES, JobStatus
-from macrodyn.pipeline.status import StudyStatus
+from macrodyn.pipeline.monitor.job_states import STATES, JobStatus
+from macrodyn.pipeline.monitor.status import StudyStatus
 
 # Of a terminal; paths, commands and lines of logs are not broken.
 _COLUMNS = 80

@@ -10,13 +10,13 @@ from typing import Any
 from macrodyn.methods.registry import find_method
 from macrodyn.methods.report import Report
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.figure_pages import ShownFigure, shown_figures, write_figure_pages
 from macrodyn.pipeline.identity import SummaryOrigin, write_summary_origin
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_metrics
-from macrodyn.pipeline.origin_pages import configuration_page, provenance_page
-from macrodyn.pipeline.overview import Study, overview_page
 from macrodyn.pipeline.record import Record, RecordError, read_record
+from macrodyn.pipeline.report.figure_pages import ShownFigure, shown_figures, write_figure_pages
+from macrodyn.pipeline.report.origin_pages import configuration_page, provenance_page
+from macrodyn.pipeline.report.overview import Study, overview_page
 from macrodyn.storage.errors import StoreError, missing, refusal, unreadable
 from macrodyn.storage.files import atomic_path
 from macrodyn.targets import load_target

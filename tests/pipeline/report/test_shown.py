@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from macrodyn.pipeline.shown import table_text
+from macrodyn.pipeline.report.shown import table_text
 
 NAMES = [f"horizon_{n}_ours_std" for n in range(9)]
 

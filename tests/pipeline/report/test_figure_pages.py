@@ -9,11 +9,11 @@ from PIL import Image
 
 from macrodyn.methods.partial_evolution.method import PartialEvolution
 from macrodyn.methods.partial_evolution.stages import COSTS, EVALUATE
-from macrodyn.pipeline.figure_pages import shown_figures, write_figure_pages
 from macrodyn.pipeline.kind import Figure
-from macrodyn.pipeline.page_labels import page_label, page_stem
+from macrodyn.pipeline.report.figure_pages import shown_figures, write_figure_pages
+from macrodyn.pipeline.report.page_labels import page_label, page_stem
 
-CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+CAPTIONS = Path(__file__).parents[3] / "workflow" / "report"
 ACROSS = [figure for a in PartialEvolution.analyses for figure in a.stage.figures]
 KINDS = (*EVALUATE.figures, *ACROSS)
 

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.asked import asked_study, study_folder
-from macrodyn.pipeline.expected import GATHER
 from macrodyn.pipeline.identity import OTHER, missing_runs
-from macrodyn.pipeline.pace import Pace, pace_of, recent_speed
-from macrodyn.pipeline.snakemake_log import is_forgotten, read_snakemake_log
-from macrodyn.pipeline.states import JobStatus, job_states
+from macrodyn.pipeline.monitor.asked import asked_study, study_folder
+from macrodyn.pipeline.monitor.expected import GATHER
+from macrodyn.pipeline.monitor.job_states import JobStatus, job_states
+from macrodyn.pipeline.monitor.pace import Pace, pace_of, recent_speed
+from macrodyn.pipeline.monitor.snakemake_log import is_forgotten, read_snakemake_log
 
 __all__ = ["StudyStatus", "study_folder", "study_status"]
 

@@ -16,7 +16,7 @@ from docutils.core import publish_parts
 
 from macrodyn.evaluation.pages import figure, page
 from macrodyn.pipeline.kind import Figure
-from macrodyn.pipeline.page_labels import page_stem
+from macrodyn.pipeline.report.page_labels import page_stem
 from macrodyn.storage.files import atomic_path
 
 

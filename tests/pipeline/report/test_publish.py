@@ -20,8 +20,8 @@ from macrodyn.pipeline.identity import (
 )
 from macrodyn.pipeline.kind import StageKind
 from macrodyn.pipeline.planner import plan_study
-from macrodyn.pipeline.publish import publish
 from macrodyn.pipeline.record import write_record
+from macrodyn.pipeline.report.publish import publish
 from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.netcdf import write_dataset

@@ -1,0 +1,1 @@
+"""What is shown of a study: its table, the pages of its report, what is kept of it."""
