@@ -167,7 +167,8 @@ def write_results(folder: Path, study) -> None:
     """Write what the commands read of a study that has run with a configuration."""
     plans = plan_study(study)
     identities = run_identities(plans)
-    for name in plans.analyses:
+    analyses = {name: stage.key for name, stage in plans.analyses.items()}
+    for name in analyses:
         (folder / "analyses" / name / "figures").mkdir(parents=True)
         (folder / "analyses" / name / "findings.json").touch()
     for run, identity in identities.items():
@@ -180,7 +181,7 @@ def write_results(folder: Path, study) -> None:
         (folder / name).touch()
     for pages in ("study", "runs"):
         (folder / "pages" / pages).mkdir(parents=True)
-    write_summary_origin(folder / SUMMARY, SummaryOrigin(identities, {}, study.title))
+    write_summary_origin(folder / SUMMARY, SummaryOrigin(identities, {}, study.title, analyses))
 
 
 def test_summary_prints_the_table_and_where_the_report_is(capsys, tmp_path):

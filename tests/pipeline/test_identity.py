@@ -9,6 +9,7 @@ import pytest
 
 from macrodyn.methods.partial_evolution import stages
 from macrodyn.methods.partial_evolution.method import PartialEvolution
+from macrodyn.methods.partial_evolution.stages import COSTS
 from macrodyn.pipeline.identity import (
     NONE,
     OTHER,
@@ -23,6 +24,7 @@ from macrodyn.pipeline.identity import (
     write_summary_origin,
 )
 from macrodyn.pipeline.planner import plan_run
+from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.sealed import write_sealed_json
 
 
@@ -102,6 +104,15 @@ def test_a_finished_study_is_that_of_its_configuration_only(folder):
     # Fewer runs, or another title, and the summary is not theirs.
     assert unsummarised(folder, {"one": "a"}) == {"summary": OTHER}
     assert unsummarised(folder, runs, "another") == {"summary": OTHER}
+    # So it is with an analysis that was made otherwise, or that it does not show.
+    costs = {"costs": Stage(COSTS, {}, subject="costs")}
+    write_summary_origin(folder / SUMMARY, SummaryOrigin(runs, {}, "", {"costs": "another"}))
+    assert unsummarised(folder, runs) == {}
+    assert unsummarised(folder, runs, analyses=costs) == {"summary": OTHER}
+    assert unsummarised(folder, runs, analyses={}) == {"summary": OTHER}
+    shown = {"costs": costs["costs"].key}
+    write_summary_origin(folder / SUMMARY, SummaryOrigin(runs, {}, "", shown))
+    assert unsummarised(folder, runs, analyses=costs) == {}
     (folder / SUMMARY).unlink()
     assert unsummarised(folder, runs) == {"summary": NONE}
 

@@ -186,7 +186,8 @@ def test_rules_pass_on_the_study_s_name_and_title() -> None:
     assert 'config=stage_params("summarise", "config"),' in words("summarise")
     made = workflow({"title": "Spins"})
     config = made["stage_params"]("summarise", "config")({})
-    assert config == {"study": "t0", "title": "Spins", "analyses": {"spent": "costs"}}
+    spent = ["costs", made["RUNS"].analyses["spent"].key]
+    assert config == {"study": "t0", "title": "Spins", "analyses": {"spent": spent}}
 
 
 def test_schemes_and_horizons_of_a_run_reach_its_evaluation() -> None:

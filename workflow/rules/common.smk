@@ -114,7 +114,7 @@ def check_report():
     words = {argument.split("=")[0] for argument in sys.argv[1:]}
     if not FIRST_READING or not words & {"--report", "--reporter"}:
         return
-    wrong = unsummarised(RESULTS, IDENTITIES, STUDY.title)
+    wrong = unsummarised(RESULTS, IDENTITIES, STUDY.title, RUNS.analyses)
     if wrong and "--report-after-run" not in words:
         files = list(map(str, workflow.configfiles))
         command = run_command(*files if workflow.overwrite_configfiles else ())

@@ -8,12 +8,13 @@ configuration left there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.planner import RunPlan
+from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.errors import StoreError
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
@@ -90,11 +91,13 @@ class SummaryOrigin:
         runs: The identities of the runs that it shows.
         missing: The runs that it lacks, and why; empty of a study that has run to its end.
         title: The study's title.
+        analyses: The keys of the analyses that it shows.
     """
 
     runs: dict[str, str]
     missing: dict[str, str]
     title: str = ""
+    analyses: dict[str, str] = field(default_factory=dict)
 
 
 def write_summary_origin(path: StrPath, origin: SummaryOrigin) -> None:
@@ -114,13 +117,17 @@ def read_summary_origin(folder: StrPath) -> SummaryOrigin | None:
     """
     try:
         content: dict[str, Any] = read_sealed_json(Path(folder) / SUMMARY)
-        return SummaryOrigin(dict(content["runs"]), dict(content["missing"]), str(content["title"]))
+        runs, missing, analyses = (dict(content[k]) for k in ("runs", "missing", "analyses"))
+        return SummaryOrigin(runs, missing, str(content["title"]), analyses)
     except (StoreError, KeyError, TypeError, ValueError):
         return None
 
 
 def unsummarised(
-    folder: StrPath, identities: Mapping[str, str], title: str | None = None
+    folder: StrPath,
+    identities: Mapping[str, str],
+    title: str | None = None,
+    analyses: Mapping[str, Stage] | None = None,
 ) -> dict[str, str]:
     """Return what keeps a study's summary and report from being those of a configuration.
 
@@ -128,6 +135,7 @@ def unsummarised(
         folder: The study's folder.
         identities: The identities of its runs in that configuration.
         title: Its title; any if left out.
+        analyses: Its analyses; any if left out.
 
     Returns:
         The runs without results and why; where they all have some, ``summary`` and why it does not
@@ -139,7 +147,9 @@ def unsummarised(
     if origin is None:
         return {"summary": NONE}
     shown = origin.runs == dict(identities) and not origin.missing
-    return {} if shown and title in (None, origin.title) else {"summary": OTHER}
+    keys = None if analyses is None else {name: stage.key for name, stage in analyses.items()}
+    alike = title in (None, origin.title) and keys in (None, origin.analyses)
+    return {} if shown and alike else {"summary": OTHER}
 
 
 def not_run(folder: StrPath, configuration: str, reasons: Mapping[str, str], command: str) -> str:

@@ -195,7 +195,7 @@ class StudyPlan(Mapping[str, RunPlan]):
         content = {
             "study": study.name,
             "title": study.title,
-            "analyses": {name: stage.name for name, stage in self.analyses.items()},
+            "analyses": {name: [stage.name, stage.key] for name, stage in self.analyses.items()},
         }
         self.summary = Stage(SUMMARISE, content, evaluations | analyses, subject=study.name)
 

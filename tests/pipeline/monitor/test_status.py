@@ -90,7 +90,9 @@ class Folder:
 
     def summary(self, runs: dict[str, str], missing: dict[str, str] | None = None) -> None:
         """Write what the summary was made from."""
-        write_summary_origin(self.path / SUMMARY, SummaryOrigin(runs, missing or {}))
+        analyses = {name: stage.key for name, stage in self.plans.analyses.items()}
+        origin = SummaryOrigin(runs, missing or {}, analyses=analyses)
+        write_summary_origin(self.path / SUMMARY, origin)
 
     def log(self, path: Path, *lines: tuple[float, str], touched: float | None = None) -> None:
         """Write a log of lines, each with its age; the last one's is the file's if not given."""
@@ -387,6 +389,17 @@ def test_a_summary_that_lacks_a_run_has_yet_to_be_made(make_folder):
     folder.summary({"one": identities["one"]}, {"two": "no results yet"})
     assert folder.states("summarise") == ["waiting"]
     assert folder.states("evaluate") == ["done", "done"]
+
+
+def test_a_summary_of_other_analyses_has_yet_to_be_made(make_folder):
+    folder = make_folder()
+    folder.finish()
+    assert folder.states("summarise") == ["done"]
+    analyses = dict.fromkeys(folder.plans.analyses, "another")
+    write_summary_origin(
+        folder.path / SUMMARY, SummaryOrigin(run_identities(folder.plans), {}, analyses=analyses)
+    )
+    assert folder.states("summarise") == ["waiting"] and folder.states("evaluate") == ["done"]
 
 
 def test_a_snakemake_that_no_longer_looks_after_its_jobs_is_told(study):

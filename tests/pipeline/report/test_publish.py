@@ -62,6 +62,15 @@ def write_data(study: Path, stage: Stage, **origin) -> None:
     write_dataset(xr.Dataset(), study / stage.folder / "data.nc", attributes | origin)
 
 
+def write_origin(study: Path, config: Path) -> dict[str, str]:
+    """Write what the summary was made from; return the identities of the runs."""
+    plans = plan_study(load_study(config))
+    analyses = {name: stage.key for name, stage in plans.analyses.items()}
+    identities = run_identities(plans)
+    write_summary_origin(study / SUMMARY, SummaryOrigin(identities, {}, analyses=analyses))
+    return identities
+
+
 @pytest.fixture
 def stages(config) -> dict[str, Stage]:
     """Stages of the study."""
@@ -80,8 +89,7 @@ def results(tmp_path, stages, config) -> Path:
         figure.parent.mkdir(parents=True, exist_ok=True)
         figure.write_bytes(b"a figure")
     write_table(study)
-    identities = run_identities(plan_study(load_study(config)))
-    write_summary_origin(study / SUMMARY, SummaryOrigin(identities, {}))
+    identities = write_origin(study, config)
     metrics = {
         "run": "base",
         "method": "partial-evolution",
@@ -124,11 +132,10 @@ def test_no_figure_takes_the_place_of_another(results, target, config):
         "runs": {run: {} for run in ["base", *others]}
     }
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
-    identities = run_identities(plan_study(load_study(config)))
+    identities = write_origin(results, config)
     metrics = read_sealed_json(results / "base" / "metrics.json")
     for run, identity in identities.items():
         write_sealed_json(results / run / "metrics.json", metrics | {"identity": identity})
-    write_summary_origin(results / SUMMARY, SummaryOrigin(identities, {}))
     for run in others:
         for kind in RUN_FIGURES:
             path = results / run / "figures" / f"{kind}.png"
@@ -279,6 +286,7 @@ EDITS = {
     "the evaluation alone": {"evaluate": {"equilibrium_fraction": 0.5}},
     "a further run": {"runs": {"base": {}, "more": {"seed": 3}}},
     "the title": {"title": "another"},
+    "the analyses": {"analyses": {"costs": {"kind": "costs"}}},
 }
 
 
@@ -292,6 +300,7 @@ def test_results_are_not_published_as_those_of_an_edited_configuration(
     assert not target.exists()
     told = str(refusal.value)
     different = {"runs": "  more: no results yet", "title": "  summary: made with another"}
+    different["analyses"] = different["title"]
     assert different.get(next(iter(edit)), "  base: made with another configuration") in told
     assert told.endswith(f"\nrun the study first: snakemake --cores all --configfile {config}")
 

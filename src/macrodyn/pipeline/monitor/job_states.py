@@ -101,7 +101,7 @@ def job_states(
         if place == "run" and state == "done":
             status = _evaluated(status, results[job.stage.subject])
         elif place == "study" and state == "done":
-            if unsummarised(folder, identities, title):
+            if unsummarised(folder, identities, title, plans.analyses):
                 status = replace(status, state="waiting")
         jobs.append(explain(status))
     return _with_followers(jobs, plans)

@@ -89,11 +89,12 @@ def _check_identity(study: Path, config: Path, loaded: Study) -> None:
             f"{study / 'summary.csv'} has the runs {', '.join(unknown)}, which {config} does not "
             "name: give the configuration that made it, or run the study again"
         )
-    identities = run_identities(plan_study(loaded))
+    plans = plan_study(loaded)
+    identities = run_identities(plans)
     for name in identities:
         if (study / name / "metrics.json").exists():
             read_sealed_json(study / name / "metrics.json")  # says what to do if it is damaged
-    if wrong := unsummarised(study, identities, loaded.title):
+    if wrong := unsummarised(study, identities, loaded.title, plans.analyses):
         raise ValueError(not_run(study, str(config), wrong, _made_by(study, config)))
 
 

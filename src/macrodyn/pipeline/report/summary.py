@@ -52,7 +52,8 @@ def summarise(job: Job) -> None:
     _write_pages(job, runs, rows)
     # Last: what it describes is then whole.
     identities = {r["run"]: str(r.get("identity", "")) for r in runs}
-    origin = SummaryOrigin(identities, dict(lacking), str(job.config["title"]))
+    analyses = {name: job.config["analyses"][name][1] for name in job.roles("analysis")}
+    origin = SummaryOrigin(identities, dict(lacking), str(job.config["title"]), analyses)
     write_summary_origin(job.outputs["origin"], origin)
 
 
@@ -79,7 +80,7 @@ def _write_pages(job: Job, runs: list[Metrics], rows: list[dict[str, Any]]) -> N
     kinds = {kind.stage.name: kind.stage for m in methods.values() for kind in m.analyses}
     across: list[ShownFigure] = []
     for name in job.roles("analysis"):
-        kind = kinds[job.config["analyses"][name]]
+        kind = kinds[job.config["analyses"][name][0]]
         folder = job.input(f"analysis/{name}", "figures")
         across += shown_figures(folder, kind.figures, job.captions)
     write_figure_pages(job.outputs["study_pages"], across, title)
