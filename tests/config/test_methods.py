@@ -101,14 +101,14 @@ WRONG = {
         {"runs": {"counted": {"method": [1]}}},
         "runs.counted.method: must be text",
     ),
-    "shards of a stage that is not scattered": (
-        {"runs": {"counted": {"execution": {"shards": {"fit_count": 2}}}}},
-        "runs.counted.execution.shards.fit_count: no stage of this name is scattered; those are: "
-        "count_sites, evolve, reference, simulate, upsample",
+    "shards of the other method's stage": (
+        {"runs": {"counted": {"execution": {"shards": {"evolve": 2}}}}},
+        "runs.counted.execution.shards.evolve: no stage of this name is scattered; those are: "
+        "count_sites",
     ),
-    "shards of a stage that there is not": (
-        {"execution": {"shards": {"evolv": 2}}},
-        "execution.shards.evolv: no stage of this name is scattered; those are: count_sites, evol",
+    "shards of a stage that is none": (
+        {"runs": {"counted": {"execution": {"shards": {"fit_count": 2}}}}},
+        "runs.counted.execution.shards.fit_count: no stage of this name is scattered",
     ),
 }
 
@@ -129,7 +129,7 @@ def test_shards_of_what_a_system_prepares_are_known(load, told):
     (line,) = told({"runs": {"counted": counted}})
     assert line == (
         "runs.counted.execution.shards.fit_factors: no stage of this name is scattered; those "
-        "are: count_sites, evolve, reference, simulate, tabulate_rates, upsample"
+        "are: count_sites, tabulate_rates"
     )
 
 
