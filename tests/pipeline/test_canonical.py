@@ -147,6 +147,29 @@ def test_the_record_has_all_parameters_for_where_the_system_is_missing():
     assert canonical_run(found["a"].config) == found["a"].config
 
 
+ASKED = {
+    "proposed": None,
+    "of all": {"spent": {"kind": "costs"}},
+    "of a run that was swept": {"spent": {"kind": "costs", "runs": ["a"]}},
+    "none": {},
+}
+
+
+@pytest.mark.parametrize("analyses", ASKED.values(), ids=ASKED)
+def test_the_record_of_a_sweep_is_the_study_again(analyses):
+    """It names the runs that were made, each with its values: nothing is left to expand."""
+    sweep = {"evolve.dt": [0.5, 1], "system.parameters.temperature": [2.0, 2.5]}
+    content = {**STUDY, "runs": {"a": None, "a-b": {"seed": 3}}, "sweep": sweep}
+    content |= {} if analyses is None else {"analyses": analyses}
+    plans = plan_study(load_study(content))
+    of = {name: stage.config["runs"] for name, stage in plans.analyses.items()}
+    record = completed(content, {name: plan.config for name, plan in plans.items()}, of)
+    assert "sweep" not in record and len(record["runs"]) == 8
+    again = plan_study(load_study(json.loads(json.dumps(record)), check_systems=False))
+    assert again.stages.keys() == plans.stages.keys()
+    assert again.summary.key == plans.summary.key
+
+
 class Doubling(Parameters):
     """Reads another value from what it has written: not a form to go by."""
 

@@ -11,6 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+import xarray as xr
+
+from macrodyn.pipeline.job import Job, do
+from macrodyn.storage.netcdf import read_dataset
 
 JOB = """
 import hashlib, sys, time, types
@@ -203,3 +207,41 @@ def test_a_failed_job_says_so_in_its_log_and_on_the_terminal(start):
     assert job.process.returncode == 1
     assert "failed after" in job.log and "ValueError: no such thing" in job.log
     assert "rule simulate: no such thing (log: logs/data.log)" in error
+
+
+def returning(job):
+    """Work that returns a data set."""
+    values = ("x", [job.config["value"]], {"long_name": "value", "units": "1"})
+    return xr.Dataset({"value": values}, attrs={"core_seconds": 5.0})
+
+
+def writing(job):
+    """Work that writes what it makes itself."""
+    job.outputs["data"].write_text(job.input("before", "log").name, encoding="utf-8")
+
+
+def job_of(work, tmp_path):
+    return Job(
+        stage="own_stage",
+        config={"value": 3.0},
+        inputs={"before": {"data": "data.nc", "log": tmp_path / "log.txt"}, "before/2": {}},
+        outputs={"data": tmp_path / "data.nc"},
+        params={"work": f"{__name__}:{work}"},
+        threads=2,
+    )
+
+
+def test_a_data_set_that_work_returns_is_written_with_its_origin_and_cost(tmp_path):
+    do(job_of("returning", tmp_path))
+    found = read_dataset(tmp_path / "data.nc")
+    assert found.value.values == [3.0]
+    assert found.attrs["stage"] == "own_stage" and '"value"' in found.attrs["stage_config"]
+    # To what it carries, such as that of its shards, the job's own is added.
+    assert 5 < found.attrs["core_seconds"] < 65
+
+
+def test_work_that_returns_nothing_has_written_what_it_made(tmp_path):
+    job = job_of("writing", tmp_path)
+    do(job)
+    assert (tmp_path / "data.nc").read_text(encoding="utf-8") == "log.txt"
+    assert job.input("before") == Path("data.nc") and job.roles("before") == ["2"]
