@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from macrodyn.pipeline.kind import Scatter, StageKind
-from macrodyn.targets import load_target
 
 SCATTER = Scatter(dimension="group", order="number")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -63,20 +62,3 @@ def test_its_result_is_its_first_output():
 def test_its_environment_is_one_of_the_workflow_or_a_file(environment, file):
     kind = StageKind(name="fit", work="own:fit", environment=environment)
     assert kind.environment_file == (file or str(Path(environment).absolute()))
-
-
-@pytest.mark.parametrize(
-    ("target", "told"),
-    [
-        ("no_such_module:f", "cannot load no_such_module:f: No module named 'no_such_module'"),
-        ("json:no_such", "cannot load json:no_such: module 'json' has no attribute 'no_such'"),
-    ],
-)
-def test_what_cannot_be_loaded_is_told(target, told):
-    with pytest.raises(ImportError) as refusal:
-        load_target(target)
-    assert str(refusal.value) == told
-
-
-def test_a_function_is_loaded():
-    assert load_target("json:dumps")([1]) == "[1]"

@@ -163,9 +163,7 @@ def load_study(
     if wrong:
         raise _config_error(where, wrong)
     if check_systems:
-        origins = {name: origin for name, _, origin in swept(keys.runs, keys.sweep)}
-        for name, path, message in _check_shards(runs):
-            wrong[_place(path, origins[name], keys)] = message
+        wrong.update(_check_shards(keys, runs))
     analyses = dict(_analyses(keys, runs, wrong))
     if wrong:
         raise _config_error(where, wrong)
@@ -403,22 +401,30 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
     yield from method.check(run, system)
 
 
-def _check_shards(runs: Mapping[str, RunConfig]) -> Iterator[tuple[str, str, str]]:
-    """Yield (run, path, message) for stages that are to be scattered and are not."""
-    methods = {method_of(run) for run in runs.values()}
-    scattered = {kind.name for method in methods for kind in method.kinds if kind.scatter}
-    if any(run.execution.shards.keys() - scattered for run in runs.values()):
+def _check_shards(keys: StudyKeys, runs: Mapping[str, RunConfig]) -> Iterator[tuple[str, str]]:
+    """Check that the stages that are to be scattered are such: in the base, those of any run."""
+    scattered = {
+        name: {kind.name for kind in method_of(run).kinds if kind.scatter}
+        for name, run in runs.items()
+    }
+    if any(run.execution.shards.keys() - scattered[name] for name, run in runs.items()):
         # Systems may have stages of their own.
         from macrodyn.pipeline.planner import plan_run
 
         for name, run in runs.items():
             stages = plan_run(name, run).stages().values()
-            scattered |= {stage.name for stage in stages if stage.kind.scatter}
-    known = ", ".join(sorted(scattered))
-    for name, run in runs.items():
-        for stage in sorted(run.execution.shards.keys() - scattered):
-            path = f"execution.shards.{stage}"
-            yield name, path, f"no stage of this name is scattered; those are: {known}"
+            scattered[name] |= {stage.name for stage in stages if stage.kind.scatter}
+    of_any = set().union(*scattered.values())
+    for name, changes, origin in swept(keys.runs, keys.sweep):
+        own = (changes.get("execution") or {}).get("shards") or {}
+        for stage in sorted(runs[name].execution.shards):
+            known = scattered[name] if stage in own else of_any
+            if stage not in known:
+                path = f"execution.shards.{stage}"
+                yield (
+                    _place(path, origin, keys) if stage in own else path,
+                    f"no stage of this name is scattered; those are: {', '.join(sorted(known))}",
+                )
 
 
 def _no_keys(content: Any, where: str) -> str:
