@@ -237,6 +237,20 @@ def test_a_scatter_with_a_variable_that_did_not_move_is_kept() -> None:
     assert bool((found.diagonal(dim1=1, dim2=2) >= 0).all())
 
 
+def test_data_that_miss_a_relation_are_refused() -> None:
+    free = transitions(NOISE, n=50)
+    kept = replace(
+        free,
+        z=SUM.restore(free.z),
+        increment=(free.increment.double() @ SUM.basis.T).float(),
+    )
+    assert kept.within_constraint(SUM).variables == 2
+    with pytest.raises(ValueError, match=r"states miss the linear relations .* relations\(\)"):
+        replace(kept, z=kept.z + 0.01).within_constraint(SUM)
+    with pytest.raises(ValueError, match="increments miss the linear relations"):
+        replace(kept, increment=kept.increment + 0.01).within_constraint(SUM)
+
+
 class Features(LatentModel):
     """A drift that is linear in fixed random features."""
 

@@ -10,6 +10,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+# What a relation may be missed by, over the size of the data: far more than their rounding.
+_ROUNDING = 1e-4
+
 
 @dataclass(frozen=True)
 class LinearConstraint:
@@ -71,6 +74,25 @@ class LinearConstraint:
     def project(self, z: Tensor) -> Tensor:
         """The nearest states that keep the relations, [..., d] to [..., d]."""
         return self.restore(self.reduce(z.double())).to(z.dtype)
+
+    def check(self, z: Tensor, change: Tensor) -> None:
+        """Refuse data that do not keep the relations.
+
+        Args:
+            z: States, shape [..., d].
+            change: Increments, shape [..., d].
+
+        Raises:
+            ValueError: If they miss them by more than rounding.
+        """
+        moved = self.reduce_change(change.double()).matmul(self.basis.T.to(change.device))
+        for name, given, kept in (("states", z, self.project(z)), ("increments", change, moved)):
+            missed = float((given - kept).abs().max() / given.abs().max().clamp(min=1e-300))
+            if missed > _ROUNDING:
+                raise ValueError(
+                    f"The {name} miss the linear relations of the observables by {missed:.1e} of "
+                    "their size: see the system's relations()"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, of which `from_dict` makes the constraint again."""

@@ -136,7 +136,12 @@ class TransitionData:
         return self.select(torch.as_tensor(train)), self.select(torch.as_tensor(validation))
 
     def within_constraint(self, constraint: LinearConstraint) -> TransitionData:
-        """The same transitions in the free variables y of a linear constraint."""
+        """The same transitions in the free variables y of a linear constraint.
+
+        Raises:
+            ValueError: If they do not keep it.
+        """
+        constraint.check(self.z, self.increment)
         scatter = self.scatter
         if scatter is not None:
             moved = constraint.reduce_change(scatter.mT)

@@ -36,6 +36,8 @@ from macrodyn.pipeline.planner import RunPlan
 from macrodyn.pipeline.stage_system import described_system
 from macrodyn.storage.netcdf import read_dataset, write_dataset
 from macrodyn.systems.ising import Ising
+from macrodyn.systems.ising import system as ising_system
+from macrodyn.systems.space import Observable
 
 LITTLE = {
     "closure": {"channels": [4], "hidden": 8, "steps": 12, "batch": 32, "validation_every": 6},
@@ -343,13 +345,38 @@ def test_training_reports_its_cost_and_factor(learn):
 
 
 def test_relations_of_the_observables_reach_the_model_and_its_predictions(learn, monkeypatch):
-    """Closure variables have none; predictions keep them to rounding."""
-    relation = np.array([[1.0, 2.0]]), np.array([0.5])
-    monkeypatch.setattr(Ising, "relations", lambda self: relation)
+    """Shares of spins that point up and down; the closure variable has no relation."""
+
+    def shares(magnetisation):
+        return np.stack([(1 + magnetisation) / 2, (1 - magnetisation) / 2], axis=1)
+
+    def observe(self, states):
+        return shares(states.mean(axis=(1, 2, 3)))
+
+    density = ising_system._patch_density
+    monkeypatch.setattr(
+        ising_system, "_patch_density", lambda windows, patch: shares(density(windows, patch)[:, 0])
+    )
+    monkeypatch.setattr(Ising, "observe", observe)
+    monkeypatch.setattr(Ising, "observe_patch", observe)
+    up_and_down = (Observable("up", (0.0, 1.0)), Observable("down", (0.0, 1.0)))
+    monkeypatch.setattr(Ising, "observables", up_and_down)
+    monkeypatch.setattr(Ising, "relations", lambda self: (np.ones((1, 2)), np.ones(1)))
     learned = learn({})
     ensemble = Ensemble.load(learned.folder / "dynamics" / "model.safetensors")
     assert ensemble.constraint is not None and ensemble.constraint.free == 2
-    basis = ensemble.constraint.basis.numpy()
-    np.testing.assert_allclose(np.array([1.0, 2.0, 0.0]) @ basis, 0, atol=1e-12)
-    later = learned.prediction.z.values[..., 1:, :]
-    np.testing.assert_allclose(later[..., 0] + 2 * later[..., 1], 0.5, atol=1e-5)
+    np.testing.assert_allclose(
+        np.array([1, 1, 0]) @ ensemble.constraint.basis.numpy(), 0, atol=1e-12
+    )
+    z = torch.as_tensor(learned.latents.z.values[:20], dtype=torch.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(ensemble.drift(z)[..., :2].sum(-1), 0.0, atol=1e-6)
+    found = learned.prediction.z.values
+    np.testing.assert_allclose(found[..., :2].sum(-1), 1.0, atol=1e-6)
+    assert found[..., :2].min() > -1e-6 and np.ptp(found[..., 0]) > 0.1
+
+
+def test_relations_that_the_data_miss_are_refused(learn, monkeypatch):
+    monkeypatch.setattr(Ising, "relations", lambda self: (np.ones((1, 2)), np.ones(1)))
+    with pytest.raises(ValueError, match=r"states miss the linear relations .* relations\(\)"):
+        learn({})
