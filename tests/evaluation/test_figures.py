@@ -17,7 +17,7 @@ from macrodyn.dynamics import latents_dataset
 from macrodyn.evaluation import style
 from macrodyn.evaluation.equilibrium import equilibrium
 from macrodyn.evaluation.exact import QUANTILES, compare_with_exact
-from macrodyn.evaluation.figures_cost import Cost, TrainingCurve, costs, training_curves
+from macrodyn.evaluation.figures_cost import RunCost, TrainingCurve, costs, training_curves
 from macrodyn.evaluation.figures_drift import learned_drift_diffusion
 from macrodyn.evaluation.figures_dynamics import equilibrium_histograms, markov_lags
 from macrodyn.evaluation.figures_factor import (
@@ -540,8 +540,10 @@ def _bars(panel: Axes) -> list[tuple[float, float, str]]:
 
 def test_costs_break_bar_and_axis_where_one_dwarfs_the_others() -> None:
     entries = [
-        Cost(name="ours", updates={"simulate": 2e8, "relax": 1e8}, seconds={"simulate": 1010.0}),
-        Cost(name="direct", updates={"direct": 9e9, "simulate": 2e7}, seconds={"direct": 4000.0}),
+        RunCost(name="ours", updates={"simulate": 2e8, "relax": 1e8}, seconds={"simulate": 1010.0}),
+        RunCost(
+            name="direct", updates={"direct": 9e9, "simulate": 2e7}, seconds={"direct": 4000.0}
+        ),
     ]
     figure = costs(entries)
     updates, seconds = figure.axes

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from macrodyn.evaluation import style
 
-__all__ = ["Cost", "TrainingCurve", "costs", "training_curves"]
+__all__ = ["RunCost", "TrainingCurve", "costs", "training_curves"]
 
 _DWARFS = 10
 _GAP = (0.84, 0.89)
@@ -23,7 +23,7 @@ _GAP = (0.84, 0.89)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class RunCost:
     """What one way to the result costs, by stage.
 
     Attributes:
@@ -38,7 +38,7 @@ class Cost:
 
 
 @style.styled
-def costs(entries: Sequence[Cost], *, title: str | None = None) -> Figure:
+def costs(entries: Sequence[RunCost], *, title: str | None = None) -> Figure:
     """Draw costs as bars stacked by stage, in site updates and in seconds.
 
     Lengths are linear, as stacks need. A bar that dwarfs all others is broken: a gap leaves out its

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from macrodyn.evaluation import style
-from macrodyn.evaluation.figures_cost import Cost
+from macrodyn.evaluation.figures_cost import RunCost
 from macrodyn.evaluation.figures_cost import costs as draw_costs
 from macrodyn.evaluation.figures_factor import (
     CovarianceFactor,
@@ -213,9 +213,9 @@ def _factor_figure(first: Metrics, trials: list[FactorTrial], horizon: str) -> F
     )
 
 
-def _costs(runs: list[Metrics]) -> list[Cost]:
-    def entry(name: str, stages: dict[str, dict[str, float]]) -> Cost:
-        return Cost(
+def _costs(runs: list[Metrics]) -> list[RunCost]:
+    def entry(name: str, stages: dict[str, dict[str, float]]) -> RunCost:
+        return RunCost(
             name=name,
             updates={k: v["site_updates"] for k, v in stages.items()},
             seconds={k: v["core_seconds"] for k, v in stages.items()},
