@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from macrodyn.dynamics import Ensemble, Scalers, integrate
+from macrodyn.dynamics import Ensemble, Scalers, integrate, trajectories
 from macrodyn.dynamics.trajectories import substep_count
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted
 
@@ -31,6 +31,11 @@ def _linear(rate: torch.Tensor, noise: torch.Tensor, members: int = 2) -> Ensemb
 
 
 NOISE = torch.tensor([[0.8, 0.0], [0.3, 0.5]])
+
+
+@pytest.fixture
+def chunks_of_256(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trajectories, "_CHUNK", 256)
 
 
 def test_stationary_covariance_is_exact() -> None:
@@ -114,6 +119,7 @@ def test_an_overshoot_comes_back_by_as_much(start: float, expected: float) -> No
 
 @pytest.mark.parametrize("form", ["full", "diagonal", "constant"])
 @pytest.mark.parametrize("activation", ["silu", "tanh"])
+@pytest.mark.usefixtures("chunks_of_256")
 def test_one_step_is_that_of_the_model(form: str, activation: str) -> None:
     """A step is that of the drift and the noise that the model gives."""
     generator = torch.Generator().manual_seed(5)
@@ -134,14 +140,14 @@ def test_one_step_is_that_of_the_model(form: str, activation: str) -> None:
         linear_drift=torch.randn(4, 2, generator=generator),
         seed=2,
     )
-    z0 = torch.randn(600, 2, generator=generator)
-    c = 2.5 + 0.2 * torch.randn(600, 1, generator=generator)
+    z0 = torch.randn(300, 2, generator=generator)
+    c = 2.5 + 0.2 * torch.randn(300, 1, generator=generator)
     h = 0.25
     path = integrate(model, z0, [0.0, h], step=h, seed=11, conditions=c)
     with torch.no_grad():
         drift, cholesky = model(z0, c)
     noise_of = torch.Generator().manual_seed(11)
-    noise = torch.cat([torch.randn(3, n, 2, generator=noise_of) for n in (512, 88)], dim=1)
+    noise = torch.cat([torch.randn(3, n, 2, generator=noise_of) for n in (256, 44)], dim=1)
     expected = z0 + h * drift + math.sqrt(h) * (cholesky @ noise[..., None])[..., 0]
     torch.testing.assert_close(path[:, :, 1], expected, rtol=1e-4, atol=1e-5)
 
@@ -181,12 +187,13 @@ def test_wrong_arguments_are_named(change: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize("stops", [(1,), (4,), (5, 7), (3, 1, 6), (15,)], ids=str)
+@pytest.mark.usefixtures("chunks_of_256")
 def test_an_interrupted_integration_ends_in_the_same_bits(
     tmp_path: Path, stops: tuple[int, ...]
 ) -> None:
     """Three chunks of replicas, five intervals each; also between two chunks, and at the end."""
     model = _linear(torch.full((2,), 0.7), NOISE)
-    z0 = torch.linspace(-1, 1, 2 * 1100).reshape(1100, 2)
+    z0 = torch.linspace(-1, 1, 2 * 600).reshape(600, 2)
     times = [0.0, 0.5, 1.0, 1.5, 3.0, 3.5]
     whole = integrate(model, z0, times, step=0.25, seed=4)
     for steps in stops:

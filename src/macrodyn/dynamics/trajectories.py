@@ -15,11 +15,11 @@ from torch import Tensor
 
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.walls import Bounds, Walls
+from macrodyn.learning.memory import keep_freed_memory
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
-# Replicas advanced together on a CPU: many enough that calls take little of a step, and few enough
-# that the activations of a chunk stay in its cache.
-_CHUNK = 512
+# Replicas advanced together on a CPU: enough that a step is more than the calls it takes.
+_CHUNK = 2048
 # How much longer than wanted a step may be, relatively: differences of times are rounded.
 _STEP_TOLERANCE = 1e-6
 
@@ -76,7 +76,10 @@ def integrate(
     walls = None if bounds is None else Walls.of(bounds, model.variables, model.constraint, target)
     members, replicas, d = z0.shape
     given = _given_conditions(conditions, model, replicas)
-    chunk = _CHUNK if target.type == "cpu" else replicas
+    chunk = replicas
+    if target.type == "cpu":
+        chunk = _CHUNK
+        keep_freed_memory()
     course = _Course(
         records=torch.empty(members, replicas, len(plan) + 1, d),
         z=z0[:, :0].to(target),

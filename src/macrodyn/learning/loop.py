@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from macrodyn.learning.history import History
+from macrodyn.learning.memory import keep_freed_memory
 from macrodyn.learning.settings import TrainingSettings
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
 
@@ -150,7 +151,7 @@ class Course:
         self.parameters = problem.parameters
         device = next(iter(self.parameters.values())).device
         if device.type == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         for parameter in self.parameters.values():
             parameter.requires_grad_(True)
         self.validated = _copy(self.parameters) if problem.average else self.parameters
@@ -320,12 +321,3 @@ _SCHEDULES = {"cosine": _cosine, "plateau": _plateau}
 
 def _copy(parameters: Parameters) -> Parameters:
     return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-
-def _keep_freed_memory() -> None:
-    """Keep activations of up to 32 MiB in the process between steps.
-
-    Freeing one large block makes the C library (glibc) stop giving back smaller ones, so that
-    each step need not fault its activations in again: a quarter less time on a CPU.
-    """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
