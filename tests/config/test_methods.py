@@ -224,3 +224,21 @@ def test_what_is_wrong_with_an_analysis_is_told_by_its_key(told, asked, line):
 def test_a_name_of_an_analysis_that_is_a_path_is_refused(told):
     (line,) = told({"analyses": {"../mine": {"kind": "costs"}}})
     assert line.startswith("analyses.../mine: the name must be")
+
+
+def test_two_methods_with_an_analysis_of_one_name_are_told(monkeypatch):
+    """One of them would be passed over without a word."""
+    from macrodyn.config.analyses import asked_analyses
+    from macrodyn.config.models import RunConfig, StudyKeys
+    from macrodyn.methods.registry import find_method
+
+    runs = {
+        name: RunConfig.model_construct(method=method)
+        for name, method in (("a", "partial-evolution"), ("b", "another"))
+    }
+    known = find_method("partial-evolution")
+    monkeypatch.setattr("macrodyn.config.analyses.find_method", lambda name: known)
+    keys = StudyKeys(study="s", runs={"a": None, "b": None}, analyses={})
+    wrong: dict[str, str] = {}
+    assert list(asked_analyses(keys, runs, wrong)) == []
+    assert "two methods of the study have an analysis called costs" in wrong["method"]

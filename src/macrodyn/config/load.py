@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from macrodyn.config.analyses import AskedAnalysis, asked_analyses
 from macrodyn.config.errors import problems, shown
 from macrodyn.config.file import ConfigFileError, check_size, read_config
 from macrodyn.config.models import METHOD, RunConfig, StudyKeys, study_model
@@ -16,7 +17,7 @@ from macrodyn.config.section import LONGEST_NAME
 from macrodyn.config.sweep import merge, nested, swept
 from macrodyn.config.text import Document, Written
 from macrodyn.environment import EnvironmentFault
-from macrodyn.methods.base import Analysis, Method
+from macrodyn.methods.base import Method
 from macrodyn.methods.registry import UnknownMethodError, find_method, method_of
 from macrodyn.paths import StrPath
 from macrodyn.systems import System, UnknownSystemError, system_class
@@ -27,7 +28,6 @@ from macrodyn.systems.trial.declarations import (
 )
 
 __all__ = [
-    "AskedAnalysis",
     "ConfigError",
     "Study",
     "check_run",
@@ -62,21 +62,6 @@ def is_reserved(run: str) -> bool:
 
 class ConfigError(ValueError):
     """A configuration is wrong; the message lists each wrong key and what to do."""
-
-
-@dataclass(frozen=True)
-class AskedAnalysis:
-    """An analysis across runs of a study.
-
-    Attributes:
-        kind: What it is.
-        runs: Names of the runs that it is of.
-        options: Its options, as its section reads them.
-    """
-
-    kind: Analysis
-    runs: tuple[str, ...]
-    options: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -164,7 +149,7 @@ def load_study(
         raise _config_error(where, wrong)
     if check_systems:
         wrong.update(_check_shards(keys, runs))
-    analyses = dict(_analyses(keys, runs, wrong))
+    analyses = dict(asked_analyses(keys, runs, wrong))
     if wrong:
         raise _config_error(where, wrong)
     return Study(keys.study, keys.title, runs, tuple(warnings), analyses)
@@ -290,53 +275,6 @@ def _place(path: str, run: str, keys: StudyKeys) -> str:
 
 def _warnings(run: RunConfig) -> Iterator[str]:
     yield from method_of(run).warnings(run, make_system(run))
-
-
-def _analyses(
-    keys: StudyKeys, runs: dict[str, RunConfig], wrong: dict[str, str]
-) -> Iterator[tuple[str, AskedAnalysis]]:
-    """Yield the analyses that the study asks for, or those that its methods propose."""
-    origins = {name: origin for name, _, origin in swept(keys.runs, keys.sweep)}
-    by_method: dict[str, dict[str, RunConfig]] = {}
-    for name, run in runs.items():
-        by_method.setdefault(run.method, {})[name] = run
-    kinds = {
-        kind.stage.name: (kind, of)
-        for method, of in by_method.items()
-        for kind in find_method(method).analyses
-    }
-    if keys.analyses is None:
-        for kind, of in kinds.values():
-            for name, proposal in kind.propose(of).items():
-                options = kind.options.model_validate(dict(proposal.options))
-                yield (
-                    name,
-                    AskedAnalysis(kind, tuple(proposal.runs), options.model_dump(mode="json")),
-                )
-        return
-    for name, asked in keys.analyses.items():
-        path = f"analyses.{name}"
-        if asked.kind not in kinds:
-            wrong[f"{path}.kind"] = (
-                f"there is no analysis {asked.kind!r}; there are: {', '.join(sorted(kinds))}"
-            )
-            continue
-        kind, of = kinds[asked.kind]
-        # A run that was swept stands for all that were made of it.
-        chosen = {given: [r for r in of if given in (r, origins[r])] for given in asked.runs or of}
-        if unknown := [given for given, found in chosen.items() if not found]:
-            wrong[f"{path}.runs"] = (
-                f"{', '.join(unknown)}: no such run of the method; there are: {', '.join(of)}"
-            )
-            continue
-        try:
-            options = kind.options.model_validate(asked.model_extra or {})
-        except ValidationError as error:
-            told = problems(error, asked.model_extra or {}, kind.options)
-            wrong.update({f"{path}.{key}": said for key, said in told.items()})
-            continue
-        found = tuple(dict.fromkeys(run for group in chosen.values() for run in group))
-        yield name, AskedAnalysis(kind, found, options.model_dump(mode="json"))
 
 
 def make_system(run: RunConfig) -> System:
