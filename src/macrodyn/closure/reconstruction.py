@@ -15,6 +15,7 @@ not change when they are permuted.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ from macrodyn.systems.space import StateKind
 SpaceKind = StateKind | Literal["coordinates"]
 
 
-class StateSpace:
+class StateSpace(ABC):
     """What an autoencoder knows of a kind of state; states are [batch, *shape].
 
     Attributes:
@@ -38,19 +39,20 @@ class StateSpace:
     on_grid = True
     standardised = False
 
+    @abstractmethod
     def check(self, states: Tensor, species: int) -> None:
         """Refuse states whose values are not of this kind.
 
         Raises:
             ValueError: If they are not.
         """
-        raise NotImplementedError
 
     def width(self, species: int) -> int:
         """Input channels, and logits, for each channel of the state."""
         del species
         return 1
 
+    @abstractmethod
     def inputs(self, states: Tensor, species: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Input of the networks, of the type of `mean`; channels times `width` in the first axis.
 
@@ -60,11 +62,10 @@ class StateSpace:
             mean: Mean of each channel or coordinate; read where the states are standardised.
             scale: Their standard deviations.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, logits: Tensor, states: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         """Mean loss per site and channel, of logits shaped like `inputs`."""
-        raise NotImplementedError
 
 
 class _Spins(StateSpace):
