@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import xarray as xr
@@ -51,11 +52,13 @@ def evaluate(job: Job) -> None:
     cases = evaluated_cases(run)
     # The configuration of the job has lost the order of what the user named.
     cases.sort(key=lambda case: job.config["order"].index(case.name))
+    # Horizons share their reference, which is read once for all that follow each other.
+    reference = lru_cache(maxsize=1)(lambda role: read_dataset(job.input(role)))
     for case in cases:
         job.info(f"comparing on {case.name}")
         here = findings.below("horizons", case.name)
         comparison, metrics["horizons"][case.name] = compare_horizon(
-            read_dataset(job.input(case.reference)),
+            reference(case.reference),
             {s: job.input(f"prediction/{s}/{case.name}") for s in job.roles("model")},
             run.evaluate.horizons[case.horizon],
             run.evaluate.equilibrium_fraction,
@@ -81,10 +84,8 @@ def evaluate(job: Job) -> None:
     histories = {s: t["history"] for s, t in trainings.items()}
     figure = training_figure(closure["history"], histories, title)
     style.save(figure, job.outputs["figures"] / "training.png")
-    small, large, reference = (
-        read_dataset(job.input(role)) for role in ("small", "snapshots", cases[0].reference)
-    )
-    figure = snapshot_figure(small, large, reference, system, title)
+    small, large = (read_dataset(job.input(role)) for role in ("small", "snapshots"))
+    figure = snapshot_figure(small, large, reference(cases[0].reference), system, title)
     style.save(figure, job.outputs["figures"] / "snapshots.png")
     findings.explain({k: v for k, v in metrics.items() if k != "covariance_factor"})
     write_metrics(job, metrics, findings)
