@@ -35,6 +35,8 @@ class TransitionData:
             increments around their mean (`scatter_factor`); None if only the mean is known.
         patches: m where there is a scatter, else 1.
         within: E S / (m - 1) over the covariance of the whole system; K in theory.
+        compensated: What the drift is fitted to instead of `increment`, of the same mean and less
+            noise (`dynamics.compensation`), shape [N, d]; None where there is nothing better.
     """
 
     z: Tensor
@@ -46,6 +48,7 @@ class TransitionData:
     scatter: Tensor | None = None
     patches: int = 1
     within: float = 1.0
+    compensated: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes and values that no likelihood can use."""
@@ -56,6 +59,8 @@ class TransitionData:
             "conditions": (tuple(self.conditions.shape[:1]), (n,)),
             "group": (tuple(self.group.shape), (n,)),
         }
+        if self.compensated is not None:
+            shapes["compensated"] = (tuple(self.compensated.shape), (n, d))
         if self.scatter is not None:
             shapes["scatter"] = (tuple(self.scatter.shape), (n, d, d))
         for name, (shape, expected) in shapes.items():
@@ -68,8 +73,9 @@ class TransitionData:
         self._check_scatter()
         if not bool((self.elapsed > 0).all()):
             raise ValueError("Every elapsed time must be positive: drop transitions without time")
-        for name in ("z", "increment", "elapsed", "conditions"):
-            if not bool(torch.isfinite(getattr(self, name)).all()):
+        for name in ("z", "increment", "elapsed", "conditions", "compensated"):
+            values = getattr(self, name)
+            if values is not None and not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} holds values that are not finite")
 
     def _check_scatter(self) -> None:
@@ -93,6 +99,11 @@ class TransitionData:
         return len(self.z)
 
     @property
+    def drift_increment(self) -> Tensor:
+        """What the drift is fitted to: the compensated increment, or the increment."""
+        return self.increment if self.compensated is None else self.compensated
+
+    @property
     def variables(self) -> int:
         """Number of macroscopic variables d."""
         return self.z.shape[1]
@@ -108,6 +119,7 @@ class TransitionData:
             conditions=self.conditions[index],
             group=self.group[index],
             scatter=None if self.scatter is None else self.scatter[index],
+            compensated=None if self.compensated is None else self.compensated[index],
         )
 
     def to(self, device: str | torch.device) -> TransitionData:
@@ -120,6 +132,7 @@ class TransitionData:
             conditions=self.conditions.to(device),
             group=self.group.to(device),
             scatter=None if self.scatter is None else self.scatter.to(device),
+            compensated=None if self.compensated is None else self.compensated.to(device),
         )
 
     def split(self, fraction: float, *, seed: int) -> tuple[TransitionData, TransitionData]:
@@ -142,6 +155,10 @@ class TransitionData:
             ValueError: If they do not keep it.
         """
         constraint.check(self.z, self.increment)
+        compensated = self.compensated
+        if compensated is not None:
+            constraint.check(self.z, compensated)
+            compensated = constraint.reduce_change(compensated)
         scatter = self.scatter
         if scatter is not None:
             moved = constraint.reduce_change(scatter.mT)
@@ -154,6 +171,7 @@ class TransitionData:
             z=constraint.reduce(self.z),
             increment=constraint.reduce_change(self.increment),
             scatter=scatter,
+            compensated=compensated,
         )
 
     @classmethod
