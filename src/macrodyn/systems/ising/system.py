@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
-from macrodyn.systems.ising import kernels
+from macrodyn.systems.ising import compensator, kernels
 from macrodyn.systems.ising.parameters import IsingParameters
 from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.shared.spins import MAGNETISATION, MEAN_SPIN, STATE_LABELS, independent_spins
@@ -49,6 +49,7 @@ class Ising(PatchSystem):
     def __init__(self, parameters: IsingParameters, **named: Any) -> None:
         super().__init__(parameters, **named)
         self._rates = kernels.flip_rates(parameters.temperature, parameters.field)
+        self._class_rates = compensator.class_rates(self._rates)
         self._algorithm = _ALGORITHMS[parameters.algorithm]
         self._advance: Callable[..., tuple[NDArray, NDArray, NDArray]] = kernels.advance
         if self.device == "cuda":
@@ -81,18 +82,54 @@ class Ising(PatchSystem):
         around: Surroundings = ALONE,
     ) -> tuple[NDArray, NDArray[np.float64]]:
         """Advance patches in their windows; an event is a flip. See `PatchSystem.evolve_patch`."""
+        padded, periodic = self._padded(windows, patch, duration)
+        count = -1 if events is None else events
+        elapsed, _, _ = self._advance(
+            padded, periodic, self._rates, float(duration), count, seeds, self._algorithm
+        )
+        return _unpadded(padded, periodic), elapsed
+
+    def expected_rates(
+        self, windows: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
+    ) -> NDArray[np.float64]:
+        """Expected rates of (m, rho), exactly; see `PatchSystem.expected_rates`."""
+        padded, periodic = self._padded(windows, patch)
+        return compensator.expected_rates(padded, periodic, patch.buffer, self._class_rates)
+
+    def evolve_compensated(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches by uniformisation, on a CPU, with exact compensators.
+
+        See `PatchSystem.evolve_compensated`.
+        """
+        padded, periodic = self._padded(windows, patch, duration)
+        integral = compensator.advance(
+            padded,
+            periodic,
+            patch.buffer,
+            self._rates,
+            self._class_rates,
+            float(duration),
+            seeds,
+        )
+        return _unpadded(padded, periodic), integral
+
+    def _padded(
+        self, windows: NDArray, patch: PatchGeometry, duration: float = 0.0
+    ) -> tuple[NDArray, bool]:
+        """Copy windows as the kernels want them, with a rim; and whether the rim mirrors them."""
         self._check(windows, duration)
         if windows.shape[2:] != patch.window:
             raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
         periodic = patch.boundary == "periodic"
         rim = 1 if periodic else 0
-        padded = np.pad(windows[:, 0], ((0, 0), (rim, rim), (rim, rim)))
-        count = -1 if events is None else events
-        elapsed, _, _ = self._advance(
-            padded, periodic, self._rates, float(duration), count, seeds, self._algorithm
-        )
-        inner = padded[:, None, 1:-1, 1:-1] if periodic else padded[:, None]
-        return np.ascontiguousarray(inner), elapsed
+        return np.pad(windows[:, 0], ((0, 0), (rim, rim), (rim, rim))), periodic
 
     def longest_wait(self) -> float:
         """Mean waiting time of a spin that agrees with its four neighbours and the field."""
@@ -134,6 +171,11 @@ class Ising(PatchSystem):
                 f"a lattice {states.shape[2:]} has sites that are their own neighbours: every side "
                 "must be 2 or more"
             )
+
+
+def _unpadded(padded: NDArray, periodic: bool) -> NDArray:
+    inner = padded[:, None, 1:-1, 1:-1] if periodic else padded[:, None]
+    return np.ascontiguousarray(inner)
 
 
 def _patch_density(windows: NDArray, patch: PatchGeometry) -> NDArray[np.float64]:
