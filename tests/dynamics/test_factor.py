@@ -105,6 +105,7 @@ def _independent(seed: int, unequal: bool) -> LatentArrays:
         z=z,
         increment=noise - z[:, None] * elapsed[..., None],
         elapsed=elapsed,
+        controls=np.empty((*elapsed.shape, 0)),
         conditions=np.zeros((samples, 1)),  # one value: it adds no parameter
         group=np.arange(samples),
         patches_total=total,

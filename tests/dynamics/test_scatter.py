@@ -358,6 +358,7 @@ def test_estimates_of_closure_variables_do_not_count() -> None:
         z=np.zeros((3, 2)),
         increment=np.zeros((3, 4, 2)),
         elapsed=np.ones((3, 4)),
+        controls=np.empty((3, 4, 0)),
         conditions=np.zeros((3, 0)),
         group=np.arange(3),
         patches_total=16,

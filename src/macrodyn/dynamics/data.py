@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from macrodyn.dynamics.compensation import Compensation
 from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.dynamics.scatter import scatter_factor
@@ -183,6 +184,7 @@ class TransitionData:
         likelihood: Likelihood = "mean",
         within: float | None = None,
         lag: int = 0,
+        compensation: Compensation | None = None,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> TransitionData:
@@ -198,6 +200,7 @@ class TransitionData:
             likelihood: `patches` keeps the scatter of a snapshot's patches, `mean` does not.
             within: Factor of the scatter; K if None.
             lag: Index along `lag`.
+            compensation: What `compensate` made of the same lag.
             dtype: Precision of the tensors.
             device: Where to put them.
 
@@ -238,4 +241,5 @@ class TransitionData:
             scatter=scatter,
             patches=1 if scatter is None else arrays.patches,
             within=1.0 if scatter is None else float(within),
+            compensated=None if compensation is None else tensor(compensation.increment),
         )

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-_VARIABLES = ("z", "increment", "elapsed", "condition_values", "group")
-_COORDINATES = ("variable", "lag", "condition")
+_VARIABLES = ("z", "increment", "elapsed", "controls", "condition_values", "group")
+_COORDINATES = ("variable", "lag", "condition", "control")
 _ATTRIBUTES = ("patches_total", "n_observables")
 
 
@@ -31,6 +31,8 @@ def latents_dataset(
     patches_total: int,
     dt: float,
     time_unit: str,
+    controls: ArrayLike | None = None,
+    control_names: Sequence[str] = (),
 ) -> xr.Dataset:
     """Lay out latent pairs as encoding writes them.
 
@@ -50,9 +52,14 @@ def latents_dataset(
         patches_total: Number of patches K of the large system.
         dt: Physical time of the first lag.
         time_unit: Name of the unit of `elapsed`, `time` and `dt`.
+        controls: What is zero on average, given the snapshot (`dynamics.compensation`), shape
+            [sample, patch, lag, control]; None for none.
+        control_names: Names of the controls.
 
     Source: eq. (3) of arXiv:2511.12842.
     """
+    if controls is None:
+        controls = np.empty((*np.shape(elapsed), 0))
     return xr.Dataset(
         {
             "z": (
@@ -70,6 +77,11 @@ def latents_dataset(
                 np.asarray(elapsed),
                 {"long_name": "time of the pair", "units": time_unit},
             ),
+            "controls": (
+                ("sample", "patch", "lag", "control"),
+                np.asarray(controls),
+                {"long_name": "zero on average given the snapshot", "units": "1"},
+            ),
             "condition_values": (("sample", "condition"), np.asarray(condition_values)),
             "group": ("sample", np.asarray(group)),
             "time": ("sample", np.asarray(time), {"units": time_unit}),
@@ -78,6 +90,7 @@ def latents_dataset(
             "variable": list(variables),
             "lag": list(lags),
             "condition": np.asarray(conditions, dtype=np.str_),
+            "control": np.asarray(control_names, dtype=np.str_),
         },
         attrs={"patches_total": patches_total, "dt": dt, "n_observables": n_observables},
     )
@@ -91,6 +104,7 @@ class LatentArrays:
         z: Shape [N, d].
         increment: Shape [N, m, d].
         elapsed: Shape [N, m].
+        controls: Shape [N, m, control].
         conditions: Shape [N, c].
         group: Shape [N].
         patches_total: Number of patches K of the large system.
@@ -100,6 +114,7 @@ class LatentArrays:
     z: Floats
     increment: Floats
     elapsed: Floats
+    controls: Floats
     conditions: Floats
     group: NDArray[np.int64]
     patches_total: int
@@ -149,6 +164,7 @@ class LatentArrays:
             z=values("z", "sample", "variable"),
             increment=values("increment", "sample", "patch", "variable"),
             elapsed=values("elapsed", "sample", "patch"),
+            controls=values("controls", "sample", "patch", "control"),
             conditions=values("condition_values", "sample", "condition"),
             group=np.asarray(latents["group"].values, dtype=np.int64),
             patches_total=int(latents.attrs["patches_total"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
@@ -55,6 +55,22 @@ class DriftFit:
     coefficients: Array
     degree: int
     noise: Array
+
+    def noise_of(self, increment: ArrayLike, elapsed: ArrayLike) -> Array:
+        """Covariance per unit time of other increments of the same samples around the fit.
+
+        Args:
+            increment: Shape [N, d].
+            elapsed: Physical time, shape [N].
+
+        Returns:
+            Shape [d, d].
+        """
+        root = np.sqrt(np.asarray(elapsed, np.float64))[:, None]
+        residual = np.asarray(increment, np.float64) / root - self.drift * root
+        freedom = max(len(residual) - len(self.coefficients), 1)
+        noise: Array = residual.T @ residual / freedom
+        return noise
 
 
 def fit_drift(

@@ -33,7 +33,7 @@ def fit_scalers(data: TransitionData) -> tuple[Scalers, torch.Tensor]:
     z, z_mean, z_scale = standardise(data.z.double().cpu().numpy())
     conditions, c_mean, c_scale = standardise(data.conditions.double().cpu().numpy())
     inputs = np.concatenate([z, conditions], axis=1)
-    increment = data.increment.double().cpu().numpy()
+    increment = data.drift_increment.double().cpu().numpy()
     elapsed = data.elapsed.double().cpu().numpy()
     fit = fit_drift(inputs, increment, elapsed)
     # Summed over the features, the fit's own error variance, averaged over the samples.
@@ -43,7 +43,7 @@ def fit_scalers(data: TransitionData) -> tuple[Scalers, torch.Tensor]:
     try:
         diffusion_scale = np.linalg.cholesky(_covariance_rate(data, fit))
     except np.linalg.LinAlgError:
-        raise ValueError(_no_rank(increment, fit)) from None
+        raise ValueError(_no_rank(data.increment.cpu().numpy(), fit)) from None
     linear = fit_drift(inputs, increment, elapsed, degree=1).coefficients
     padded = np.zeros((1 + inputs.shape[1], data.variables))
     padded[: len(linear)] = linear
@@ -56,6 +56,34 @@ def fit_scalers(data: TransitionData) -> tuple[Scalers, torch.Tensor]:
         diffusion_scale=torch.from_numpy(diffusion_scale),
     )
     return scalers, torch.from_numpy(padded / drift_scale)
+
+
+def drift_metric(data: TransitionData, reference: torch.Tensor) -> torch.Tensor:
+    """Metric in which a drift is fitted to compensated increments.
+
+    Args:
+        data: Training transitions.
+        reference: L_ref, the Cholesky factor of the diffusion's scale, shape [d, d].
+
+    Returns:
+        P, shape [d, d], float64: P L_ref^-1 (increment - drift elapsed) / (factor elapsed)^(1/2)
+        has unit covariance, pooled over the data.
+    """
+    z, conditions = (standardise(v.double().cpu().numpy())[0] for v in (data.z, data.conditions))
+    inputs = np.concatenate([z, conditions], axis=1)
+    increment, elapsed = (v.double().cpu().numpy() for v in (data.drift_increment, data.elapsed))
+    fit = fit_drift(inputs, increment, elapsed)
+    inverse = np.linalg.inv(reference.double().cpu().numpy())
+    covariance = inverse @ (fit.noise / data.factor) @ inverse.T
+    # What the controls explain to the last digit would outweigh everything else.
+    floor = _LEAST_NOISE * np.trace(covariance) / len(covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors / np.sqrt(np.maximum(values, max(floor, np.finfo(float).tiny)))
+    return torch.from_numpy(np.ascontiguousarray(root.T))
+
+
+# Least noise of a direction, over the mean of all, that the metric of the drift reckons with.
+_LEAST_NOISE = 1e-4
 
 
 def _no_rank(increment: Array, fit: DriftFit) -> str:
@@ -81,7 +109,7 @@ def _no_rank(increment: Array, fit: DriftFit) -> str:
 
 def _covariance_rate(data: TransitionData, fit: DriftFit) -> Array:
     """Covariance rate of the whole system [d, d], from residuals of the mean and the scatter."""
-    rate: Array = fit.noise / data.factor
+    rate: Array = fit.noise_of(data.increment, data.elapsed) / data.factor
     if data.scatter is None:
         return rate
     columns = data.scatter.double().cpu().permute(0, 2, 1).reshape(-1, data.variables).numpy()

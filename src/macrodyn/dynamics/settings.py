@@ -22,6 +22,11 @@ class LikelihoodSettings(Section):
     covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
         default="theory", description="K/m by theory, estimated from the data, or a number."
     )
+    increments: Literal["compensated", "plain"] = Field(
+        default="compensated",
+        description="What the drift is fitted to. compensated: increments less what is known of "
+        "their noise, of systems that say their expected rates. plain: increments.",
+    )
     likelihood: Literal["mean", "patches"] = Field(
         default="mean",
         description="mean: of the mean increment of the m patches. patches: of all m increments, "

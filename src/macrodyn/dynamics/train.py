@@ -12,7 +12,7 @@ from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.scaling import fit_scalers
+from macrodyn.dynamics.scaling import drift_metric, fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.learning.history import History
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
@@ -99,6 +99,9 @@ class PartialLikelihood(Trainable):
 
         y = M^-1 L_ref^-1 (dz - mu elapsed) / s^(1/2),  NLL = |y|^2 / 2 + sum log M_ii + const.
 
+    Where the transitions hold compensated increments, the drift is fitted to these by least squares
+    in units of their own noise, and y, whose drift then counts as given, shows the noise alone.
+
     The scatter of m patches, C C^T elapsed, adds columns to y that no drift moves: those of
     c = L_ref^-1 C / within^(1/2); sum log M_ii then counts m times.
 
@@ -131,13 +134,17 @@ class PartialLikelihood(Trainable):
         self.rows, self._offset = _rows(ensemble, training)
         self.validation, self._validation_offset = _rows(ensemble, validation)
         d = training.variables
-        self._sizes = [d + training.conditions.shape[1], d, 1, 1]
+        targets = 0 if training.compensated is None else d
+        self._sizes = [d + training.conditions.shape[1], d, 1, 1, targets]
         self._sizes.append(self.rows.shape[1] - sum(self._sizes))
         reference = ensemble.diffusion_scale.double().cpu()
         scale = torch.diag(ensemble.drift_scale.double().cpu())
         # From the members' drift to the whitened one.
         whitened = torch.linalg.solve_triangular(reference, scale, upper=False).T
         self._whitened_drift = whitened.to(self.rows)
+        self._metric: Tensor | None = None
+        if targets:
+            self._metric = drift_metric(training, reference).T.to(self.rows)
 
     def loss(self, parameters: Parameters, index: Tensor | None) -> Tensor:
         """Mean NLL of a batch, shape [M]; see `Trainable.loss`."""
@@ -173,14 +180,19 @@ class PartialLikelihood(Trainable):
 
     def _nll(self, parameters: Parameters, rows: Tensor) -> Tensor:
         """NLL less the constant offset, shape [M, batch]."""
-        inputs, increment, root_time, constant, scatter = rows.split(self._sizes, dim=-1)
+        inputs, increment, root_time, constant, target, scatter = rows.split(self._sizes, dim=-1)
         inputs = inputs.expand(self.members, -1, -1)
         drift, triangle = self.ensemble.evaluate(parameters, inputs)
-        residual = increment - root_time * (drift @ self._whitened_drift)
+        moved = root_time * (drift @ self._whitened_drift)
+        misfit = torch.zeros_like(moved[..., 0])
+        if self._metric is not None:
+            misfit = 0.5 * ((target - moved) @ self._metric).square().sum(-1)
+            moved = moved.detach()
+        residual = increment - moved
         if triangle is None:
-            return 0.5 * residual.square().sum(-1)
+            return 0.5 * residual.square().sum(-1) if self._metric is None else misfit
         squares, log_diagonal = _whitened(residual, scatter, triangle)
-        return 0.5 * squares + self.patches * log_diagonal + constant[..., 0]
+        return misfit + 0.5 * squares + self.patches * log_diagonal + constant[..., 0]
 
 
 def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,6 +246,7 @@ def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
         whiten(data.increment.double().cpu() / scale),
         data.elapsed.double().cpu()[:, None] / scale,
         constant + (of_scatter - offset)[:, None],
+        *([] if data.compensated is None else [whiten(data.compensated.double().cpu() / scale)]),
         scatter,
     ]
     rows = torch.cat(columns, dim=1).to(ensemble.z_mean.device, torch.float32)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.lattice import PatchGeometry, Tiling
+from macrodyn.lattice import ALONE, PatchGeometry, Surroundings, Tiling
 from macrodyn.sampling.cost import Cost
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems import PatchSystem
-from macrodyn.systems.windows import cut_windows
+from macrodyn.systems.windows import cut_windows, whole_window
 
 EVENTS_IN_BUFFER = (
     "events in the buffer would be counted as the patch's, which would move less by an unknown "
@@ -30,6 +30,12 @@ class Pairs:
         after: [sample, patch, lag, channel, *patch].
         increments: Observables' increments, [sample, patch, lag, observable].
         elapsed: Physical time, [sample, patch, lag].
+        compensators: Integral of the observables' expected rates along the path, of the same mean
+            as the increments, [sample, patch, lag, observable]; no observable where the system
+            does not say them, or events end the evolution.
+        rate_excess: Expected rates by the patch less those by the whole, before, [sample, patch,
+            observable]: of mean zero over the patches that may be drawn. No observable where the
+            system does not say them.
         origins: First site of each patch, [sample, patch, dimension].
         moved: Patches with their buffers afterwards, [sample, patch, lag, channel, *patch.active];
             no channel where there is no buffer, as ``after`` tells all.
@@ -39,6 +45,8 @@ class Pairs:
     after: NDArray
     increments: NDArray[np.float64]
     elapsed: NDArray[np.float64]
+    compensators: NDArray[np.float64]
+    rate_excess: NDArray[np.float64]
     origins: NDArray[np.int64]
     moved: NDArray
 
@@ -90,11 +98,17 @@ def evolve_patches(
     )
     windows, around = cut_windows(system, states, origins[chosen], patch)
     patch_keys = substreams(np.repeat(keys, number), np.tile(np.arange(1, number + 1), len(states)))
+
+    def evolve(now: NDArray, units: int, k: Seeds) -> tuple[NDArray, NDArray, NDArray]:
+        if events is None and system.knows_rates:
+            return _compensated(system, now, patch, units * dt, k, around)
+        count = None if events is None else units * events
+        now, passed = system.evolve_patch(now, patch, units * dt, k, count, around)
+        return now, passed, np.empty((len(now), 0))
+
     pairs = _evolve_lags(
         windows,
-        lambda now, units, k: system.evolve_patch(
-            now, patch, units * dt, k, None if events is None else units * events, around
-        ),
+        evolve,
         lambda before, after: system.observable_increment(before, after, patch, around),
         patch,
         lags,
@@ -107,7 +121,11 @@ def evolve_patches(
         )
     cost.add(int(np.prod(patch.active)), pairs["elapsed"][..., -1])
     batched = {name: a.reshape(len(states), number, *a.shape[1:]) for name, a in pairs.items()}
-    return Pairs(**batched, origins=origins[chosen])
+    excess = np.empty((len(states), number, 0))
+    if system.knows_rates:
+        rates = system.expected_rates(windows, patch, around).reshape(len(states), number, -1)
+        excess = rates - system.expected_rates(*whole_window(system, states))[:, None]
+    return Pairs(**batched, rate_excess=excess, origins=origins[chosen])
 
 
 def evolve_whole(
@@ -121,6 +139,8 @@ def evolve_whole(
 ) -> Pairs:
     """Evolve whole systems: the exact pairs of a system of that size.
 
+    To a system that says its expected rates the whole is a patch without surroundings.
+
     Args:
         system: The system.
         states: Snapshots, [sample, channel, *lattice].
@@ -132,26 +152,47 @@ def evolve_whole(
     Returns:
         Pairs with a patch axis of length 1: the whole.
     """
+    windows, around = states, ALONE
+    patch = PatchGeometry(states.shape[2:], boundary="periodic")
+    if system.knows_rates:
+        windows, patch, around = whole_window(system, states)
 
-    def evolve(now: NDArray, units: int, k: Seeds) -> tuple[NDArray, NDArray]:
-        return system.evolve(now, units * dt, k), np.full(len(now), units * dt)
+    def evolve(now: NDArray, units: int, k: Seeds) -> tuple[NDArray, NDArray, NDArray]:
+        if system.knows_rates:
+            return _compensated(system, now, patch, units * dt, k, around)
+        passed = np.full(len(now), units * dt)
+        return system.evolve(now, units * dt, k), passed, np.empty((len(now), 0))
 
-    pairs = _evolve_lags(
-        states,
-        evolve,
-        lambda before, after: system.observe(after) - system.observe(before),
-        PatchGeometry(states.shape[2:], boundary="periodic"),
-        lags,
-        substreams(keys, 1),
-    )
+    def increment(before: NDArray, after: NDArray) -> NDArray:
+        before, after = patch.cut(before), patch.cut(after)
+        return system.observe(np.ascontiguousarray(after)) - system.observe(
+            np.ascontiguousarray(before)
+        )
+
+    pairs = _evolve_lags(windows, evolve, increment, patch, lags, substreams(keys, 1))
     cost.add(len(states) * int(np.prod(states.shape[2:])), dt * max(lags))
     first = np.zeros((len(states), 1, states.ndim - 2), dtype=np.int64)
-    return Pairs(**{name: a[:, None] for name, a in pairs.items()}, origins=first)
+    nothing = np.empty((len(states), 1, 0))
+    batched = {name: a[:, None] for name, a in pairs.items()}
+    return Pairs(**batched, rate_excess=nothing, origins=first)
+
+
+def _compensated(
+    system: PatchSystem,
+    windows: NDArray,
+    patch: PatchGeometry,
+    duration: float,
+    keys: Seeds,
+    around: Surroundings,
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Evolve with compensators: windows, elapsed time and A."""
+    now, compensator = system.evolve_compensated(windows, patch, duration, keys, around)
+    return now, np.full(len(now), duration), compensator
 
 
 def _evolve_lags(
     states: NDArray,
-    evolve: Callable[[NDArray, int, Seeds], tuple[NDArray, NDArray]],
+    evolve: Callable[[NDArray, int, Seeds], tuple[NDArray, NDArray, NDArray]],
     increment: Callable[[NDArray, NDArray], NDArray],
     patch: PatchGeometry,
     lags: Sequence[int],
@@ -159,15 +200,22 @@ def _evolve_lags(
 ) -> dict[str, NDArray]:
     """Evolve from lag to lag; everything is still flat: [sample, lag, ...]."""
     moving: tuple[Any, ...] = (..., *patch.moving)
-    after, increments, elapsed, moved = [], [], [], []
-    now, done, time = states, 0, np.zeros(len(states))
+    after, increments, elapsed, moved, compensators = [], [], [], [], []
+    now, done, time, integral = states, 0, np.zeros(len(states)), 0.0
     for i, lag in enumerate(lags):
-        now, passed = evolve(now, lag - done, substreams(keys, i))
-        time, done = time + passed, lag
+        now, passed, compensator = evolve(now, lag - done, substreams(keys, i))
+        time, done, integral = time + passed, lag, integral + compensator
         after.append(patch.cut(now))
         moved.append(now[moving] if patch.buffer else now[moving][:, :0])
         increments.append(increment(states, now))
         elapsed.append(time)
-    several = {"after": after, "increments": increments, "elapsed": elapsed, "moved": moved}
+        compensators.append(integral)
+    several = {
+        "after": after,
+        "increments": increments,
+        "elapsed": elapsed,
+        "moved": moved,
+        "compensators": compensators,
+    }
     stacked = {name: np.stack(parts, axis=1) for name, parts in several.items()}
     return {"before": patch.cut(states), **stacked}

@@ -45,3 +45,24 @@ def cut_windows(
     if measured is not None:
         rest = measured.reshape(batch * number, -1)
     return flat, Surroundings(outside, rest)
+
+
+def whole_window(
+    system: PatchSystem, states: NDArray
+) -> tuple[NDArray, PatchGeometry, Surroundings]:
+    """Take whole states for patches that have no other beside them.
+
+    Args:
+        system: The system.
+        states: Shape [batch, channel, *lattice].
+
+    Returns:
+        Windows, shape [batch, channel, *patch.window], their geometry and their surroundings.
+    """
+    lattice = states.shape[2:]
+    if system.periodic:
+        return states, PatchGeometry(lattice, boundary="periodic"), Surroundings()
+    patch = PatchGeometry(lattice, system.halo)
+    origin = np.zeros((1, len(lattice)), dtype=np.int64)
+    windows, around = cut_windows(system, states, origin, patch)
+    return windows, patch, around

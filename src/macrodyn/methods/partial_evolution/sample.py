@@ -128,6 +128,7 @@ def _pairs_dataset(
                 pairs.increments,
                 {"long_name": "increments of the observables over a patch", "units": "1"},
             ),
+            **_rates(pairs),
             "elapsed": (
                 lead,
                 pairs.elapsed,
@@ -158,6 +159,27 @@ def _moved(system: PatchSystem, pairs: Pairs) -> dict[str, Any]:
     axes = axis_names(system.dimension, "active_")
     dims = ("sample", "patch", "lag", "channel", *axes)
     return {"moved": (dims, pairs.moved, state_attributes(system))}
+
+
+def _rates(pairs: Pairs) -> dict[str, Any]:
+    """What follows from the expected rates, where the system says them."""
+    found: dict[str, Any] = {}
+    if pairs.compensators.shape[3]:
+        found["compensators"] = (
+            ("sample", "patch", "lag", "observable"),
+            pairs.compensators,
+            {
+                "long_name": "integral of the observables' expected rates over the pair",
+                "units": "1",
+            },
+        )
+    if pairs.rate_excess.shape[2]:
+        found["rate_excess"] = (
+            ("sample", "patch", "observable"),
+            pairs.rate_excess,
+            {"long_name": "expected rates by the patch less those by the whole"},
+        )
+    return found
 
 
 def record_times(horizons: dict[str, dict[str, Any]]) -> list[float]:

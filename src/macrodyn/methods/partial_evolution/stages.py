@@ -40,7 +40,7 @@ EVOLVE = StageKind(
     scatter=Scatter(dimension="sample", order="number"),
     counts_updates=True,
     devices="system",
-    version=2,
+    version=3,
 )
 REFERENCE = StageKind(
     name="reference",
@@ -70,7 +70,7 @@ ENCODE = StageKind(
     work=f"{_ROOM}.learn:encode",
     doing="Encoding pairs of states",
     environment="learn",
-    version=2,
+    version=3,
 )
 DYNAMICS = StageKind(
     name="dynamics",
@@ -82,7 +82,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=3,
+    version=4,
 )
 PREDICT = StageKind(
     name="predict",

@@ -1,0 +1,116 @@
+"""Variance-reduced increments: what is known of their noise, given the snapshot, is taken out.
+
+A control variate is a quantity that comes with a pair and whose mean, given the snapshot, is known
+to be zero. Two are at hand where the system says its expected rates L phi:
+
+- the martingale Delta - A of the observables, A the integral of L phi along the path (Dynkin);
+- the excess of L phi in the m patches that were drawn over that of the whole snapshot.
+
+For any matrix C the compensated increment Delta - C controls has the mean of Delta, for any dt. The
+C of least variance is a regression. It is fitted on other groups than those it is used for
+(cross-fitting): so it knows nothing of the noise that it is multiplied with, and the mean stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrodyn.dynamics.latents import LatentArrays
+from macrodyn.dynamics.regression import polynomial_features, standardise
+
+Floats = NDArray[np.float64]
+
+FOLDS = 5
+# Of the polynomial in z that stands for the mean of the increments; C hardly depends on it.
+DEGREE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compensation:
+    """Compensated increments, and what was gained.
+
+    Attributes:
+        increment: Increments averaged over the patches, less their controls, shape [N, d].
+        coefficients: C, averaged over the folds, shape [d, control].
+        gain: Variance of the increments around a polynomial of z over that of the compensated
+            ones, of each variable, shape [d].
+    """
+
+    increment: Floats
+    coefficients: Floats
+    gain: Floats
+
+
+def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
+    """Take the controls out of the mean increments of one lag.
+
+    Args:
+        arrays: Latent pairs of one lag.
+        seed: Seed of the division of the groups into folds.
+
+    Returns:
+        The compensated increments; None where there are no controls, where the patches of a
+        snapshot evolved for different times, or where there are fewer than two groups.
+    """
+    groups = np.unique(arrays.group)
+    if arrays.controls.shape[-1] == 0 or not arrays.synchronous or len(groups) < 2:
+        return None
+    increment, controls = arrays.increment.mean(axis=1), arrays.controls.mean(axis=1)
+    inputs = np.concatenate([arrays.z, arrays.conditions], axis=1)
+    regression = _Regression(inputs, increment, controls)
+    fold_of = np.random.default_rng(seed).permutation(len(groups)) % min(FOLDS, len(groups))
+    fold = fold_of[np.searchsorted(groups, arrays.group)]
+    compensated = increment.copy()
+    found = []
+    for number in range(fold.max() + 1):
+        here = fold == number
+        coefficients = regression.coefficients(~here)
+        compensated[here] -= controls[here] @ coefficients.T
+        found.append(coefficients)
+    before, after = regression.noise(increment), regression.noise(compensated)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gain = np.where(after > 0, before / after, np.where(before > 0, np.inf, 1.0))
+    return Compensation(
+        increment=compensated, coefficients=np.mean(found, axis=0), gain=np.asarray(gain)
+    )
+
+
+class _Regression:
+    """Regression of increments on a polynomial of z and on the controls.
+
+    Args:
+        inputs: z and conditions, shape [N, k].
+        increment: Shape [N, d].
+        controls: Shape [N, control].
+    """
+
+    def __init__(self, inputs: Floats, increment: Floats, controls: Floats) -> None:
+        degree = DEGREE
+        scaled = standardise(inputs)[0]
+        features = polynomial_features(scaled, degree)
+        while degree > 0 and len(inputs) < 20 * features.shape[1]:
+            degree -= 1
+            features = polynomial_features(scaled, degree)
+        self.features, self.increment = features, increment
+        # Controls differ by powers of ten: scaled, a small one is not lost in the rounding.
+        size = np.sqrt(np.square(controls).mean(axis=0))
+        self._used = size > 0
+        self._size = np.where(self._used, size, 1.0)
+        self._controls = controls / self._size
+
+    def coefficients(self, rows: NDArray[np.bool_]) -> Floats:
+        """C by least squares over some samples, shape [d, control]."""
+        design = np.concatenate([self.features, self._controls[:, self._used]], axis=1)[rows]
+        solution = np.linalg.lstsq(design, self.increment[rows], rcond=1e-9)[0]
+        found = np.zeros((self.increment.shape[1], len(self._size)))
+        found[:, self._used] = solution[self.features.shape[1] :].T
+        return found / self._size
+
+    def noise(self, increment: Floats) -> Floats:
+        """Variance of increments around their polynomial fit, shape [d]."""
+        solution = np.linalg.lstsq(self.features, increment, rcond=1e-9)[0]
+        variance: Floats = np.square(increment - self.features @ solution).mean(axis=0)
+        return variance
