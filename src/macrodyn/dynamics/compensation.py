@@ -78,6 +78,32 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
     )
 
 
+def control_variates(
+    increments: Floats,
+    elapsed: Floats,
+    compensators: Floats | None,
+    rate_excess: Floats | None,
+) -> Floats:
+    """Lay out what is zero on average, given the snapshot.
+
+    Args:
+        increments: Of the observables, shape [N, m, lag, observable].
+        elapsed: Physical time, shape [N, m, lag].
+        compensators: A, shaped like the increments; None where it is not known.
+        rate_excess: L phi of each patch less that of the whole, shape [N, m, observable]; None
+            where it is not known, or where the whole was evolved.
+
+    Returns:
+        Martingales, then excesses over the time of the pair, shape [N, m, lag, control].
+    """
+    parts = [np.empty((*elapsed.shape, 0))]
+    if compensators is not None:
+        parts.append(increments - compensators)
+    if rate_excess is not None:
+        parts.append(rate_excess[:, :, None] * elapsed[..., None])
+    return np.concatenate(parts, axis=-1)
+
+
 class _Regression:
     """Regression of increments on a polynomial of z and on the controls.
 

@@ -201,7 +201,8 @@ def _evolve_lags(
     """Evolve from lag to lag; everything is still flat: [sample, lag, ...]."""
     moving: tuple[Any, ...] = (..., *patch.moving)
     after, increments, elapsed, moved, compensators = [], [], [], [], []
-    now, done, time, integral = states, 0, np.zeros(len(states)), 0.0
+    now, done, time = states, 0, np.zeros(len(states))
+    integral: NDArray | float = 0.0
     for i, lag in enumerate(lags):
         now, passed, compensator = evolve(now, lag - done, substreams(keys, i))
         time, done, integral = time + passed, lag, integral + compensator

@@ -61,9 +61,9 @@ def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:
         small=run.sizes.small,
         large=run.sizes.large,
         patch=run.patch,
-        buffer=run.evolve.buffer,
+        buffer=run.buffer,
         boundary=run.evolve.boundary,
-        duration=run.evolve.dt,
+        duration=run.steps[-1],
         events=run.evolve.stop == "events",
     )
 
@@ -172,7 +172,7 @@ def check_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple
                 "and the large lattice that is relaxed patch by patch: choose another patch",
             )
             return
-    if run.evolve.boundary == "periodic" and run.evolve.buffer:
+    if run.evolve.boundary == "periodic" and run.buffer:
         yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
         return
     yield from _check_windows(run, system)
@@ -190,12 +190,12 @@ def _check_windows(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
     size = "sizes.patch" if run.sizes.patch else "sizes.small"
     if Tiling(large, run.patch).number > 1:
         try:
-            patch = PatchGeometry(run.patch, system.halo, evolve.buffer, evolve.boundary)
+            patch = PatchGeometry(run.patch, system.halo, run.buffer, evolve.boundary)
             patch.check(large, system.periodic)
         except ValueError as error:
-            yield "evolve.buffer" if evolve.buffer else size, str(error)
+            yield "evolve.buffer" if run.buffer else size, str(error)
             return
-        if evolve.buffer and evolve.stop == "events":
+        if run.buffer and evolve.stop == "events":
             yield "evolve.buffer", EVENTS_IN_BUFFER
     if relaxation.duration > 0:
         patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
@@ -216,6 +216,12 @@ def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
     lags = run.evolve.lags
     if lags[0] != 1 or list(lags) != sorted(set(lags)):
         yield "evolve.lags", "must begin with 1 and grow from entry to entry"
+    if run.evolve.automatic and run.evolve.stop == "events":
+        key = "dt" if run.evolve.dt == "auto" else "buffer"
+        yield (
+            f"evolve.{key}",
+            "is chosen from pairs of one duration: give a number, or set evolve.stop to time",
+        )
     if run.evolve.stop not in system.stops:
         yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
     if run.upsample.method not in system.upsamplings:

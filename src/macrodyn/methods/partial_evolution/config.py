@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
@@ -30,6 +31,10 @@ from macrodyn.lattice import Boundary
 from macrodyn.systems.patch_system import Stop, Upsampling
 
 Baseline = Literal["naive", "full"]
+
+
+# How many dt are tried where it is chosen from data, each twice the one before.
+AUTOMATIC_STEPS = 5
 
 
 class SizesConfig(Section):
@@ -99,7 +104,11 @@ class UpsampleConfig(Section):
 class EvolveConfig(Section):
     """Partial evolution: pairs before and after a short time."""
 
-    dt: PositiveFloat = Field(default=0.25, description="Physical time of a pair.")
+    dt: PositiveFloat | Literal["auto"] = Field(
+        default=0.25,
+        description="Physical time of a pair; auto: the one at which the estimated errors of the "
+        "drift, by noise, memory and boundary, are least together.",
+    )
     lags: tuple[PositiveInt, ...] = Field(
         default=(1, 2, 4),
         min_length=1,
@@ -107,14 +116,20 @@ class EvolveConfig(Section):
         "diagnostic. Must begin with 1 and grow.",
     )
     patches: PositiveInt = Field(default=4, description="m, patches evolved of each snapshot.")
-    buffer: NotNegativeInt = Field(
-        default=0, description="Sites around the patch that evolve with it, uncounted."
+    buffer: NotNegativeInt | Literal["auto"] = Field(
+        default=0,
+        description="Sites around the patch that evolve with it, uncounted; auto: chosen as dt is.",
     )
     boundary: Boundary = Field(default="frozen", description="Surroundings of an evolved patch.")
     stop: Stop = Field(
         default="time",
         description="time: after dt. events: after as many events as the patch has sites.",
     )
+
+    @property
+    def automatic(self) -> bool:
+        """Whether dt or buffer are chosen from data."""
+        return "auto" in (self.dt, self.buffer)
 
 
 class HorizonConfig(Section):
@@ -192,6 +207,22 @@ class PartialEvolutionRun(RunConfig):
     def patch(self) -> tuple[int, ...]:
         """Sides of the patch that is evolved: its own, or the small size."""
         return self.sizes.patch or self.sizes.small
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """The dt, or those that are tried where it is chosen from data."""
+        if self.evolve.dt != "auto":
+            return (self.evolve.dt,)
+        times = self.simulate.times
+        gaps = [b - a for a, b in pairwise((0.0, *times)) if b > a]
+        # What happens between two snapshots is worth a step or two.
+        shortest = 0.5 * min(gaps, default=1.0)
+        return tuple(shortest * 2.0**k for k in range(AUTOMATIC_STEPS))
+
+    @property
+    def buffer(self) -> int:
+        """The buffer; 0, which always fits, where it is chosen from data."""
+        return 0 if self.evolve.buffer == "auto" else self.evolve.buffer
 
     @property
     def groups(self) -> int:

@@ -32,10 +32,13 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     cases = evaluated_cases(run)
     for case in cases:
         roles.setdefault(case.reference, make.reference(case))
+    choice = make.recommend(snapshots) if run.evolve.automatic else None
+    if choice is not None:
+        roles["choice"] = choice
     for scheme in ("ours", *run.baselines):
         scope = SCOPES[scheme]
         source = small if scope == "small" else snapshots
-        pairs = make.evolve(scope, source)
+        pairs = make.evolve(scope, source, choice)
         latents = make.encode(scope, pairs, source, closure)
         model = make.dynamics(scope, latents)
         found = {"pairs": pairs, "latents": latents, "model": model}
@@ -93,15 +96,29 @@ class _Stages:
         config = {**self.sampled, "patch": self.patch, "closure": closure}
         return self.planner.stage(stages.CLOSURE, config, {"data": snapshots})
 
-    def evolve(self, scope: str, source: Stage) -> Stage:
+    def recommend(self, snapshots: Stage) -> Stage:
+        run = self.run
+        config = {
+            **self.sampled,
+            "patch": self.patch,
+            "evolve": _evolve_config(run, "partial"),
+            "steps": list(run.steps),
+            "planned": run.groups * len(run.simulate.times) * run.upsample.snapshots,
+        }
+        return self.planner.stage(stages.RECOMMEND, config, {"states": snapshots})
+
+    def evolve(self, scope: str, source: Stage, choice: Stage | None) -> Stage:
         config = {
             **self.sampled,
             "scope": scope,
             "patch": self.patch,
             "snapshots": self.run.upsample.snapshots,
-            "evolve": _evolve_config(self.run, scope),
+            "evolve": (evolve := _evolve_config(self.run, scope)),
         }
-        return self.planner.stage(stages.EVOLVE, config, {"states": source}, most=self.run.groups)
+        parents = {"states": source}
+        if choice is not None and "auto" in evolve.values():
+            parents["choice"] = choice
+        return self.planner.stage(stages.EVOLVE, config, parents, most=self.run.groups)
 
     def encode(self, scope: str, pairs: Stage, source: Stage, closure: Stage) -> Stage:
         config = {**self.sampled, "scope": scope, "patch": self.patch}
@@ -123,7 +140,7 @@ class _Stages:
             "conditions": sorted(self.run.conditions),
             "large": self.large,
             "patch": self.patch,
-            "step": evaluate.horizons[case.horizon].step or self.run.evolve.dt,
+            "step": evaluate.horizons[case.horizon].step or self._trained_step(),
             "horizon": self.record[case.horizon],
             "initial": self.initial,
             "replicas": evaluate.predicted_replicas,
@@ -142,6 +159,10 @@ class _Stages:
         values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
         trajectories = math.prod(map(len, values)) * self.run.evaluate.replicas
         return self.planner.stage(stages.REFERENCE, config, most=trajectories)
+
+    def _trained_step(self) -> float | None:
+        """The dt of the pairs; None where only the model will know it."""
+        return None if self.run.evolve.dt == "auto" else self.run.evolve.dt
 
     def _system(self, parameters: dict[str, float]) -> dict[str, Any]:
         """The system with some parameters changed."""

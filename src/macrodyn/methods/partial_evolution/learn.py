@@ -21,7 +21,7 @@ from macrodyn.closure.snapshots import (
     origin_share,
 )
 from macrodyn.closure.train import train_closure
-from macrodyn.dynamics.compensation import compensate
+from macrodyn.dynamics.compensation import compensate, control_variates
 from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
@@ -164,19 +164,14 @@ def encode(job: Job) -> xr.Dataset:
 
 
 def _controls(pairs: xr.Dataset) -> dict[str, Any]:
-    """Control variates of the increments, see `dynamics.compensation`."""
-    parts, names = [], []
-    observables = [str(name) for name in pairs.observable.values]
-    if "compensators" in pairs:
-        parts.append(pairs.increments.values - pairs.compensators.values)
-        names += [f"martingale_{name}" for name in observables]
-    if "rate_excess" in pairs:
-        excess = pairs.rate_excess.values[:, :, None] * pairs.elapsed.values[..., None]
-        parts.append(excess)
-        names += [f"excess_{name}" for name in observables]
-    if not parts:
-        return {}
-    return {"controls": np.concatenate(parts, axis=-1), "control_names": names}
+    """Control variates of the increments and their names."""
+    names, parts = [], {}
+    for word, name in (("martingale", "compensators"), ("excess", "rate_excess")):
+        parts[name] = pairs[name].values if name in pairs else None
+        if name in pairs:
+            names += [f"{word}_{observable}" for observable in pairs.observable.values]
+    controls = control_variates(pairs.increments.values, pairs.elapsed.values, **parts)
+    return {"controls": controls, "control_names": names}
 
 
 def _closure_increments(
@@ -301,9 +296,10 @@ def predict(job: Job) -> xr.Dataset:
         )
     horizon = HorizonConfig(**config["horizon"])
     times = horizon_times(horizon)
-    step = horizon.spacing / substep_count(horizon.spacing, config["step"])
-    if not math.isclose(step, config["step"], rel_tol=1e-3):
-        job.info(f"steps of {step:.6g}, as {config['step']:g} does not divide the spacing")
+    wanted = config["step"] or float(ensemble.metadata["dt"])
+    step = horizon.spacing / substep_count(horizon.spacing, wanted)
+    if not math.isclose(step, wanted, rel_tol=1e-3):
+        job.info(f"steps of {step:.6g}, as {wanted:g} does not divide the spacing")
     variables = variable_names(system.observable_names, closure.architecture.closure_dim)
     open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
     bounds = domain.limits([*system.bounds, *open_sides], z0)
@@ -311,7 +307,7 @@ def predict(job: Job) -> xr.Dataset:
         ensemble,
         torch.as_tensor(z0, dtype=torch.float32),
         times,
-        step=config["step"],
+        step=wanted,
         bounds=bounds,
         seed=_torch_seed(config["seed"], "predict"),
         conditions=torch.tensor([values]) if names else None,

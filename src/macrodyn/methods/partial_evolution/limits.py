@@ -49,10 +49,10 @@ def check_steps(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             f"{relaxation.sweep:g} cuts upsample.relaxation.duration ({relaxation.duration:g}) "
             f"into more than {MOST_STEPS:,} sweeps: give a longer one",
         )
-    if run.evolve.dt * run.evolve.lags[-1] > LONGEST:
+    if run.steps[-1] * run.evolve.lags[-1] > LONGEST:
         yield "evolve.lags", f"a pair of {run.evolve.lags[-1]} evolve.dt is too long a time"
     for name, horizon in run.evaluate.horizons.items():
-        step, key = horizon.step or run.evolve.dt, f"evaluate.horizons.{name}"
+        step, key = horizon.step or run.steps[0], f"evaluate.horizons.{name}"
         if horizon.spacing / step > MOST_STEPS:
             given = f"{step:g}" if horizon.step else f"evolve.dt, {step:g}, as it is left out,"
             yield (
@@ -144,7 +144,7 @@ def check_change(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tupl
         return
     patches = min(run.evolve.patches, Tiling(run.sizes.large, run.patch).number)
     snapshots = run.groups * len(run.simulate.times) * run.upsample.snapshots
-    pairs = snapshots * patches * math.prod(run.patch) * run.evolve.dt * run.evolve.lags[-1]
+    pairs = snapshots * patches * math.prod(run.patch) * run.steps[-1] * run.evolve.lags[-1]
     # Sites of the built-in systems change about once in a unit of time.
     if run.system.name in BUILT_IN and pairs > 1000:
         return
@@ -154,7 +154,7 @@ def check_change(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tupl
     try:
         states = system.initial_states(low + middle * (high - low), run.sizes.small, keys)
         sites = states[:, 0].size
-        duration = min(run.evolve.dt, pairs / sites)
+        duration = min(run.steps[-1], pairs / sites)
         began = None
         while not (system.evolve(states, duration, keys) != states).any():
             duration *= 4
@@ -165,7 +165,7 @@ def check_change(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tupl
             if duration * sites > pairs:
                 yield (
                     "evolve.dt",
-                    f"{run.evolve.dt:g} ({system.time_unit}) is so short that nothing happens in "
+                    f"{run.steps[-1]:g} ({system.time_unit}) is so short that nothing happens in "
                     "all pairs of the study: give a longer one",
                 )
                 return

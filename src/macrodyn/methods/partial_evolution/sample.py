@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.methods.partial_evolution.config import EvolveConfig, HorizonConfig, SimulateConfig
 from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
+from macrodyn.paths import StrPath
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import described_system, stage_system
 from macrodyn.sampling.cost import Cost
@@ -20,6 +21,7 @@ from macrodyn.sampling.groups import by_condition, initial_ranges, initial_value
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.storage.netcdf import pad_examples
+from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.streams import seeds
 from macrodyn.systems import PatchSystem
 
@@ -54,6 +56,8 @@ def evolve(job: Job) -> xr.Dataset:
     samples = snapshots(job.input("states"), scope, config)
     samples = samples.isel(sample=slice(job.shard, None, job.shards))
     settings = EvolveConfig(**config["evolve"])
+    if settings.automatic:
+        settings = settings.model_copy(update=chosen(job.input("choice")))
     keys = seeds(config["seed"], "evolve", scope, index=samples.number.values)
     names = condition_names(samples)
     parts = list(by_condition(system, names, samples.condition_values.values))
@@ -62,7 +66,7 @@ def evolve(job: Job) -> xr.Dataset:
     for p, block in work.blocks([len(rows) for _, rows in parts], arrays, most=_MOST_SAMPLES):
         part, rows = parts[p][0], parts[p][1][block]
         now = samples.states.values[rows]
-        pairs = vars(_evolve(part, now, config, settings, keys[rows], work.cost))
+        pairs = vars(evolve_states(part, now, config, settings, keys[rows], work.cost))
         for name, made in pairs.items():
             if name not in arrays:
                 arrays[name] = np.empty((samples.sizes["sample"], *made.shape[1:]), made.dtype)
@@ -77,7 +81,13 @@ def evolve(job: Job) -> xr.Dataset:
     )
 
 
-def _evolve(
+def chosen(path: StrPath) -> dict[str, Any]:
+    """Read which dt and buffer were chosen from data."""
+    choice = read_sealed_json(path)["chosen"]
+    return {"dt": choice["dt"], "buffer": choice["buffer"]}
+
+
+def evolve_states(
     system: PatchSystem,
     states: NDArray,
     config: dict[str, Any],
@@ -85,6 +95,18 @@ def _evolve(
     keys: NDArray[np.uint64],
     cost: Cost,
 ) -> Pairs:
+    """Make pairs of some snapshots of one system: of their patches, or of the whole.
+
+    Args:
+        system: The system.
+        states: Shape [sample, channel, *lattice].
+        config: The stage's configuration, with ``scope`` and ``patch``.
+        settings: How to evolve; dt and buffer are numbers.
+        keys: One stream per snapshot.
+        cost: Adds up what it costs.
+    """
+    assert settings.dt != "auto"
+    assert settings.buffer != "auto"
     patch = tuple(config["patch"])
     if config["scope"] != "partial" or Tiling(states.shape[2:], patch).number == 1:
         return evolve_whole(

@@ -33,6 +33,14 @@ UPSAMPLE = StageKind(
     devices="system",
     version=2,
 )
+RECOMMEND = StageKind(
+    name="recommend",
+    work=f"{_ROOM}.recommend:recommend",
+    doing="Choosing dt and buffer",
+    outputs={"choice": "choice.json"},
+    carries_cost="",
+    devices="system",
+)
 EVOLVE = StageKind(
     name="evolve",
     work=f"{_ROOM}.sample:evolve",
@@ -120,7 +128,7 @@ EVALUATE = StageKind(
         Figure(pattern="training.png", title="Training", caption="training.rst"),
     ),
 )
-KINDS = (SIMULATE, UPSAMPLE, EVOLVE, REFERENCE, CLOSURE, ENCODE, DYNAMICS, PREDICT)
+KINDS = (SIMULATE, UPSAMPLE, RECOMMEND, EVOLVE, REFERENCE, CLOSURE, ENCODE, DYNAMICS, PREDICT)
 
 
 def _analysis(name: str, doing: str, figure: Figure) -> StageKind:
