@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from macrodyn.config.errors import problems
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
+from macrodyn.methods.partial_evolution.chains import check_chains, relaxed_lattices
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.limits import (
     check_amounts,
@@ -118,13 +119,15 @@ def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             f"{run.groups} is too few: give at least 2, as whole groups are held out for "
             "validation",
         )
-    if run.sizes.small == run.sizes.large and run.simulate.replicas < run.upsample.snapshots:
+    alone = run.sizes.small == run.sizes.large and not run.upsample.chains
+    if alone and run.simulate.replicas < run.upsample.snapshots:
         yield (
             "simulate.replicas",
             f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots}), "
             "but the snapshots are the small systems themselves where sizes.small is sizes.large: "
             "raise the one or lower the other",
         )
+    yield from check_chains(run)
     for horizon in sorted(run.published.keys() - run.evaluate.horizons.keys()):
         yield (
             f"published.{horizon}",
@@ -164,7 +167,8 @@ def check_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple
             "is evolved must not be larger than what is simulated",
         )
         return
-    for level in upsampling_levels(sizes["small"], sizes["large"]):
+    levels = [] if run.upsample.chains else upsampling_levels(sizes["small"], sizes["large"])
+    for level in levels:
         if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
             yield (
                 "sizes.patch",
@@ -197,14 +201,13 @@ def _check_windows(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
             return
         if evolve.buffer and evolve.stop == "events":
             yield "evolve.buffer", EVENTS_IN_BUFFER
-    if relaxation.duration > 0:
-        patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
-        for level in upsampling_levels(run.sizes.small, large):
-            try:
-                relaxed_patch(system, patch, level)
-            except ValueError as error:
-                yield size, str(error)
-                return
+    patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
+    for level in relaxed_lattices(run):
+        try:
+            relaxed_patch(system, patch, level)
+        except ValueError as error:
+            yield size, str(error)
+            return
 
 
 def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:

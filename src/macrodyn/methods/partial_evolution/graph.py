@@ -9,7 +9,7 @@ from macrodyn.lattice import Tiling
 from macrodyn.methods.base import Graph
 from macrodyn.methods.partial_evolution import stages
 from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases
-from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.config import UNUSED_BY_CHAINS, PartialEvolutionRun
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
 
@@ -84,7 +84,7 @@ class _Stages:
             **self.sampled,
             "large": self.large,
             "patch": self.patch,
-            "upsample": self.run.upsample.model_dump(mode="json"),
+            "upsample": _upsample_config(self.run),
         }
         return self.planner.stage(stages.UPSAMPLE, config, {"small": small}, most=self.run.groups)
 
@@ -147,6 +147,15 @@ class _Stages:
         """The system with some parameters changed."""
         system = self.planner.system
         return {**system, "parameters": {**system["parameters"], **parameters}}
+
+
+def _upsample_config(run: PartialEvolutionRun) -> dict[str, Any]:
+    """Only the keys that matter for the way in which snapshots are made."""
+    config = run.upsample.model_dump(mode="json")
+    if not run.upsample.chains:
+        return {k: v for k, v in config.items() if k != "chains"}
+    relaxation = {k: v for k, v in config["relaxation"].items() if k not in UNUSED_BY_CHAINS}
+    return {**config, "relaxation": relaxation}
 
 
 def _evolve_config(run: PartialEvolutionRun, scope: str) -> dict[str, Any]:
