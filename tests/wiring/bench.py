@@ -89,6 +89,7 @@ BASE: dict[str, Any] = {
         "horizons": {"transient": {"spacing": 0.5, "points": 9, "step": None}},
         "equilibrium_fraction": 0.25,
         "conditions": {},
+        "sizes": [],
     },
     "baselines": ["naive"],
     "published": {},

@@ -761,6 +761,23 @@ EVALUATE = [
             ),
         )
     ),
+    *(
+        Row("evaluate.sizes", [[4, 8]], work, at, read, was, then)
+        for work, at, read, was, then in (
+            ("predict", INITIAL, lambda s: s.initial_states[0].shape, [8, 8], [4, 8]),
+            ("predict", PREDICT, lambda s: s.integrate[0].noise, 1.0, 2**0.5),
+            # That of the small system is taken for that of the large one, whatever its size.
+            ("predict:naive", PREDICT, lambda s: s.integrate[0].noise, 1.0, 1.0),
+            ("reference", INITIAL, lambda s: s.initial_states[0].shape, [8, 8], [4, 8]),
+            (
+                "evaluate",
+                (),
+                lambda s: list(s.result["horizons"]),
+                ["transient"],
+                ["transient-size-4x8"],
+            ),
+        )
+    ),
     Row("evaluate.replicas", 5, "reference", (), lambda s: s.result.sizes["replica"]),
     Row("evaluate.predicted_replicas", 3, "predict", PREDICT, lambda s: len(s.integrate[0].z0) / 2),
     Row(

@@ -5,7 +5,6 @@ Each check yields (key path, message) for what is wrong.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 
@@ -14,8 +13,12 @@ from pydantic import ValidationError
 
 from macrodyn.config.errors import problems
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
-from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.chains import check_chains, relaxed_lattices
+from macrodyn.methods.partial_evolution.check_cases import (
+    check_evaluated_sizes,
+    check_names,
+    try_evaluated_sizes,
+)
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.limits import (
     check_amounts,
@@ -35,7 +38,7 @@ from macrodyn.systems.trial.limit import tried
 
 def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check a run against its system, and try the system where nothing else is wrong."""
-    wrong_conditions = list(_check_conditions(run, system))
+    wrong_conditions = [*_check_conditions(run, system), *check_names(run)]
     yield from wrong_conditions
     wrong_sizes = list(check_sizes(run, system))
     yield from wrong_sizes
@@ -44,13 +47,17 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
     if wrong_sizes:
         return
     yield from check_factor(run)
-    beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
+    beyond = [
+        *check_neighbours(run, system),
+        *check_amounts(run, system),
+        *check_evaluated_sizes(run, system),
+    ]
     yield from beyond
     # What must be prepared is so by jobs: before, such a system cannot be tried.
     if system.is_ready and not (wrong_conditions or wrong_sampling or beyond):
         yield from check_events(run, system)
         wrong_methods = list(message(type(system), tried(_case(run, system), system)))
-        yield from wrong_methods or check_change(run, system)
+        yield from wrong_methods or [*check_change(run, system), *try_evaluated_sizes(run, system)]
 
 
 def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:
@@ -87,13 +94,6 @@ def _check_conditions(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
             yield f"{key}.{name}", "; ".join(told.values())
         except Exception as error:
             yield f"{key}.{name}", describe_failure(error, cls)
-    names = Counter(case.name for case in evaluated_cases(run))
-    for name in sorted(n for n, number in names.items() if number > 1):
-        yield (
-            "evaluate.conditions",
-            f"two comparisons would be called {name}: give each value once, and horizons other "
-            "names",
-        )
 
 
 def extrapolations(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[str]:

@@ -191,6 +191,11 @@ class EvaluateConfig(Section):
         description="Values of conditions at which the model is evaluated; every combination is "
         "taken. At the system's own where it is left out.",
     )
+    sizes: tuple[Lattice, ...] = Field(
+        default=(),
+        description="Lattices for which the one model predicts: its drift is taken to be the same "
+        "for every number of sites n, its covariance to go as 1/n. sizes.large if left out.",
+    )
 
 
 class HorizonOption(Section):

@@ -41,7 +41,7 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         found = {"pairs": pairs, "latents": latents, "model": model}
         roles |= {f"{role}/{scheme}": stage for role, stage in found.items()}
         for case in cases:
-            roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, model, closure)
+            roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, scope, model, closure)
     ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
     direct = tuple(dict.fromkeys(case.reference for case in cases))
     # Of the baselines it reads what they have learned and predict, not the data that they had.
@@ -115,26 +115,29 @@ class _Stages:
             config["estimator"] = stages.ESTIMATOR_VERSION
         return self.planner.stage(stages.DYNAMICS, config, {"latents": latents})
 
-    def predict(self, case: Case, model: Stage, closure: Stage) -> Stage:
+    def predict(self, case: Case, scope: str, model: Stage, closure: Stage) -> Stage:
         evaluate = self.run.evaluate
         config = {
             "system": self._system(case.parameters),
             "seed": self.run.seed,
             "conditions": sorted(self.run.conditions),
-            "large": self.large,
+            "large": case.large,
             "patch": self.patch,
             "step": evaluate.horizons[case.horizon].step or self.run.evolve.dt,
             "horizon": self.record[case.horizon],
             "initial": self.initial,
             "replicas": evaluate.predicted_replicas,
         }
+        if scope != "small" and case.large != self.large:
+            # That of a small system is taken for that of a large one, whatever the sizes.
+            config["noise"] = "scaled"
         return self.planner.stage(stages.PREDICT, config, {"model": model, "closure": closure})
 
     def reference(self, case: Case) -> Stage:
         config = {
             "system": self._system(case.parameters),
             "seed": self.run.seed,
-            "large": self.large,
+            "large": case.large,
             "initial": self.initial,
             "replicas": self.run.evaluate.replicas,
             "horizons": self.record,

@@ -76,6 +76,7 @@ def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
     initial = run.evaluate.initial
     macrostates = math.prod(map(len, initial.values() if isinstance(initial, dict) else [initial]))
     points = max(horizon.points for horizon in run.evaluate.horizons.values())
+    sites = max(map(math.prod, run.evaluate.sizes), default=0)
     variables = len(system.observables) + run.closure.dimension
     predicted = run.dynamics.members * run.evaluate.predicted_replicas
     amounts = {
@@ -84,6 +85,10 @@ def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
         "evaluate.replicas": (
             "the reference trajectories",
             macrostates * run.evaluate.replicas * points * len(system.observables) * 8,
+        ),
+        "evaluate.sizes": (
+            "the states of the reference trajectories",
+            macrostates * run.evaluate.replicas * sites * bytes_per_site,
         ),
         "evaluate.predicted_replicas": (
             "the predicted trajectories",
