@@ -37,7 +37,8 @@ def evaluated_cases(run: PartialEvolutionRun) -> list[Case]:
     """
     asked, sizes = run.evaluate.conditions, run.evaluate.sizes
     cases = []
-    for *values, large in product(*asked.values(), sizes or (run.sizes.large,)):
+    places = product(product(*asked.values()), sizes or (run.sizes.large,))
+    for values, large in places:
         parameters = dict(zip(asked, values, strict=True))
         told = [f"{name}-{value:g}" for name, value in parameters.items()]
         place = "-".join([*told, *([size_name(large)] if sizes else [])])
