@@ -152,6 +152,25 @@ def test_one_step_is_that_of_the_model(form: str, activation: str) -> None:
     torch.testing.assert_close(path[:, :, 1], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_scaled_noise_is_that_of_a_scaled_covariance() -> None:
+    """To rounding, step by step; and the drift stays as it is."""
+    z0, times = torch.linspace(-1, 1, 12).reshape(6, 2), [0.0, 0.5, 2.0]
+    usual, half = (_linear(torch.ones(2), noise) for noise in (NOISE, NOISE / 2))
+    scaled = integrate(usual, z0, times, step=0.25, seed=3, noise=0.5)
+    torch.testing.assert_close(scaled, integrate(half, z0, times, step=0.25, seed=3))
+    still = integrate(usual, z0, times, step=0.25, noise=0.0)
+    decay = torch.tensor([1.0, 0.75**2, 0.75**8])
+    torch.testing.assert_close(still[0], z0[:, None] * decay[:, None])
+
+
+def test_the_scale_of_another_size_is_the_root_of_the_sites() -> None:
+    model = _linear(torch.ones(2), NOISE)
+    with pytest.raises(ValueError, match="does not say how many sites"):
+        model.noise_scale(64)
+    model.metadata = {"sites": 1024}
+    assert [model.noise_scale(sites) for sites in (256, 1024, 4096)] == [2.0, 1.0, 0.5]
+
+
 def test_noise_is_seeded_and_differs_between_members() -> None:
     model = _linear(torch.ones(2), NOISE)
     first, again, other = (

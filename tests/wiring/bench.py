@@ -45,6 +45,7 @@ BASE: dict[str, Any] = {
         "method": "tile",
         "snapshots": 2,
         "relaxation": {"duration": 1, "sweep": 0.5, "boundary": "frozen", "up_to_age": True},
+        "chains": [],
     },
     "evolve": {
         "dt": 0.25,
@@ -88,6 +89,7 @@ BASE: dict[str, Any] = {
         "horizons": {"transient": {"spacing": 0.5, "points": 9, "step": None}},
         "equilibrium_fraction": 0.25,
         "conditions": {},
+        "sizes": [],
     },
     "baselines": ["naive"],
     "published": {},
@@ -308,23 +310,34 @@ def _without_figures() -> Iterator[None]:
 
 
 def value_at(content: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a key of a configuration; ``*`` is the first name of a mapping."""
+    """Return the value of a key; ``*`` is the first name of a mapping, or entry of a list.
+
+    None where the list is empty.
+    """
     value: Any = content
     for part in key.split("."):
-        value = next(iter(value.values())) if part == "*" else value.get(part)
+        if isinstance(value, list):
+            value = next(iter(value), None)
+        elif value is not None:
+            value = next(iter(value.values())) if part == "*" else value.get(part)
     return value
 
 
-def changed(key: str, value: Any) -> dict[str, Any]:
-    """Return a change of one key; ``*`` is the first name that the base has there."""
-    *sections, last = key.split(".")
-    for place, section in enumerate(sections):
-        if section == "*":
-            sections[place] = next(iter(value_at(BASE, ".".join(sections[:place]))))
-    change: dict[str, Any] = {last: value}
-    for section in reversed(sections):
-        change = {section: change}
+def changed(key: str, value: Any, base: Mapping[str, Any] = BASE) -> dict[str, Any]:
+    """Return a change of one key; ``*`` is the first name or entry that the base has there."""
+    change: dict[str, Any] = _set(base, key.split("."), value)
     return change
+
+
+def _set(content: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    part, *rest = path
+    if isinstance(content, list):
+        # Lists are replaced as a whole.
+        return [{**content[0], **_set(content[0], rest, value)}, *content[1:]]
+    name = next(iter(content)) if part == "*" else part
+    return {name: _set(content.get(name), rest, value)}
 
 
 def plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ def leaves(model: type[Section] = STUDY, prefix: str = "") -> Iterator[tuple[str
     is ``*``.
     """
     for name, field in model.model_fields.items():
-        path, kind = prefix + name, field.annotation
+        path, kind = prefix + (field.alias or name), field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             yield from leaves(kind, f"{path}.")
         elif get_origin(kind) is dict and get_origin(get_args(kind)[0]) is Literal:

@@ -393,6 +393,14 @@ SIMULATE = [
     ),
 ]
 
+CHAIN = {"from": 1, "after": [0.5, 1]}
+
+
+def ages(seen: Seen) -> list[float]:
+    """Ages of large snapshots, each once."""
+    return sorted(set(seen.result.time.values.tolist()))
+
+
 UPSAMPLE = [
     *(
         Row(
@@ -451,6 +459,20 @@ UPSAMPLE = [
         then=[8],
         also={"upsample": {"relaxation": {"duration": 8, "sweep": 8}}},
         whole=True,
+    ),
+    Row("upsample.chains", [CHAIN], "upsample", (), lambda s: ages(s), [0, 1, 4], [1.5, 2]),
+    *(
+        Row(
+            f"upsample.chains.*.{key}",
+            value,
+            "upsample",
+            (),
+            lambda s: ages(s),
+            was=[1.5, 2],
+            then=then,
+            also={"upsample": {"chains": [CHAIN]}},
+        )
+        for key, value, then in (("from", 4, [4.5, 5]), ("after", [2, 3, 8], [3, 4, 9]))
     ),
 ]
 
@@ -736,6 +758,23 @@ EVALUATE = [
                 lambda s: list(s.result["horizons"]),
                 ["transient"],
                 ["transient-temperature-2.8"],
+            ),
+        )
+    ),
+    *(
+        Row("evaluate.sizes", [[4, 8]], work, at, read, was, then)
+        for work, at, read, was, then in (
+            ("predict", INITIAL, lambda s: s.initial_states[0].shape, [8, 8], [4, 8]),
+            ("predict", PREDICT, lambda s: s.integrate[0].noise, 1.0, 2**0.5),
+            # That of the small system is taken for that of the large one, whatever its size.
+            ("predict:naive", PREDICT, lambda s: s.integrate[0].noise, 1.0, 1.0),
+            ("reference", INITIAL, lambda s: s.initial_states[0].shape, [8, 8], [4, 8]),
+            (
+                "evaluate",
+                (),
+                lambda s: list(s.result["horizons"]),
+                ["transient"],
+                ["transient-size-4x8"],
             ),
         )
     ),

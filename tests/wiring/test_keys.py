@@ -15,9 +15,10 @@ LEAVES = dict(leaves())
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_value_arrives(bench: Bench, row: Row) -> None:
+    also = dict(row.also)
     before, after = (
         bench.observe(row.work, changes, row.targets, row.fakes, stop=row.stops)
-        for changes in (row.also, merge(dict(row.also), changed(row.key, row.value)))
+        for changes in (also, merge(also, changed(row.key, row.value, merge(BASE, also))))
     )
     found = [row.seen(seen) for seen in (before, after)]
     was, then = row.expected

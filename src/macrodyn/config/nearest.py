@@ -67,7 +67,8 @@ def _values(annotation: Any) -> Any:
 def _paths(model: type[BaseModel], before: str) -> Iterator[str]:
     """Yield the paths of all keys that do not stand below names that the user chooses."""
     for name, field in model.model_fields.items():
-        yield f"{before}{name}"
+        path = f"{before}{field.alias or name}"
+        yield path
         inner = _model(field.annotation)
         if inner is not None:
-            yield from _paths(inner, f"{before}{name}.")
+            yield from _paths(inner, f"{path}.")

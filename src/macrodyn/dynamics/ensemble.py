@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -207,6 +208,25 @@ class Ensemble(nn.Module):
         """Covariance rate Sigma(z) of the whole system, shape [M, batch, d, d]."""
         factor = self.cholesky(z, conditions)
         return factor @ factor.mT
+
+    def noise_scale(self, sites: int) -> float:
+        """By how much to scale the noise for a system of so many sites, see `integrate`.
+
+        Observables are means over n sites: at one z, drift and n Sigma are those of any n, but for
+        corrections of order 1/n.
+
+        Args:
+            sites: Sites n' of the system that is predicted.
+
+        Returns:
+            sqrt(n / n'), where n is the number of sites that it was trained on.
+
+        Raises:
+            ValueError: If its metadata does not say that, as ``sites``.
+        """
+        if "sites" not in self.metadata:
+            raise ValueError("The ensemble does not say how many sites it was trained on")
+        return math.sqrt(self.metadata["sites"] / sites)
 
     def _inputs(self, z: Tensor, conditions: Tensor | None) -> Tensor:
         z = (z[None] if z.dim() == 2 else z).to(self.z_mean.dtype)

@@ -31,6 +31,7 @@ def integrate(
     *,
     step: float,
     bounds: Bounds | None = None,
+    noise: float = 1.0,
     seed: int = 0,
     conditions: Tensor | None = None,
     device: str | torch.device | None = None,
@@ -40,9 +41,10 @@ def integrate(
 ) -> Tensor:
     """Simulate R trajectories of each of the E members, with independent noise.
 
-    z += mu(z) h + L(z) sqrt(h) xi, and the classical Runge-Kutta scheme for a model without noise.
-    Each recording interval is divided into equal substeps, as few as make none longer than `step`
-    (to within 1e-6 of it, for times that are rounded). A component that leaves its bounds is
+    z += mu(z) h + s L(z) sqrt(h) xi with the scale of the noise s, and the classical Runge-Kutta
+    scheme for a model without noise. Each recording interval is divided into equal substeps, as
+    few as make none longer than `step` (to within 1e-6 of it, for times that are rounded). A
+    component that leaves its bounds is
     reflected at them, see `Walls`; linear relations of the ensemble hold to rounding.
 
     Args:
@@ -51,6 +53,8 @@ def integrate(
         times: Recording times, increasing, shape [T]; z0 holds at times[0].
         step: Longest substep, in units of physical time.
         bounds: (low, high) of each component; infinite values leave a side open.
+        noise: Scale s of the noise: the covariance rate is s^2 Sigma. For a system of other size
+            than the model was trained on, see `Ensemble.noise_scale`.
         seed: Seed of the Brownian increments.
         conditions: Shape [R, c] or [1, c]; None if the model has none.
         device: Where to integrate; the model's own device if None.
@@ -87,7 +91,13 @@ def integrate(
     )
     if checkpoints is not None:
         tensors = [*model.state_dict().values(), z0, *([] if given is None else [given])]
-        settings = {"plan": plan, "bounds": str(bounds), "seed": seed, "chunk": chunk}
+        settings = {
+            "plan": plan,
+            "bounds": str(bounds),
+            "seed": seed,
+            "chunk": chunk,
+            "noise": noise,
+        }
         course.resume(checkpoints.open(fingerprint(settings, *tensors)))
     starts = range(0, replicas, chunk)
     total = len(starts) * len(plan)
@@ -102,7 +112,7 @@ def integrate(
             if first == 0:
                 course.z = z0[:, rows].to(target).clone()
             for interval, substeps in enumerate(plan[first:], start=first):
-                course.z = _advance(model, course.z, own, substeps, walls, course.generator)
+                course.z = _advance(model, course.z, own, substeps, walls, course.generator, noise)
                 course.records[:, rows, interval + 1] = course.z.cpu()
                 course.done += 1
                 if progress is not None:
@@ -153,6 +163,7 @@ def _advance(
     substeps: tuple[int, float],
     walls: Walls | None,
     generator: torch.Generator,
+    scale: float,
 ) -> Tensor:
     """Take the substeps (number, length) of a recording interval, within the walls."""
     count, h = substeps
@@ -165,7 +176,7 @@ def _advance(
             size = (*z.shape[:-1], factor.shape[-1])
             noise = torch.randn(size, generator=generator, device=z.device)
             kick = (factor * noise.unsqueeze(-2)).sum(-1)
-            z = z.add(drift, alpha=h).add_(kick, alpha=math.sqrt(h))
+            z = z.add(drift, alpha=h).add_(kick, alpha=scale * math.sqrt(h))
         if walls is not None:
             z = walls.reflect(before, z)
     # Nothing else undoes the rounding of many steps, off which the drift does not lead.

@@ -67,13 +67,64 @@ def relax(
     if relaxation.sweeps == 0:
         return states.copy()
     lattice = states.shape[2:]
-    tiling = Tiling(lattice, patch.shape, system.periodic)
+    cost.add(len(states) * math.prod(lattice), relaxation.duration)
+    if Tiling(lattice, patch.shape, system.periodic).number == 1:
+        return system.evolve(np.ascontiguousarray(states).copy(), relaxation.duration, keys)
+    step = relaxation.duration / relaxation.sweeps
+    return _swept(system, states, patch, range(relaxation.sweeps), step, keys)
+
+
+def relax_sweeps(
+    system: PatchSystem,
+    states: NDArray,
+    patch: PatchGeometry,
+    sweeps: range,
+    duration: float,
+    keys: Seeds,
+    cost: Cost,
+) -> NDArray:
+    """Relax states through numbered sweeps, as a part of a longer relaxation.
+
+    A sweep's number says which offset and which random streams it has. Relaxing through 0, 1, ...,
+    n - 1 in any number of parts therefore gives the same bits.
+
+    Args:
+        system: The system.
+        states: Shape [batch, channel, *lattice]; left unchanged.
+        patch: Geometry of the patches, see `relax`. One that is the lattice evolves as a whole.
+        sweeps: Numbers of the sweeps, in order.
+        duration: Physical time of each of them.
+        keys: One stream per state, the same for all parts of a relaxation.
+        cost: Adds up what it costs.
+
+    Returns:
+        The relaxed states.
+
+    Raises:
+        ValueError: If the patches would see each other move, see `relaxed_patch`.
+    """
+    lattice = states.shape[2:]
+    cost.add(len(states) * math.prod(lattice), len(sweeps) * duration)
+    if Tiling(lattice, patch.shape, system.periodic).number > 1:
+        return _swept(system, states, patch, sweeps, duration, keys)
+    states = np.ascontiguousarray(states).copy()
+    for sweep in sweeps:
+        states = system.evolve(states, duration, substreams(keys, sweep))
+    return states
+
+
+def _swept(
+    system: PatchSystem,
+    states: NDArray,
+    patch: PatchGeometry,
+    sweeps: range,
+    step: float,
+    keys: Seeds,
+) -> NDArray:
+    """Evolve all patches of each state, once in each sweep."""
+    lattice = states.shape[2:]
     patch = relaxed_patch(system, patch, lattice)
     states = np.ascontiguousarray(states).copy()
-    step = relaxation.duration / relaxation.sweeps
-    cost.add(len(states) * math.prod(lattice), relaxation.duration)
-    if tiling.number == 1:
-        return system.evolve(states, relaxation.duration, keys)
     passes = _passes(system, patch, lattice)
     most = max(len(origins) for origins in passes)
     largest = max(len(o) for origins in passes for o in origins)
@@ -81,7 +132,7 @@ def relax(
     for begin in range(0, len(states), chunk):
         part = states[begin : begin + chunk]
         part_keys = keys[begin : begin + chunk]
-        for sweep in range(relaxation.sweeps):
+        for sweep in sweeps:
             for number, origins in enumerate(passes[sweep % len(passes)]):
                 pass_keys = substreams(part_keys, sweep * most + number)
                 _evolve_patches(system, part, origins, patch, step, pass_keys)

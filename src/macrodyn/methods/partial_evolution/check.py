@@ -5,7 +5,6 @@ Each check yields (key path, message) for what is wrong.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import product
 
@@ -14,7 +13,12 @@ from pydantic import ValidationError
 
 from macrodyn.config.errors import problems
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
-from macrodyn.methods.partial_evolution.cases import evaluated_cases
+from macrodyn.methods.partial_evolution.chains import check_chains, relaxed_lattices
+from macrodyn.methods.partial_evolution.check_cases import (
+    check_evaluated_sizes,
+    check_names,
+    try_evaluated_sizes,
+)
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.limits import (
     check_amounts,
@@ -34,7 +38,7 @@ from macrodyn.systems.trial.limit import tried
 
 def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check a run against its system, and try the system where nothing else is wrong."""
-    wrong_conditions = list(_check_conditions(run, system))
+    wrong_conditions = [*_check_conditions(run, system), *check_names(run)]
     yield from wrong_conditions
     wrong_sizes = list(check_sizes(run, system))
     yield from wrong_sizes
@@ -43,13 +47,17 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
     if wrong_sizes:
         return
     yield from check_factor(run)
-    beyond = [*check_neighbours(run, system), *check_amounts(run, system)]
+    beyond = [
+        *check_neighbours(run, system),
+        *check_amounts(run, system),
+        *check_evaluated_sizes(run, system),
+    ]
     yield from beyond
     # What must be prepared is so by jobs: before, such a system cannot be tried.
     if system.is_ready and not (wrong_conditions or wrong_sampling or beyond):
         yield from check_events(run, system)
         wrong_methods = list(message(type(system), tried(_case(run, system), system)))
-        yield from wrong_methods or check_change(run, system)
+        yield from wrong_methods or [*check_change(run, system), *try_evaluated_sizes(run, system)]
 
 
 def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:
@@ -86,13 +94,6 @@ def _check_conditions(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
             yield f"{key}.{name}", "; ".join(told.values())
         except Exception as error:
             yield f"{key}.{name}", describe_failure(error, cls)
-    names = Counter(case.name for case in evaluated_cases(run))
-    for name in sorted(n for n, number in names.items() if number > 1):
-        yield (
-            "evaluate.conditions",
-            f"two comparisons would be called {name}: give each value once, and horizons other "
-            "names",
-        )
 
 
 def extrapolations(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[str]:
@@ -118,13 +119,15 @@ def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             f"{run.groups} is too few: give at least 2, as whole groups are held out for "
             "validation",
         )
-    if run.sizes.small == run.sizes.large and run.simulate.replicas < run.upsample.snapshots:
+    alone = run.sizes.small == run.sizes.large and not run.upsample.chains
+    if alone and run.simulate.replicas < run.upsample.snapshots:
         yield (
             "simulate.replicas",
             f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots}), "
             "but the snapshots are the small systems themselves where sizes.small is sizes.large: "
             "raise the one or lower the other",
         )
+    yield from check_chains(run)
     for horizon in sorted(run.published.keys() - run.evaluate.horizons.keys()):
         yield (
             f"published.{horizon}",
@@ -164,7 +167,8 @@ def check_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple
             "is evolved must not be larger than what is simulated",
         )
         return
-    for level in upsampling_levels(sizes["small"], sizes["large"]):
+    levels = [] if run.upsample.chains else upsampling_levels(sizes["small"], sizes["large"])
+    for level in levels:
         if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
             yield (
                 "sizes.patch",
@@ -197,14 +201,13 @@ def _check_windows(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
             return
         if run.buffer and evolve.stop == "events":
             yield "evolve.buffer", EVENTS_IN_BUFFER
-    if relaxation.duration > 0:
-        patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
-        for level in upsampling_levels(run.sizes.small, large):
-            try:
-                relaxed_patch(system, patch, level)
-            except ValueError as error:
-                yield size, str(error)
-                return
+    patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
+    for level in relaxed_lattices(run):
+        try:
+            relaxed_patch(system, patch, level)
+        except ValueError as error:
+            yield size, str(error)
+            return
 
 
 def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:

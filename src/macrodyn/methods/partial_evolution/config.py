@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_serializer
 
 from macrodyn.closure.settings import ClosureSettings
 from macrodyn.config.models import RunConfig
@@ -31,6 +31,8 @@ from macrodyn.lattice import Boundary
 from macrodyn.systems.patch_system import Stop, Upsampling
 
 Baseline = Literal["naive", "full"]
+# What of `upsample.relaxation` says how long every level is relaxed, which chains say themselves.
+UNUSED_BY_CHAINS = ("duration", "up_to_age")
 
 
 # How many dt are tried where it is chosen from data, each twice the one before.
@@ -86,6 +88,34 @@ class RelaxationConfig(Section):
     )
 
 
+class ChainConfig(Section):
+    """Large snapshots kept along one relaxation of small snapshots of one age."""
+
+    start: NotNegativeFloat = Field(
+        alias="from",
+        description="Age of the small snapshots, one of simulate.times; they are put straight to "
+        "the large size. From 0 on the large system's own initial states are taken.",
+    )
+    after: tuple[NotNegativeFloat, ...] = Field(
+        min_length=1,
+        description="Times of relaxation after which large snapshots are kept, increasing; their "
+        "age is from + after.",
+    )
+
+    @property
+    def ages(self) -> tuple[float, ...]:
+        """Ages of the snapshots.
+
+        They are rounded to 15 digits, so that equal ages of two chains are equal numbers.
+        """
+        return tuple(float(f"{self.start + time:.15g}") for time in self.after)
+
+    # `serialize_by_alias` is not known to the oldest pydantic that is supported.
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        return {"from": self.start, "after": list(self.after)}
+
+
 class UpsampleConfig(Section):
     """From small snapshots to large ones."""
 
@@ -96,9 +126,15 @@ class UpsampleConfig(Section):
         "sites. interpolate: linear between the sites.",
     )
     snapshots: PositiveInt = Field(
-        default=8, description="Large snapshots for each group and snapshot time."
+        default=8,
+        description="Large snapshots for each group and snapshot time, or each record of a chain.",
     )
     relaxation: RelaxationConfig = RelaxationConfig()
+    chains: tuple[ChainConfig, ...] = Field(
+        default=(),
+        description="Relaxations along which large snapshots are kept, in place of a brief one of "
+        "every snapshot time; sweep and boundary are those of relaxation.",
+    )
 
 
 class EvolveConfig(Section):
@@ -170,6 +206,11 @@ class EvaluateConfig(Section):
         description="Values of conditions at which the model is evaluated; every combination is "
         "taken. At the system's own where it is left out.",
     )
+    sizes: tuple[Lattice, ...] = Field(
+        default=(),
+        description="Lattices for which the one model predicts: its drift is taken to be the same "
+        "for every number of sites n, its covariance to go as 1/n. sizes.large if left out.",
+    )
 
 
 class HorizonOption(Section):
@@ -209,12 +250,18 @@ class PartialEvolutionRun(RunConfig):
         return self.sizes.patch or self.sizes.small
 
     @property
+    def ages(self) -> tuple[float, ...]:
+        """Ages of the large snapshots of each group; one for each chain's record, if repeated."""
+        chains = self.upsample.chains
+        return tuple(age for c in chains for age in c.ages) if chains else self.simulate.times
+
+    @property
     def steps(self) -> tuple[float, ...]:
         """The dt, or those that are tried where it is chosen from data."""
         if self.evolve.dt != "auto":
             return (self.evolve.dt,)
-        times = self.simulate.times
-        gaps = [b - a for a, b in pairwise((0.0, *times)) if b > a]
+        ages = sorted({0.0, *self.ages})
+        gaps = [b - a for a, b in pairwise(ages)]
         # What happens between two snapshots is worth a step or two.
         shortest = 0.5 * min(gaps, default=1.0)
         return tuple(shortest * 2.0**k for k in range(AUTOMATIC_STEPS))

@@ -9,7 +9,7 @@ from macrodyn.lattice import Tiling
 from macrodyn.methods.base import Graph
 from macrodyn.methods.partial_evolution import stages
 from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases
-from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.config import UNUSED_BY_CHAINS, PartialEvolutionRun
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
 
@@ -44,7 +44,7 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         found = {"pairs": pairs, "latents": latents, "model": model}
         roles |= {f"{role}/{scheme}": stage for role, stage in found.items()}
         for case in cases:
-            roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, model, closure)
+            roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, scope, model, closure)
     ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
     direct = tuple(dict.fromkeys(case.reference for case in cases))
     # Of the baselines it reads what they have learned and predict, not the data that they had.
@@ -87,7 +87,7 @@ class _Stages:
             **self.sampled,
             "large": self.large,
             "patch": self.patch,
-            "upsample": self.run.upsample.model_dump(mode="json"),
+            "upsample": _upsample_config(self.run),
         }
         return self.planner.stage(stages.UPSAMPLE, config, {"small": small}, most=self.run.groups)
 
@@ -103,7 +103,7 @@ class _Stages:
             "patch": self.patch,
             "evolve": _evolve_config(run, "partial"),
             "steps": list(run.steps),
-            "planned": run.groups * len(run.simulate.times) * run.upsample.snapshots,
+            "planned": run.groups * len(run.ages) * run.upsample.snapshots,
         }
         return self.planner.stage(stages.RECOMMEND, config, {"states": snapshots})
 
@@ -132,26 +132,29 @@ class _Stages:
             config["estimator"] = stages.ESTIMATOR_VERSION
         return self.planner.stage(stages.DYNAMICS, config, {"latents": latents})
 
-    def predict(self, case: Case, model: Stage, closure: Stage) -> Stage:
+    def predict(self, case: Case, scope: str, model: Stage, closure: Stage) -> Stage:
         evaluate = self.run.evaluate
         config = {
             "system": self._system(case.parameters),
             "seed": self.run.seed,
             "conditions": sorted(self.run.conditions),
-            "large": self.large,
+            "large": case.large,
             "patch": self.patch,
             "step": evaluate.horizons[case.horizon].step or self._trained_step(),
             "horizon": self.record[case.horizon],
             "initial": self.initial,
             "replicas": evaluate.predicted_replicas,
         }
+        if scope != "small" and case.large != self.large:
+            # That of a small system is taken for that of a large one, whatever the sizes.
+            config["noise"] = "scaled"
         return self.planner.stage(stages.PREDICT, config, {"model": model, "closure": closure})
 
     def reference(self, case: Case) -> Stage:
         config = {
             "system": self._system(case.parameters),
             "seed": self.run.seed,
-            "large": self.large,
+            "large": case.large,
             "initial": self.initial,
             "replicas": self.run.evaluate.replicas,
             "horizons": self.record,
@@ -168,6 +171,15 @@ class _Stages:
         """The system with some parameters changed."""
         system = self.planner.system
         return {**system, "parameters": {**system["parameters"], **parameters}}
+
+
+def _upsample_config(run: PartialEvolutionRun) -> dict[str, Any]:
+    """Only the keys that matter for the way in which snapshots are made."""
+    config = run.upsample.model_dump(mode="json")
+    if not run.upsample.chains:
+        return {k: v for k, v in config.items() if k != "chains"}
+    relaxation = {k: v for k, v in config["relaxation"].items() if k not in UNUSED_BY_CHAINS}
+    return {**config, "relaxation": relaxation}
 
 
 def _evolve_config(run: PartialEvolutionRun, scope: str) -> dict[str, Any]:

@@ -156,6 +156,7 @@ def encode(job: Job) -> xr.Dataset:
         time_unit=source.elapsed.attrs["units"],
         **_controls(source),
     )
+    latents = latents.assign_attrs(sites=math.prod(whole.shape[2:]))
     relations = system.relations()
     if relations is None:
         return latents
@@ -240,6 +241,7 @@ def dynamics(job: Job) -> None:
     names = [str(n) for n in source.variable.values]
     conditions = [str(n) for n in source.condition.values]
     description = {"variables": names, "conditions": conditions, "dt": source.attrs["dt"]}
+    description["sites"] = int(source.attrs["sites"])
     ensemble.save(job.outputs["model"], {**description, **origin})
     report = {
         "history": history.as_dict(),
@@ -303,12 +305,17 @@ def predict(job: Job) -> xr.Dataset:
     variables = variable_names(system.observable_names, closure.architecture.closure_dim)
     open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
     bounds = domain.limits([*system.bounds, *open_sides], z0)
+    noise = 1.0
+    if config.get("noise") == "scaled":
+        noise = ensemble.noise_scale(math.prod(config["large"]))
+        job.info(f"noise of {ensemble.metadata['sites']} sites, scaled by {noise:.4g}")
     z = integrate(
         ensemble,
         torch.as_tensor(z0, dtype=torch.float32),
         times,
         step=wanted,
         bounds=bounds,
+        noise=noise,
         seed=_torch_seed(config["seed"], "predict"),
         conditions=torch.tensor([values]) if names else None,
         device=job.device,

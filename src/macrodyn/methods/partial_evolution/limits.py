@@ -42,12 +42,14 @@ def check_training(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
 
 def check_steps(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
     """Check that times can be reached in a number of steps that ends."""
-    relaxation = run.upsample.relaxation
-    if relaxation.duration / relaxation.sweep > MOST_STEPS:
+    relaxation, chains = run.upsample.relaxation, run.upsample.chains
+    longest = max((chain.after[-1] for chain in chains), default=relaxation.duration)
+    if longest / relaxation.sweep > MOST_STEPS:
+        what = "a chain" if chains else "upsample.relaxation.duration"
         yield (
             "upsample.relaxation.sweep",
-            f"{relaxation.sweep:g} cuts upsample.relaxation.duration ({relaxation.duration:g}) "
-            f"into more than {MOST_STEPS:,} sweeps: give a longer one",
+            f"{relaxation.sweep:g} cuts {what} ({longest:g}) into more than {MOST_STEPS:,} "
+            "sweeps: give a longer one",
         )
     if run.steps[-1] * run.evolve.lags[-1] > LONGEST:
         yield "evolve.lags", f"a pair of {run.evolve.lags[-1]} evolve.dt is too long a time"
@@ -69,18 +71,24 @@ def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
     sizes = run.sizes
     bytes_per_site = np.dtype(system.dtype).itemsize * system.channels
     small, large = (math.prod(sides) * bytes_per_site for sides in (sizes.small, sizes.large))
-    snapshots = run.groups * len(run.simulate.times)
+    simulated = run.groups * len(run.simulate.times)
+    snapshots = run.groups * len(run.ages) * run.upsample.snapshots
     initial = run.evaluate.initial
     macrostates = math.prod(map(len, initial.values() if isinstance(initial, dict) else [initial]))
     points = max(horizon.points for horizon in run.evaluate.horizons.values())
+    sites = max(map(math.prod, run.evaluate.sizes), default=0)
     variables = len(system.observables) + run.closure.dimension
     predicted = run.dynamics.members * run.evaluate.predicted_replicas
     amounts = {
-        "simulate.replicas": ("the small systems", snapshots * run.simulate.replicas * small),
-        "upsample.snapshots": ("the large snapshots", snapshots * run.upsample.snapshots * large),
+        "simulate.replicas": ("the small systems", simulated * run.simulate.replicas * small),
+        "upsample.snapshots": ("the large snapshots", snapshots * large),
         "evaluate.replicas": (
             "the reference trajectories",
             macrostates * run.evaluate.replicas * points * len(system.observables) * 8,
+        ),
+        "evaluate.sizes": (
+            "the states of the reference trajectories",
+            macrostates * run.evaluate.replicas * sites * bytes_per_site,
         ),
         "evaluate.predicted_replicas": (
             "the predicted trajectories",
@@ -143,7 +151,7 @@ def check_change(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tupl
     if system.kind == "field" or run.evolve.stop == "events":
         return
     patches = min(run.evolve.patches, Tiling(run.sizes.large, run.patch).number)
-    snapshots = run.groups * len(run.simulate.times) * run.upsample.snapshots
+    snapshots = run.groups * len(run.ages) * run.upsample.snapshots
     pairs = snapshots * patches * math.prod(run.patch) * run.steps[-1] * run.evolve.lags[-1]
     # Sites of the built-in systems change about once in a unit of time.
     if run.system.name in BUILT_IN and pairs > 1000:

@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 
 from macrodyn.methods.base import Analysis, Graph, Method, Problem
 from macrodyn.methods.partial_evolution import propose, stages
-from macrodyn.methods.partial_evolution.config import HorizonOption, PartialEvolutionRun
+from macrodyn.methods.partial_evolution.config import (
+    UNUSED_BY_CHAINS,
+    HorizonOption,
+    PartialEvolutionRun,
+    RelaxationConfig,
+    UpsampleConfig,
+)
 from macrodyn.systems import PatchSystem
 
 
@@ -36,8 +42,9 @@ class PartialEvolution(Method):
     report: ClassVar[str] = "macrodyn.methods.partial_evolution.report:PartialEvolutionReport"
 
     def canonical(self, run: PartialEvolutionRun) -> PartialEvolutionRun:
-        """Sort the conditions and the components of macrostates by name."""
+        """Sort what is named, and leave to its default what chains do not use."""
         sections = {
+            "upsample": _without_unused(run.upsample),
             "simulate": _sorted(run.simulate, "initial_range"),
             "evaluate": _sorted(_sorted(run.evaluate, "initial"), "conditions"),
         }
@@ -66,10 +73,21 @@ class PartialEvolution(Method):
         yield from check_with_system(run, system)
 
     def warnings(self, run: PartialEvolutionRun, system: PatchSystem) -> Iterator[str]:
-        """Yield the conditions that are evaluated outside of the values that are sampled."""
+        """Yield what is evaluated outside of what is sampled, and what is set and not used."""
+        from macrodyn.methods.partial_evolution.chains import unused_settings
         from macrodyn.methods.partial_evolution.check import extrapolations
 
         yield from extrapolations(run, system)
+        yield from unused_settings(run)
+
+
+def _without_unused(section: UpsampleConfig) -> UpsampleConfig:
+    """Leave to their defaults the settings of relaxation that chains do not use."""
+    if not section.chains:
+        return section
+    usual = RelaxationConfig()
+    defaults = {name: getattr(usual, name) for name in UNUSED_BY_CHAINS}
+    return section.model_copy(update={"relaxation": section.relaxation.model_copy(update=defaults)})
 
 
 def _sorted(section: Any, name: str) -> Any:

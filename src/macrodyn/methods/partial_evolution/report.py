@@ -191,7 +191,9 @@ def _compared(config: Metrics) -> str:
         f"{name} to t = {h['spacing'] * (h['points'] - 1):g}"
         for name, h in evaluate["horizons"].items()
     )
-    return f"{evaluate['replicas']} trajectories for each initial macrostate; {horizons}"
+    sizes = ", ".join(_sites(shape) for shape in evaluate.get("sizes") or [])
+    at = f"; on {sizes}, by the model of {_sites(config['sizes']['large'])}" if sizes else ""
+    return f"{evaluate['replicas']} trajectories for each initial macrostate; {horizons}{at}"
 
 
 def _cells(row: Row, metrics: Metrics, horizons: list[str]) -> list[str]:

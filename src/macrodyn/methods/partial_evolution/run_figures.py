@@ -41,7 +41,8 @@ def snapshot_figure(
 ) -> Figure:
     """Snapshots of each upsampling level beside true ones of the same age.
 
-    All are of the middle snapshot time, the true one of the recorded time that is nearest to it. Of
+    All are of the middle snapshot time, the true one of the recorded time that is nearest to it.
+    Along a chain, the snapshots that it began with are of its beginning, and so are small ones. Of
     the examples of the last level and of direct simulation the two are shown whose observables
     are nearest to each other, as only snapshots of the same macrostate can be compared by eye; of
     the other levels the examples nearest to these.
@@ -54,7 +55,12 @@ def snapshot_figure(
         title: Title of the figure.
     """
     middle = small.sizes["time"] // 2
-    time = float(small["time"].values[middle])
+    if "example_from" in large.attrs:
+        began = float(large.attrs["example_from"])
+        middle = int(np.argmin(np.abs(small["time"].values - began)))
+    simulated = float(small["time"].values[middle])
+    raw_time = float(large.attrs.get("example_from", simulated))
+    time = float(large.attrs.get("example_age", simulated))
     moments = reference["example_time"].values
     moment = int(np.argmin(np.abs(moments - time)))
     truths = reference["example_states"].values[:, moment]
@@ -69,7 +75,12 @@ def snapshot_figure(
 
     def level(raw: NDArray | None, relaxed: NDArray, direct: NDArray | None) -> SnapshotLevel:
         true_time = float(moments[moment])
-        captions = (caption(raw, time), caption(relaxed, time), caption(direct, true_time))
+        relaxed_time = simulated if raw is None else time
+        captions = (
+            caption(raw, raw_time),
+            caption(relaxed, relaxed_time),
+            caption(direct, true_time),
+        )
         return SnapshotLevel(upsampled=raw, relaxed=relaxed, direct=direct, captions=captions)
 
     nearest = best if not numbers else _nearest_index(first, system, goal)

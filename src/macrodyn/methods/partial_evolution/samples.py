@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ def snapshots(path: StrPath, scope: str, config: dict[str, Any]) -> xr.Dataset:
     return as_samples(data, data.states.values)
 
 
-def as_samples(source: xr.Dataset, states: NDArray) -> xr.Dataset:
+def as_samples(
+    source: xr.Dataset, states: NDArray, ages: Sequence[float] | None = None
+) -> xr.Dataset:
     """Lay snapshots out as samples, each with its macrostate, conditions, group, time and number.
 
     Args:
         source: The small snapshots that they are or were made of, [group, time, ...].
         states: Shape [group, time, snapshot, channel, *lattice].
+        ages: Their times, shape [time]; those of the small snapshots if left out.
     """
     groups, times, each, *state = states.shape
     per_group = times * each
@@ -47,7 +51,7 @@ def as_samples(source: xr.Dataset, states: NDArray) -> xr.Dataset:
             "group": ("sample", repeated("group")),
             "time": (
                 "sample",
-                np.tile(np.repeat(source.time.values, each), groups),
+                np.tile(np.repeat(source.time.values if ages is None else ages, each), groups),
                 source.time.attrs,
             ),
             "number": ("sample", number.ravel()),

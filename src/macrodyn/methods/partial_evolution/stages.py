@@ -78,7 +78,7 @@ ENCODE = StageKind(
     work=f"{_ROOM}.learn:encode",
     doing="Encoding pairs of states",
     environment="learn",
-    version=3,
+    version=4,
 )
 DYNAMICS = StageKind(
     name="dynamics",
@@ -90,7 +90,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=4,
+    version=5,
 )
 PREDICT = StageKind(
     name="predict",

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.lattice import PatchGeometry, upsampling_levels
+from macrodyn.methods.partial_evolution.chains import shown_record, upsample_chains
 from macrodyn.methods.partial_evolution.config import RelaxationConfig, UpsampleConfig
 from macrodyn.methods.partial_evolution.samples import as_samples, condition_names
 from macrodyn.pipeline.job import Job
@@ -36,22 +37,33 @@ def upsample(job: Job) -> xr.Dataset:
         ValueError: If the lattices are equal and there are too few replicas to take.
     """
     config = job.config
+    chains = UpsampleConfig(**config["upsample"]).chains
     system = stage_system(job, job.device)
     whole = read_dataset(job.input("small"))
     source = whole.isel(group=slice(job.shard, None, job.shards))
-    _check_replicas(source, config)
+    if not chains:
+        _check_replicas(source, config)
     shown = np.flatnonzero(np.isin(source.group.values, _example_groups(whole.group.values)))
     work = job.work("upsample", source.states.values, source.time.values)
-    arrays = _upsample(system, source, config, shown, work)
-    data = as_samples(source, arrays.pop("states"))
+    arrays = (upsample_chains if chains else _upsample)(system, source, config, shown, work)
+    ages = [age for chain in chains for age in chain.ages] if chains else None
+    data = as_samples(source, arrays.pop("states"), ages)
     data["states"].attrs = state_attributes(system)
-    data["time"].attrs = {"long_name": "time of the small snapshot", "units": system.time_unit}
+    told = "age of the snapshot" if chains else "time of the small snapshot"
+    data["time"].attrs = {"long_name": told, "units": system.time_unit}
     if arrays:
         data["example_number"] = ("example", source.group.values[shown])
     for name, states in arrays.items():
         axes = axis_names(system.dimension, f"{name.rpartition('_')[0]}_")
         data[name] = (("example", "channel", *axes), states, state_attributes(system))
     data = pad_examples(data, len(_example_groups(whole.group.values)))
+    if chains:
+        chain, record = shown_record(chains)
+        ages_shown = {
+            "example_from": chains[chain].start,
+            "example_age": chains[chain].ages[record],
+        }
+        data = data.assign_attrs(ages_shown)
     return data.assign_attrs(site_updates=work.cost.site_updates)
 
 
