@@ -55,6 +55,8 @@ BASE: dict[str, Any] = {
         "stop": "time",
     },
     "closure": {
+        "features": [],
+        "candidates": [],
         "dimension": 1,
         "encoder": "strided",
         "channels": [4],

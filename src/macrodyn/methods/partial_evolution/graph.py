@@ -89,7 +89,8 @@ class _Stages:
         return self.planner.stage(stages.UPSAMPLE, config, {"small": small}, most=self.run.groups)
 
     def closure(self, snapshots: Stage) -> Stage:
-        closure = self.run.closure.model_dump(mode="json")
+        # Features are measured, not trained.
+        closure = self.run.closure.model_dump(mode="json", exclude={"features", "candidates"})
         config = {**self.sampled, "patch": self.patch, "closure": closure}
         return self.planner.stage(stages.CLOSURE, config, {"data": snapshots})
 
@@ -104,7 +105,14 @@ class _Stages:
         return self.planner.stage(stages.EVOLVE, config, {"states": source}, most=self.run.groups)
 
     def encode(self, scope: str, pairs: Stage, source: Stage, closure: Stage) -> Stage:
-        config = {**self.sampled, "scope": scope, "patch": self.patch}
+        config = {
+            **self.sampled,
+            "scope": scope,
+            "patch": self.patch,
+            "features": list(self.run.closure.features),
+            # Only what is ours is judged.
+            "candidates": list(self.run.closure.candidates) if scope == "partial" else [],
+        }
         parents = {"pairs": pairs, "closure": closure}
         return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
 
@@ -123,6 +131,7 @@ class _Stages:
             "conditions": sorted(self.run.conditions),
             "large": self.large,
             "patch": self.patch,
+            "features": list(self.run.closure.features),
             "step": evaluate.horizons[case.horizon].step or self.run.evolve.dt,
             "horizon": self.record[case.horizon],
             "initial": self.initial,
