@@ -97,6 +97,20 @@ def test_verdicts():
     assert verdict(*[np.array([np.nan])] * 4, groups=9) == "cannot tell"
 
 
+def test_what_too_few_samples_cannot_tell_is_unknown():
+    x, y, _, _, common = snapshots()
+    rows = np.arange(len(x)) % 36 == 0
+    few = {name: values[rows] for name, values in common.items()}
+    noise = np.random.default_rng(0).normal(size=(5, rows.sum()))
+    (worth, *_) = judge_variables(
+        {"x": x[rows]}, {"y": y[rows], **dict(zip("abcde", noise, strict=True))}, {}, **few
+    ).each
+    assert np.isnan(worth.gain).all() or np.isnan(worth.beside_others).all()
+    still = {**common, "increment": np.random.default_rng(1).normal(size=(len(x), 1))}
+    (worth,) = judge_variables({"x": x}, {"y": y}, {}, **still).each
+    assert np.isnan(worth.gain).all() and worth.verdict == "cannot tell"
+
+
 def test_too_few_groups_are_told():
     x, y, _, _, common = snapshots()
     rows = common["group"] < 3

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from macrodyn.evaluation.available import Unavailable
-from macrodyn.evaluation.residual import FEWEST_GROUPS, AgeResidual, residual_by_age
+from macrodyn.evaluation.residual import FEWEST_GROUPS, residual_by_age
 from macrodyn.evaluation.worth_fit import DriftScores
 
 __all__ = ["MATERIAL", "Judged", "Worth", "judge_variables"]
@@ -165,11 +165,13 @@ def judge_variables(
     scores = DriftScores(base, extra, increment, elapsed, group, seed=seed)
     inside = tuple(variables)
 
-    def residual(names: tuple[str, ...]) -> AgeResidual:
+    def chi2(names: tuple[str, ...]) -> Floats:
         drift = scores.predicted(names)
+        if np.isnan(drift).any():
+            return np.full(drift.shape[1], np.nan)
         return residual_by_age(
             increment[:, None], elapsed[:, None], drift, age=age, group=group, fitted=False
-        )
+        ).chi2_per_degree
 
     def judged(name: str) -> Worth:
         is_variable = name in variables
@@ -177,7 +179,7 @@ def judge_variables(
         without: tuple[str, ...] = () if is_variable else inside
         gain, error = scores.gain(without, (*without, name))
         beside, beside_error = scores.gain(others, (*others, name))
-        before, after = (residual(n).chi2_per_degree for n in (without, (*without, name)))
+        before, after = (chi2(names) for names in (without, (*without, name)))
         return Worth(
             name=name,
             role="variable" if is_variable else "candidate",
@@ -194,8 +196,8 @@ def judge_variables(
     return Judged(
         observables=tuple(observables),
         each=tuple(judged(name) for name in extra),
-        chi2_observables=residual(()).chi2_per_degree,
-        chi2_all=residual(inside).chi2_per_degree,
+        chi2_observables=chi2(()),
+        chi2_all=chi2(inside),
         gain_all=gain,
         gain_all_error=error,
     )

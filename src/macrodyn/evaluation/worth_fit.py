@@ -58,13 +58,17 @@ class DriftScores:
         designs = [
             columns
             for degree in _BASE_DEGREES
-            if self._affordable(columns := _chebyshev(self._base, degree))
+            # Half of the coefficients that the samples allow are for what others add.
+            if self._affordable(columns := _chebyshev(self._base, degree), 2)
         ]
         self._design = self._best(designs or [_chebyshev(self._base, 0)])[0]
         self._extra = {name: self._left(values) for name, values in extra.items()}
 
     def predicted(self, names: tuple[str, ...]) -> Floats:
-        """Drift of each sample by fits to other groups, with some variables, shape [N, d]."""
+        """Drift of each sample by fits to other groups, with some variables, shape [N, d].
+
+        NaN where there are too few samples for so many variables.
+        """
         key = frozenset(names)
         if key not in self._known:
             designs = [self._design]
@@ -75,8 +79,9 @@ class DriftScores:
                     np.concatenate([self._design, _products(self._base, extra, *degrees)], axis=1)
                     for degrees in _EXTRA_DEGREES
                 ]
-                designs = [d for d in wider if self._affordable(d)] or designs
-            self._known[key] = self._best(designs)[1]
+                designs = [design for design in wider if self._affordable(design)]
+            unknown = np.full_like(self._rate, np.nan)
+            self._known[key] = self._best(designs)[1] if designs else unknown
         return self._known[key]
 
     def gain(self, without: tuple[str, ...], given: tuple[str, ...]) -> tuple[Floats, Floats]:
@@ -87,32 +92,41 @@ class DriftScores:
             given: Variables of the other.
 
         Returns:
-            The gain and its standard error over groups, each of shape [d]; NaN where the drift does
-            not vary beyond the noise.
+            The gain and its standard error over groups, each of shape [d]; NaN where the base
+            explains no variance of the drift beyond the noise, or samples are too few.
         """
-        errors = [self._squares(self.predicted(names)) for names in (without, given, ())]
-        variance = (self._squares(self._held_out_mean()) - errors[2]).sum(axis=0)
-        variance = np.where(variance > 0, variance, np.nan)
-        number = self._group.max() + 1
-        gained, weight = np.zeros((number, self._rate.shape[1])), np.zeros(number)
-        np.add.at(gained, self._group, errors[0] - errors[1])
-        np.add.at(weight, self._group, self._weight)
-        total = gained.sum(axis=0)
-        influence = gained - weight[:, None] * (total / weight.sum())
-        error = np.sqrt(number / (number - 1) * np.square(influence).sum(axis=0))
+        without_squares, given_squares, base, mean = (
+            self._squares(drift)
+            for drift in (
+                self.predicted(without),
+                self.predicted(given),
+                self.predicted(()),
+                self._cross_validated(np.ones((len(self._rate), 1)))[0],
+            )
+        )
+        variance, uncertain = self._sum(mean - base)
+        variance = np.where(variance > 2 * uncertain, variance, np.nan)
+        total, error = self._sum(without_squares - given_squares)
         return total / variance, error / variance
+
+    def _sum(self, values: Floats) -> tuple[Floats, Floats]:
+        """Sum over samples, and its standard error with the groups as units, [N, d] to [d]."""
+        number = self._group.max() + 1
+        sums, weight = np.zeros((number, values.shape[1])), np.zeros(number)
+        np.add.at(sums, self._group, values)
+        np.add.at(weight, self._group, self._weight)
+        total = sums.sum(axis=0)
+        influence = sums - weight[:, None] * (total / weight.sum())
+        return total, np.sqrt(number / (number - 1) * np.square(influence).sum(axis=0))
 
     def _mean(self) -> Floats:
         return np.average(self._rate, axis=0, weights=self._weight)
 
-    def _held_out_mean(self) -> Floats:
-        return self._cross_validated(np.ones((len(self._rate), 1)))[0]
-
     def _squares(self, predicted: Floats) -> Floats:
         return self._weight[:, None] * np.square(self._rate - predicted)
 
-    def _affordable(self, design: Floats) -> bool:
-        return len(design) >= _SAMPLES * design.shape[1]
+    def _affordable(self, design: Floats, times: int = 1) -> bool:
+        return len(design) >= times * _SAMPLES * design.shape[1]
 
     def _left(self, values: Floats) -> Floats:
         """What the base's polynomials leave of a variable, with a standard deviation of 1."""

@@ -105,8 +105,9 @@ def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
 
 def test_closure_variables_and_candidates_are_judged(make_job_of_run, tmp_path, caplog):
     closure = {**LITTLE["closure"], "features": ["correlation-2"], "candidates": ["generator"]}
-    simulate = {"groups": 8, "replicas": 4, "times": [0, 1, 4]}
-    job = make_job_of_run({"closure": closure, "simulate": simulate})
+    simulate = {"groups": 16, "replicas": 4, "times": [0, 1, 4]}
+    more = {"simulate": simulate, "upsample": {"snapshots": 8}}
+    job = make_job_of_run({"closure": closure, **more})
     caplog.set_level("INFO", logger="macrodyn")
     found = evaluated(job, tmp_path)["closure"]
     candidates = ["generator_magnetisation", "generator_domain_wall_density"]

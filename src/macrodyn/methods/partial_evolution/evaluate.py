@@ -160,7 +160,11 @@ def _judge_closure(
     figure = variables_worth(judged, names=names, title=job.subject)
     style.save(figure, job.outputs["figures"] / "closure-variables.png")
     summary = judged.summary()
-    findings.explain(summary, "the drift does not vary beyond the noise, or see residual_by_age")
+    findings.explain(
+        summary,
+        "the observables explain no variance of the drift beyond the noise, there are too few "
+        "groups of one age, or too few snapshots for so many variables: raise upsample.snapshots",
+    )
     return summary
 
 
