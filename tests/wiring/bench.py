@@ -57,6 +57,7 @@ BASE: dict[str, Any] = {
     "closure": {
         "features": [],
         "candidates": [],
+        "decoder": "patch",
         "dimension": 1,
         "encoder": "strided",
         "channels": [4],

@@ -46,6 +46,12 @@ class ClosureSettings(TrainingSettings, EncoderSettings):
         description="Features that are measured and judged, but are no closure variables: the "
         "report says which of them were worth having.",
     )
+    decoder: Literal["patch", "whole"] = Field(
+        default="patch",
+        description="patch: rebuilds a patch from its own observables and closure variables. "
+        "whole: from those of the whole snapshot, the distribution of its patches; finds moments "
+        "of patches, which patch cannot.",
+    )
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
     batch: PositiveInt = Field(default=256, description="Patches per step.")
     patience: PositiveInt = Field(

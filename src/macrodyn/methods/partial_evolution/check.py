@@ -313,6 +313,8 @@ def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
         except ValueError as error:
             yield key, str(error)
             return
+    if run.closure.decoder == "whole" and Tiling(run.sizes.large, run.patch).number < 2:
+        yield "closure.decoder", "whole needs two patches or more: choose a smaller sizes.patch"
     both = [feature.variable for feature in features_of(features, system)]
     given = [feature.variable for feature in features_of(run.closure.candidates, system)]
     twice = sorted(set(both) & set(given))

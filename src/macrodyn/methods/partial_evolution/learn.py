@@ -52,6 +52,8 @@ from macrodyn.systems import PatchSystem
 
 # Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
 CLOSURE_PATCHES = 65536
+# Patches of a snapshot whose mean stands for the whole while a decoder of the whole is trained.
+WHOLE_PATCHES = 32
 # Snapshots of the equilibrium that show how much the origin of the tiling matters.
 SHARE_SNAPSHOTS = 256
 _CHUNK = 1024
@@ -76,19 +78,24 @@ def closure(job: Job) -> None:
     states = source.states.values
     patch: Shape = tuple(config["patch"])
     origins = Tiling(states.shape[2:], patch).origins()
-    each = max(1, min(len(origins), CLOSURE_PATCHES // len(states)))
-    rng = generator(config["seed"], "closure-patches")
-    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(states), 1)), axis=1)[:, :each]
-    patches = gather_each(states, origins[chosen], patch).reshape(-1, system.channels, *patch)
     settings = ClosureSettings(**config["closure"])
+    kept, each = _closure_patches(settings, len(states), len(origins))
+    rng = generator(config["seed"], "closure-patches")
+    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(kept), 1)), axis=1)[:, :each]
+    patches = gather_each(states[kept], origins[chosen], patch)
+    patches = patches.reshape(-1, system.channels, *patch)
+    if settings.decoder == "whole":
+        observables = system.observe(states[kept]).repeat(each, axis=0)
+    else:
+        observables = system.observe_patch(patches)
     model, history = train_closure(
         patches,
-        system.observe_patch(patches),
+        observables,
         settings,
         kind=system.kind,
         species=system.species,
-        groups=np.repeat(source.group.values, each),
-        snapshots=np.repeat(np.arange(len(states)), each),
+        groups=np.repeat(source.group.values[kept], each),
+        snapshots=np.repeat(kept, each),
         seed=_torch_seed(config["seed"], "closure"),
         device=job.device,
         checkpoints=job.checkpoints,
@@ -104,6 +111,22 @@ def closure(job: Job) -> None:
         "cost": {"core_seconds": job.core_seconds},
     }
     write_sealed_json(job.outputs["training"], report)
+
+
+def _closure_patches(
+    settings: ClosureSettings, snapshots: int, patches: int
+) -> tuple[NDArray[np.int64], int]:
+    """Which snapshots a closure is trained on, and how many patches of each.
+
+    Of every snapshot some; where the whole is decoded, of fewer snapshots more, so that their mean
+    is that of the whole.
+    """
+    if settings.decoder == "patch":
+        each = max(1, min(patches, CLOSURE_PATCHES // snapshots))
+        return np.arange(snapshots), each
+    each = min(patches, WHOLE_PATCHES)
+    most = min(snapshots, CLOSURE_PATCHES // each)
+    return np.linspace(0, snapshots - 1, most).astype(np.int64), each
 
 
 def _origin_share(
