@@ -659,3 +659,43 @@ def test_units_are_left_out_of_pure_numbers() -> None:
 def test_initial_macrostates_in_words() -> None:
     assert style.state_label([0.45, 0.05], ["mean", "amplitude"]) == "mean 0.45, amplitude 0.05"
     assert style.state_label(0.5, ["short order"]) == "short order 0.5"
+
+
+def test_worth_of_variables_is_drawn_by_row_and_observable() -> None:
+    from macrodyn.evaluation.figures_worth import variables_worth
+    from macrodyn.evaluation.worth import Judged, Worth
+
+    def worth(name, role, verdict, gain):
+        arrays = {
+            "gain": np.array(gain),
+            "standard_error": np.array([0.01, 0.02]),
+            "beside_others": np.array(gain),
+            "beside_others_error": np.array([0.01, 0.02]),
+            "chi2_before": np.array([4.0, 2.0]),
+            "chi2_after": np.array([1.0, np.nan]),
+        }
+        return Worth(name=name, role=role, verdict=verdict, **arrays)
+
+    each = (
+        worth("closure_0", "variable", "cannot tell", [0.02, -0.01]),
+        worth("correlation_4", "candidate", "yes", [0.2, 0.1]),
+    )
+    two = np.array([1.0, 2.0])
+    judged = Judged(
+        observables=("m", "rho"),
+        each=each,
+        chi2_observables=two,
+        chi2_all=two,
+        gain_all=two,
+        gain_all_error=two,
+    )
+    figure = variables_worth(judged, names=["m", "rho"], title="run")
+    gains, squares = figure.axes
+    labels = [text.get_text() for text in gains.get_yticklabels()]
+    assert labels == [
+        "closure_0\nworth having: cannot tell",
+        "correlation_4 (candidate)\nworth having: yes",
+    ]
+    places = sorted(line.get_xdata()[0] for line in gains.lines if line.get_marker() == "o")
+    assert places == [-0.01, 0.02, 0.1, 0.2]
+    assert squares.get_xscale() == "log"

@@ -56,6 +56,9 @@ BASE: dict[str, Any] = {
         "stop": "time",
     },
     "closure": {
+        "features": [],
+        "candidates": [],
+        "decoder": "patch",
         "dimension": 1,
         "encoder": "strided",
         "channels": [4],

@@ -544,6 +544,33 @@ def first_rate(seen: Seen) -> float:
 
 
 CLOSURE = [
+    Row(
+        "closure.features",
+        ["correlation-2"],
+        "encode",
+        (),
+        lambda s: s.result["variable"].values[2:].tolist(),
+        ["closure_0"],
+        ["correlation_2", "closure_0"],
+    ),
+    Row(
+        "closure.features",
+        ["correlation-2"],
+        "predict",
+        "macrodyn.methods.partial_evolution.learn:integrate",
+        lambda s: s.integrate[0].bounds[2:-1],
+        [],
+        [(-1.0, 1.0)],
+    ),
+    Row(
+        "closure.candidates",
+        ["generator"],
+        "encode",
+        (),
+        lambda s: list(s.result["candidate"].values) if "candidate" in s.result else [],
+        [],
+        ["generator_magnetisation", "generator_domain_wall_density"],
+    ),
     Row("closure.dimension", 2, "closure", (), lambda s: s.result.model.encoder[-1].out_features),
     Row("closure.dimension", 2, "encode", (), lambda s: s.result.sizes["variable"] - 2),
     Row(
@@ -563,6 +590,15 @@ CLOSURE = [
         lambda s: layers(s)[:2],
         ["Conv2d", "SiLU"],
         ["Flatten", "Linear"],
+    ),
+    Row(
+        "closure.decoder",
+        "whole",
+        "closure",
+        (),
+        lambda s: type(s.result.model.decoder).__name__,
+        "Sequential",
+        "PatchMixture",
     ),
     Row("closure.channels", [6, 5], "closure", (), lambda s: widths(s), [4], [6, 5]),
     Row("closure.hidden", 12, "closure", (), lambda s: s.result.model.decoder[0].out_features),

@@ -308,6 +308,7 @@ def test_figures_are_images(study):
                 "equilibrium/transient",
                 "drift-diffusion",
                 "residual-by-age",
+                "closure-variables",
                 "markov",
                 "snapshots",
                 "training",

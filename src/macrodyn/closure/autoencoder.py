@@ -51,7 +51,7 @@ class Autoencoder(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = build_encoder(architecture)
-            self.decoder = build_decoder(architecture)
+            self.decoder = self._build_decoder(architecture)
         for name, size in (
             ("closure", architecture.closure_dim),
             ("observable", architecture.observables),
@@ -63,6 +63,10 @@ class Autoencoder(nn.Module):
         scaled = shape[:1] if self.space.on_grid else shape
         self.register_buffer("field_mean", torch.zeros(scaled))
         self.register_buffer("field_scale", torch.ones(scaled))
+
+    @staticmethod
+    def _build_decoder(architecture: Architecture) -> nn.Module:
+        return build_decoder(architecture)
 
     def encode(self, states: Tensor) -> Tensor:
         """Closure variables of states, normalised.
@@ -110,10 +114,14 @@ class Autoencoder(nn.Module):
             Logits, shape [batch, input channel, *patch]; for species an input channel is one
             species of one channel. Of coordinates the shape of the states.
         """
+        return self.decoder(self._read(observables, closure))
+
+    def _read(self, observables: Tensor, closure: Tensor) -> Tensor:
+        """What the decoder reads of a macroscopic state."""
         given = observables.to(self.observable_shift.dtype)
         standardised = (given - self.observable_shift) / self.observable_scale
         raw = closure * self.closure_scale + self.closure_shift
-        return self.decoder(torch.cat([standardised, raw], dim=1))
+        return torch.cat([standardised, raw], dim=1)
 
     def forward(self, states: Tensor, observables: Tensor) -> Tensor:
         """Reconstruct states from their observables and closure variables.

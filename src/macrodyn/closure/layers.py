@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from macrodyn.closure.reconstruction import SPACES, SpaceKind
 
 EncoderKind = Literal["strided", "pooled", "dense"]
+DecoderKind = Literal["patch", "whole"]
 ENCODER_KINDS: tuple[EncoderKind, ...] = get_args(EncoderKind)
 
 _SMALLEST_SIDE = 4
@@ -41,6 +42,8 @@ class Architecture:
         encoder: `strided` (convolutions, then a linear map of all sites), `pooled`
             (convolutions within the patch, mean over sites, linear map) or `dense` (layers that
             read all numbers of the state; the only one for coordinates).
+        decoder: `patch` reads z of the patch and gives the patch; `whole` reads z of the whole
+            snapshot and gives the distribution of its patches (`closure.mixture`).
         channels: Widths of the convolutions, or of the dense layers, from the state inwards.
         hidden: Width of the decoder's first layer; of all if dense.
     """
@@ -52,6 +55,7 @@ class Architecture:
     observables: int
     closure_dim: int
     encoder: EncoderKind = "pooled"
+    decoder: DecoderKind = "patch"
     channels: tuple[int, ...] = (8, 16)
     hidden: int = 64
 
@@ -70,6 +74,7 @@ class Architecture:
             "species": (self.species >= 2) == (self.kind == "species"),
             "observables": self.observables >= 0,
             "closure_dim": self.closure_dim >= 0 and self.closure_dim + self.observables > 0,
+            "decoder": self.decoder in (get_args(DecoderKind) if grid else ("patch",)),
             "encoder": self.encoder in (ENCODER_KINDS if grid else ("dense",)),
             "channels": len(self.channels) >= 1 and min(self.channels, default=0) >= 1,
             "hidden": self.hidden >= 1,

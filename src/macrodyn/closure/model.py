@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from macrodyn.closure.autoencoder import Autoencoder
-from macrodyn.closure.layers import Architecture, pooled_kernels
+from macrodyn.closure.layers import Architecture, build_decoder, pooled_kernels
+from macrodyn.closure.mixture import PatchMixture, mixture_loss
 from macrodyn.closure.reconstruction import as_states
 from macrodyn.paths import StrPath
 from macrodyn.storage.errors import refusal
@@ -34,8 +35,37 @@ class PatchAutoencoder(Autoencoder):
     |          | whole states see `closure.snapshots`                    |
     | z_I      | (z*_I, zhat_I), what `decode` reads                     |
 
+    Where the architecture's decoder is `whole`, z = (z*, zhat) of the snapshot is decoded to the
+    distribution of its patches instead (`snapshot_loss`).
+
     Source: eqs. (1) and (2) of arXiv:2511.12842.
     """
+
+    @staticmethod
+    def _build_decoder(architecture: Architecture) -> nn.Module:
+        if architecture.decoder == "whole":
+            return PatchMixture(architecture)
+        return build_decoder(architecture)
+
+    def snapshot_loss(self, patches: Tensor, observables: Tensor) -> Tensor:
+        """Mean loss of patches per site and channel, given z of their snapshots.
+
+        Args:
+            patches: m patches of each of S snapshots, shape [S, m, channel, *patch]; zhat is the
+                mean over these.
+            observables: z* of the snapshots, shape [S, observable].
+
+        Returns:
+            The loss, a scalar, see `mixture_loss`.
+
+        Source: eq. (2) of arXiv:2511.12842, with z of the whole snapshot.
+        """
+        flat = patches.flatten(0, 1)
+        closure = self.encode(flat).unflatten(0, patches.shape[:2]).mean(dim=1)
+        log_weights, logits = self.decoder(self._read(observables, closure))
+        inputs = self._inputs(flat).unflatten(0, patches.shape[:2])
+        kind, species = self.architecture.kind, self.architecture.species
+        return mixture_loss(log_weights, logits, inputs, kind, species)
 
     def encode_patches(self, patches: np.ndarray | Tensor) -> np.ndarray:
         """Closure variables zhat_I of any number of patches, as `encode_all` gives them."""

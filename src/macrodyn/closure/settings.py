@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from macrodyn.closure.features import FeatureName
 from macrodyn.config.section import NotNegativeInt, PositiveInt, Section
 from macrodyn.learning.settings import TrainingSettings
 
@@ -31,8 +32,26 @@ class EncoderSettings(Section):
 
 
 class ClosureSettings(TrainingSettings, EncoderSettings):
-    """The patch autoencoder that finds the closure variables."""
+    """The closure variables: known features, and those that a patch autoencoder finds."""
 
+    features: tuple[FeatureName, ...] = Field(
+        default=(),
+        description="Closure variables that are known beforehand: generator (expected rate of "
+        "change of each observable), correlation-r (of sites at a distance r), moment-p (mean over "
+        "patches of the p-th power of each observable of a patch; p = 2, 3, 4). "
+        "generator:<observable> and moment-p:<observable>: of one observable.",
+    )
+    candidates: tuple[FeatureName, ...] = Field(
+        default=(),
+        description="Features that are measured and judged, but are no closure variables: the "
+        "report says which of them were worth having.",
+    )
+    decoder: Literal["patch", "whole"] = Field(
+        default="patch",
+        description="patch: rebuilds a patch from its own observables and closure variables. "
+        "whole: from those of the whole snapshot, the distribution of its patches; finds moments "
+        "of patches, which patch cannot.",
+    )
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
     batch: PositiveInt = Field(default=256, description="Patches per step.")
     patience: PositiveInt = Field(

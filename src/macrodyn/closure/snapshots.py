@@ -13,15 +13,14 @@ full. Beyond the ends of a lattice that has some stands the last site inside.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from macrodyn.closure.evolved import Blocks, EvolvedPatches
 from macrodyn.closure.model import PatchAutoencoder
-from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather, gather_each, site_index, split
+from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather, gather_each, split
 
 Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -81,26 +80,6 @@ def _mean_of_terms(model: PatchAutoencoder, states: NDArray, periodic: bool) -> 
     return total / (len(origins) * prod(piece))
 
 
-@dataclass(frozen=True)
-class EvolvedPatches:
-    """Patches of states after they have evolved, the rest of the state frozen.
-
-    Attributes:
-        states: The states before, shape [batch, channel, *lattice].
-        periodic: Whether the lattice closes on itself.
-        geometry: Geometry of the patches.
-        origins: First sites of M patches of each state, shape [batch, M, dimension].
-        moved: The patches with their buffers afterwards, shape
-            [batch, M, lag, channel, *geometry.active].
-    """
-
-    states: NDArray
-    periodic: bool
-    geometry: PatchGeometry
-    origins: NDArray[np.int64]
-    moved: NDArray
-
-
 def encode_increments(
     model: PatchAutoencoder, evolved: EvolvedPatches, progress: Progress | None = None
 ) -> Floats:
@@ -123,18 +102,10 @@ def encode_increments(
         return out
     increments = _alone if _is_alone(model, evolved.geometry) else _in_state
     each = max(1, _SITES // prod(evolved.moved.shape[1:]))
-    for begin in range(0, lead[0], each):
-        rows = slice(begin, begin + each)
-        part = EvolvedPatches(
-            evolved.states[rows],
-            evolved.periodic,
-            evolved.geometry,
-            evolved.origins[rows],
-            evolved.moved[rows],
-        )
+    for rows, part in evolved.chunks(each):
         out[rows] = increments(model, part)
         if progress is not None:
-            progress(begin + len(part.states), lead[0])
+            progress(rows.start + len(part.states), lead[0])
     return out
 
 
@@ -145,10 +116,7 @@ def _is_alone(model: PatchAutoencoder, geometry: PatchGeometry) -> bool:
 
 def _alone(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
     """Increments of patches that are encoded from their own sites."""
-    patch = evolved.geometry
-    inner: tuple[Any, ...] = (..., *(slice(patch.buffer, patch.buffer + s) for s in patch.shape))
-    before = gather_each(evolved.states, evolved.origins, patch.shape, evolved.periodic)
-    after = np.ascontiguousarray(evolved.moved[inner])
+    before, after = evolved.before, evolved.after
     lead, site = after.shape[:3], after.shape[3:]
     old = encode_states(model, before.reshape(-1, *site), periodic=True)
     new = encode_states(model, after.reshape(-1, *site), periodic=True)
@@ -157,9 +125,8 @@ def _alone(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
 
 def _in_state(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
     """Increments by the local terms that read a site of the patch, in its state."""
-    patch, states = evolved.geometry, evolved.states
+    patch, lattice, reach = evolved.geometry, evolved.lattice, model.reach or ()
     batch, number, lags = evolved.moved.shape[:3]
-    lattice, reach = states.shape[2:], model.reach or ()
     # Places of the terms: the patch and those beside it, but none twice.
     places = tuple(
         min(side + width, n) if evolved.periodic else side + width
@@ -168,8 +135,7 @@ def _in_state(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
     first = evolved.origins - (np.array(reach, dtype=np.int64) - _before(reach))
     corners = first - _before(reach)
     block = tuple(side + width for side, width in zip(places, reach, strict=True))
-    old = gather_each(states, corners, block, evolved.periodic)
-    sites = site_index(lattice, corners, block, evolved.periodic).reshape(batch, number, -1)
+    blocks = Blocks(evolved, corners, block)
     inside = None if evolved.periodic else _lie_inside(lattice, first, places)
 
     def measure(blocks: NDArray) -> Floats:
@@ -177,22 +143,14 @@ def _in_state(model: PatchAutoencoder, evolved: EvolvedPatches) -> Floats:
         sums = model.local_sums(blocks.reshape(-1, *blocks.shape[2:]), inside)
         return sums.reshape(batch, number, -1)
 
-    before = measure(old)
+    before = measure(blocks.still)
     out = np.empty((batch, number, lags, before.shape[-1]))
-    core = _places_in(lattice, evolved.origins, patch.shape, sites, evolved.periodic)
-    corner = evolved.origins - patch.buffer
-    active = _places_in(lattice, corner, patch.active, sites, evolved.periodic)
     for lag in range(lags):
-        moved = evolved.moved[:, :, lag]
-        new = _replaced(old, active, moved)
-        if patch.buffer == 0:
-            out[:, :, lag] = measure(new) - before
-            continue
-        cut: tuple[Any, ...] = (..., *(slice(patch.buffer, patch.buffer + s) for s in patch.shape))
-        still = gather_each(states, evolved.origins, patch.shape, evolved.periodic)
-        patch_alone = measure(_replaced(old, core, np.ascontiguousarray(moved[cut])))
-        buffer_alone = measure(_replaced(new, core, still))
-        out[:, :, lag] = 0.5 * (patch_alone - before + measure(new) - buffer_alone)
+        after = measure(blocks.moved(lag))
+        out[:, :, lag] = after - before
+        if patch.buffer:
+            patch_alone, buffer_alone = blocks.patch_moved(lag), blocks.buffer_moved(lag)
+            out[:, :, lag] = 0.5 * (measure(patch_alone) - before + after - measure(buffer_alone))
     return out / prod(patch.shape)
 
 
@@ -210,41 +168,6 @@ def _lie_inside(lattice: Shape, first: NDArray[np.int64], places: Shape) -> NDAr
         shape = (side if a == axis else 1 for a in range(len(places)))
         inside &= ((along >= 0) & (along < n)).reshape(-1, *shape)
     return inside
-
-
-def _places_in(
-    lattice: Shape,
-    origins: NDArray[np.int64],
-    shape: Shape,
-    sites: NDArray[np.int64],
-    periodic: bool,
-) -> NDArray[np.int64]:
-    """Where the sites of blocks stand in a part that replaces some of them.
-
-    Args:
-        lattice: Sites along each axis.
-        origins: First sites of the parts, shape [batch, number, dimension].
-        shape: Sites along each axis of a part.
-        sites: Flat sites of the blocks, shape [batch, number, site].
-        periodic: Whether the lattice closes on itself.
-
-    Returns:
-        Flat numbers inside the part, -1 for sites that stay, shape [batch, number, site].
-    """
-    at = np.stack(np.unravel_index(sites, lattice), axis=-1) - origins[:, :, None]
-    if periodic:
-        at %= np.array(lattice)
-    within = ((at >= 0) & (at < np.array(shape))).all(axis=-1)
-    flat = np.ravel_multi_index(tuple(np.moveaxis(at, -1, 0)), shape, mode="clip")
-    return np.where(within, flat, -1)
-
-
-def _replaced(blocks: NDArray, places: NDArray[np.int64], part: NDArray) -> NDArray:
-    """Put parts into blocks: copies of [batch, number, channel, *block]."""
-    flat = blocks.reshape(*blocks.shape[:3], -1)
-    parts = part.reshape(*part.shape[:3], -1)
-    new = np.take_along_axis(parts, np.maximum(places, 0)[:, :, None], axis=3)
-    return np.where(places[:, :, None] >= 0, new, flat).reshape(blocks.shape)
 
 
 def origin_share(

@@ -44,7 +44,8 @@ def train_closure(
 
     Args:
         patches: States, shape [N, channel, *patch]; int8 or uint8 stay compact on the device.
-        observables: z*_I of each patch, shape [N, observable].
+        observables: z*_I of each patch, shape [N, observable]; for a decoder of the whole z* of
+            its snapshot.
         settings: How to train.
         kind: Kind of the states.
         groups: What is held out together, shape [N], int.
@@ -84,7 +85,16 @@ def train_closure(
     model.to(device)
     if settings.dimension == 0 and not train_baseline:
         return model.eval(), History()
-    problem = _Reconstruction(model, states.to(device), given.to(device), training, validation)
+    problem: _Reconstruction = _Reconstruction(
+        model, states.to(device), given.to(device), training, validation
+    )
+    if settings.decoder == "whole":
+        problem = _Snapshots(
+            model, states.to(device), given.to(device), training, validation, snapshots
+        )
+        settings = settings.model_copy(
+            update={"batch": max(1, settings.batch // problem.rows.shape[1])}
+        )
     best, history = train(problem, settings, seed=seed, checkpoints=checkpoints, progress=progress)
     model.load_state_dict(best, strict=False)
     model.requires_grad_(False).eval()
@@ -157,6 +167,59 @@ class _Reconstruction(Trainable):
         return facts, (self.states.cpu(), self.observables.cpu(), *rows)
 
 
+class _Snapshots(_Reconstruction):
+    """Loss of the patches of whole snapshots, as many of each."""
+
+    def __init__(
+        self,
+        model: PatchAutoencoder,
+        states: Tensor,
+        observables: Tensor,
+        training: np.ndarray,
+        validation: np.ndarray,
+        snapshots: np.ndarray,
+    ) -> None:
+        super().__init__(model, states, observables, training, validation)
+        self.rows = _by_snapshot(training, snapshots).to(states.device)
+        held_out = _by_snapshot(validation, snapshots)
+        kept = max(1, VALIDATION_PATCHES // held_out.shape[1])
+        if len(held_out) > kept:
+            held_out = held_out[np.linspace(0, len(held_out) - 1, kept).astype(int)]
+        self.held_out = held_out.to(states.device)
+        self.samples = len(self.rows)
+
+    def loss(self, parameters: Parameters, index: Tensor | None) -> Tensor:
+        """Mean loss of a batch of snapshots, shape [1]; see `Trainable.loss`."""
+        return self._loss(self.rows if index is None else self.rows[index[0]])[None]
+
+    @torch.no_grad()
+    def validate(self, parameters: Parameters) -> Tensor:
+        """Mean loss of the held-out snapshots, shape [1]."""
+        each = max(1, self.model.chunk // self.held_out.shape[1])
+        parts = self.held_out.split(each)
+        total = sum(float(self._loss(rows)) * len(rows) for rows in parts)
+        return torch.tensor([total / len(self.held_out)])
+
+    def _loss(self, rows: Tensor) -> Tensor:
+        """Of patches, [snapshot, m]; the observables are those of the snapshot, at each of them."""
+        return self.model.snapshot_loss(self.states[rows], self.observables[rows[:, 0]])
+
+
+def _by_snapshot(rows: np.ndarray, snapshots: np.ndarray) -> Tensor:
+    """Rows of the patches of each snapshot, shape [snapshot, m].
+
+    Raises:
+        ValueError: If the snapshots have not all as many patches, and two or more.
+    """
+    order = rows[np.argsort(snapshots[rows], kind="stable")]
+    counts = np.unique(snapshots[rows], return_counts=True)[1]
+    if counts.min() != counts.max() or counts[0] < 2:
+        raise ValueError(
+            "closure.decoder: whole needs two patches or more of each snapshot, as many of all"
+        )
+    return torch.as_tensor(order.reshape(len(counts), counts[0]))
+
+
 def _architecture(
     states: Tensor,
     observables: Tensor,
@@ -172,6 +235,7 @@ def _architecture(
         observables=observables.shape[1],
         closure_dim=settings.dimension,
         encoder=settings.encoder,
+        decoder=settings.decoder,
         channels=tuple(settings.channels),
         hidden=settings.hidden,
     )

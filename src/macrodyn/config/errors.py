@@ -38,7 +38,10 @@ _MUST = {
 }
 _PATTERNS = {
     r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "must be letters, digits, '_', '.' and '-', and begin with a "
-    "letter or digit"
+    "letter or digit",
+    r"^(generator(:.+)?|correlation-[1-9][0-9]{0,5}|moment-[234](:.+)?)$": "must be a feature: "
+    "generator, correlation-r with a distance r, or moment-p with p = 2, 3 or 4; "
+    "generator:<observable> and moment-p:<observable> are of one observable",
 }
 _MISSING = "is missing: add it"
 _SECTIONS = ("dict_type", "model_type")

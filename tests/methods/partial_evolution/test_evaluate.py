@@ -103,6 +103,36 @@ def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
     return metrics
 
 
+def test_closure_variables_and_candidates_are_judged(make_job_of_run, tmp_path, caplog):
+    closure = {**LITTLE["closure"], "features": ["correlation-2"], "candidates": ["generator"]}
+    simulate = {"groups": 16, "replicas": 4, "times": [0, 1, 4]}
+    more = {"simulate": simulate, "upsample": {"snapshots": 8}}
+    job = make_job_of_run({"closure": closure, **more})
+    caplog.set_level("INFO", logger="macrodyn")
+    found = evaluated(job, tmp_path)["closure"]
+    candidates = ["generator_magnetisation", "generator_domain_wall_density"]
+    roles = {name: worth["role"] for name, worth in found["variables"].items()}
+    assert roles == {
+        "correlation_2": "variable",
+        "closure_0": "variable",
+        **dict.fromkeys(candidates, "candidate"),
+    }
+    for worth in found["variables"].values():
+        assert worth["worth_having"] in ("yes", "no", "cannot tell")
+        assert worth["standard_error"]["magnetisation"] > 0
+    assert found["all"]["gain"].keys() == {"magnetisation", "domain_wall_density"}
+    lines = [text for text in caplog.messages if "worth having" in text]
+    assert len(lines) == 4 and lines[0].startswith("variable correlation_2: worth having: ")
+    figure = job.outputs["figures"] / "closure-variables.png"
+    assert Image.open(figure).width > 100
+
+
+def test_without_closure_variables_nothing_is_judged(make_job_of_run, tmp_path):
+    job = make_job_of_run({"closure": {**LITTLE["closure"], "dimension": 0}})
+    assert evaluated(job, tmp_path)["closure"]["variables"] == {}
+    assert not (job.outputs["figures"] / "closure-variables.png").exists()
+
+
 def analysis_job(evaluation: Job, name: str, options: dict[str, str], folder: Path) -> Job:
     """The job of an analysis of one run."""
     here = folder / "analyses" / name

@@ -15,6 +15,7 @@ import pytest
 import torch
 import xarray as xr
 
+from macrodyn.closure.feature_values import Features
 from macrodyn.closure.layers import Architecture as ClosureArchitecture
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
 from macrodyn.closure.snapshots import encode_states
@@ -380,3 +381,55 @@ def test_relations_that_the_data_miss_are_refused(learn, monkeypatch):
     monkeypatch.setattr(Ising, "relations", lambda self: (np.ones((1, 2)), np.ones(1)))
     with pytest.raises(ValueError, match=r"states miss the linear relations .* relations\(\)"):
         learn({})
+
+
+FEATURES = ["generator:magnetisation", "correlation-2", "moment-2:magnetisation"]
+WITH_FEATURES = {
+    "closure": {
+        **LITTLE["closure"],
+        "dimension": 1,
+        "features": FEATURES,
+        "candidates": ["moment-3"],
+    }
+}
+OBSERVABLES = ("magnetisation", "domain_wall_density")
+NAMES = ["generator_magnetisation", "correlation_2", "moment_2_magnetisation", "closure_0"]
+
+
+@pytest.mark.parametrize("buffer", [0, 1])
+def test_features_stand_between_observables_and_the_autoencoders_variables(learn, buffer):
+    evolve = {"evolve": {"dt": 0.5, "buffer": buffer, "patches": 2}}
+    learned = learn(WITH_FEATURES | CONDITIONS | evolve)
+    latents, prediction = learned.latents, learned.prediction
+    assert latents.variable.values.tolist()[2:] == NAMES
+    assert prediction.variable.values.tolist() == latents.variable.values.tolist()
+    states = read_dataset(learned.folder / "states.nc")
+    patch = tuple(read_dataset(learned.folder / "pairs.nc").after.shape[4:])
+    cold = latents.condition_values.values[:, 0] < 2.5
+    assert 0 < cold.sum() < len(cold)
+    for rows, temperature in ((cold, 2.3), (~cold, 2.8)):
+        system = described_system(learned.plan["latents/ours"].config)
+        system = system.with_parameters(temperature=temperature)
+        expected = Features(system, FEATURES, patch).values(states.states.values[rows])
+        np.testing.assert_allclose(latents.z.values[rows, 2:5], expected)
+        candidates = Features(system, ["moment-3"], patch).values(states.states.values[rows])
+        np.testing.assert_allclose(latents.candidates.values[rows], candidates)
+    assert latents.candidate.values.tolist() == [f"moment_3_{n}" for n in OBSERVABLES]
+    # What the features change by is of the size of what their values differ by between patches.
+    changes = latents.increment.isel(lag=0).values[..., 2:5]
+    assert (np.abs(changes).max(axis=(0, 1)) > 1e-4).all()
+    low, high = prediction.z.values[..., 3].min(), prediction.z.values[..., 3].max()
+    assert -1 <= low < high <= 1 and prediction.z.values[..., 4].min() >= 0
+
+
+def test_features_need_no_new_training_of_the_closure(make_plan):
+    one, other = make_plan(LITTLE), make_plan({**LITTLE, **WITH_FEATURES})
+    assert other["closure"].key == one["closure"].key
+    assert other["latents/ours"].key != one["latents/ours"].key
+
+
+def test_a_feature_that_is_a_combination_of_observables_is_refused(learn):
+    """The correlation at distance 1 is 1 - 2 rho."""
+    closure = {**LITTLE["closure"], "features": ["correlation-1"]}
+    with pytest.raises(ValueError, match="correlation_1 is a linear combination of domain_wall_"):
+        learn({"closure": closure})

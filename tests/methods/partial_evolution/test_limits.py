@@ -258,3 +258,39 @@ def test_patch_that_waits_for_ever_is_named_while_it_evolves(make_ising):
             cost=Cost(),
             events=3,
         )
+
+
+FEATURES = {
+    "too far for naive": (["correlation-3"], "features", "lattice [4, 4] that closes on itself"),
+    "one patch": (["moment-2"], "features", "the lattice [4, 4] holds fewer than two patches"),
+    "unknown observable": (["generator:energy"], "candidates", "the observables are magnetisation"),
+    "too far": (["correlation-5"], "candidates", "lattice [8, 8] that closes on itself, where 4"),
+}
+
+
+@pytest.mark.parametrize(("names", "key", "message"), FEATURES.values(), ids=FEATURES)
+def test_features_that_cannot_be_are_refused(names, key, message) -> None:
+    assert message in said({"closure": {key: names}})[f"closure.{key}"]
+
+
+def test_what_is_a_variable_is_no_candidate() -> None:
+    closure = {"features": ["generator"], "candidates": ["generator:magnetisation"]}
+    message = said({"closure": closure})["closure.candidates"]
+    assert message.startswith("generator_magnetisation stands in closure.features already")
+
+
+def test_features_that_fit_are_accepted() -> None:
+    closure = {"features": ["generator", "correlation-2"], "candidates": ["moment-2"]}
+    assert said({"closure": closure}) == {}
+
+
+def test_words_that_are_no_features_are_refused() -> None:
+    from pydantic import ValidationError
+
+    from macrodyn.config.errors import problems
+
+    content = merge(BASE, {"closure": {"features": ["generator", "energy"]}})
+    with pytest.raises(ValidationError) as caught:
+        PartialEvolutionRun.model_validate(content)
+    (message,) = problems(caught.value, content).values()
+    assert message.startswith("must be a feature: generator, correlation-r with a distance r")

@@ -11,6 +11,7 @@ from itertools import product
 import numpy as np
 from pydantic import ValidationError
 
+from macrodyn.closure.features import check_features, features_of
 from macrodyn.config.errors import problems
 from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
 from macrodyn.methods.partial_evolution.chains import check_chains, relaxed_lattices
@@ -47,6 +48,7 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
     if wrong_sizes:
         return
     yield from check_factor(run)
+    yield from check_closure(run, system)
     beyond = [
         *check_neighbours(run, system),
         *check_amounts(run, system),
@@ -298,3 +300,32 @@ def check_factor(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
                 "dynamics.covariance_factor",
                 "cannot be estimated from one patch a snapshot: set evolve.patches to 2 or more",
             )
+
+
+def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
+    """Check that the features are the system's, and have room on every lattice that is measured."""
+    small = [run.sizes.small] if "naive" in run.baselines else []
+    features = run.closure.features
+    # Candidates are measured on the large lattice only, beside what z holds already.
+    for key, names, lattices in (
+        ("closure.features", features, [run.sizes.large, *small]),
+        ("closure.candidates", run.closure.candidates, [run.sizes.large]),
+    ):
+        try:
+            check_features(
+                names,
+                system,
+                lattices=lattices,
+                patch=run.patch,
+                boundary=run.evolve.boundary if key == "closure.features" else "frozen",
+            )
+        except ValueError as error:
+            yield key, str(error)
+            return
+    if run.closure.decoder == "whole" and Tiling(run.sizes.large, run.patch).number < 2:
+        yield "closure.decoder", "whole needs two patches or more: choose a smaller sizes.patch"
+    both = [feature.variable for feature in features_of(features, system)]
+    given = [feature.variable for feature in features_of(run.closure.candidates, system)]
+    twice = sorted(set(both) & set(given))
+    if twice:
+        yield "closure.candidates", f"{', '.join(twice)} stands in closure.features already"

@@ -82,7 +82,7 @@ def try_evaluated_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterat
         try:
             states = system.initial_states(macrostate, size, keys)
             # A short time: what is wrong with a lattice shows at once.
-            observed = system.observe(system.evolve(states, run.evolve.dt, keys))
+            observed = system.observe(system.evolve(states, run.steps[-1], keys))
             if not np.isfinite(observed).all():
                 yield f"evaluate.sizes.{number}", f"{list(size)}: its observables are not finite"
         except Exception as error:  # own code may raise anything

@@ -10,6 +10,7 @@ import xarray as xr
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings
+from macrodyn.evaluation.figures_worth import variables_worth
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.compare import (
     compare_horizon,
@@ -24,7 +25,9 @@ from macrodyn.methods.partial_evolution.run_figures import (
     learned_moments,
     snapshot_figure,
     training_figure,
+    written_names,
 )
+from macrodyn.methods.partial_evolution.worthwhile import judge_latents
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
 from macrodyn.pipeline.stage_system import described_system
@@ -78,6 +81,7 @@ def evaluate(job: Job) -> None:
     metrics["closure"] = {
         "best_loss": next(iter(closure["history"]["best_loss"]), None),
         "origin_share": closure["origin_share"],
+        **_judge_closure(job, run, system, findings.below("closure")),
     }
     if metrics["closure"]["best_loss"] is None:
         findings.lack("closure.best_loss", "no closure was trained")
@@ -140,6 +144,29 @@ def _diagnose(
         style.save(figure, job.outputs["figures"] / f"{name}.png")
     metrics["samples"] = _samples(latents)
     return metrics
+
+
+def _judge_closure(
+    job: Job, run: PartialEvolutionRun, system: PatchSystem, findings: Findings
+) -> dict[str, Any]:
+    """Judge the closure variables by prediction, and draw what they are worth."""
+    latents = read_dataset(job.input("latents/ours"))
+    judged = findings.attempt("variables", lambda: judge_latents(latents, seed=run.seed))
+    if judged is None:
+        unknown = "closure.variables" in findings.reasons
+        return {"variables": None if unknown else {}}
+    for line in judged.lines():
+        job.info(line)
+    names = written_names(system, judged.observables)
+    figure = variables_worth(judged, names=names, title=job.subject)
+    style.save(figure, job.outputs["figures"] / "closure-variables.png")
+    summary = judged.summary()
+    findings.explain(
+        summary,
+        "the observables explain no variance of the drift beyond the noise, there are too few "
+        "groups of one age, or too few snapshots for so many variables: raise upsample.snapshots",
+    )
+    return summary
 
 
 def _covariance_factors(trainings: dict[str, Any], findings: Findings) -> dict[str, Any]:

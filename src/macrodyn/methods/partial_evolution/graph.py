@@ -92,7 +92,8 @@ class _Stages:
         return self.planner.stage(stages.UPSAMPLE, config, {"small": small}, most=self.run.groups)
 
     def closure(self, snapshots: Stage) -> Stage:
-        closure = self.run.closure.model_dump(mode="json")
+        # Features are measured, not trained.
+        closure = self.run.closure.model_dump(mode="json", exclude={"features", "candidates"})
         config = {**self.sampled, "patch": self.patch, "closure": closure}
         return self.planner.stage(stages.CLOSURE, config, {"data": snapshots})
 
@@ -121,7 +122,14 @@ class _Stages:
         return self.planner.stage(stages.EVOLVE, config, parents, most=self.run.groups)
 
     def encode(self, scope: str, pairs: Stage, source: Stage, closure: Stage) -> Stage:
-        config = {**self.sampled, "scope": scope, "patch": self.patch}
+        config = {
+            **self.sampled,
+            "scope": scope,
+            "patch": self.patch,
+            "features": list(self.run.closure.features),
+            # Only what is ours is judged.
+            "candidates": list(self.run.closure.candidates) if scope == "partial" else [],
+        }
         parents = {"pairs": pairs, "closure": closure}
         return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
 
@@ -140,6 +148,7 @@ class _Stages:
             "conditions": sorted(self.run.conditions),
             "large": case.large,
             "patch": self.patch,
+            "features": list(self.run.closure.features),
             "step": evaluate.horizons[case.horizon].step or self._trained_step(),
             "horizon": self.record[case.horizon],
             "initial": self.initial,

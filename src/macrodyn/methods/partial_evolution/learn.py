@@ -12,14 +12,10 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from macrodyn.closure.feature_values import Features
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder, save_autoencoder
 from macrodyn.closure.settings import ClosureSettings
-from macrodyn.closure.snapshots import (
-    EvolvedPatches,
-    encode_increments,
-    encode_states,
-    origin_share,
-)
+from macrodyn.closure.snapshots import encode_states, origin_share
 from macrodyn.closure.train import train_closure
 from macrodyn.dynamics.compensation import compensate, control_variates
 from macrodyn.dynamics.constraints import LinearConstraint
@@ -35,8 +31,14 @@ from macrodyn.dynamics.latents import LatentArrays, latents_dataset
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.dynamics.trajectories import integrate, substep_count
-from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather_each
+from macrodyn.lattice import Shape, Tiling, gather_each
 from macrodyn.methods.partial_evolution.config import HorizonConfig
+from macrodyn.methods.partial_evolution.encoding import (
+    Encoding,
+    candidate_values,
+    check_independent,
+    variable_names,
+)
 from macrodyn.methods.partial_evolution.sample import horizon_times
 from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
 from macrodyn.pipeline.job import Job
@@ -50,6 +52,8 @@ from macrodyn.systems import PatchSystem
 
 # Patches that the closure is trained on: a bound on memory and time, not on what is simulated.
 CLOSURE_PATCHES = 65536
+# Patches of a snapshot whose mean stands for the whole while a decoder of the whole is trained.
+WHOLE_PATCHES = 32
 # Snapshots of the equilibrium that show how much the origin of the tiling matters.
 SHARE_SNAPSHOTS = 256
 _CHUNK = 1024
@@ -74,19 +78,24 @@ def closure(job: Job) -> None:
     states = source.states.values
     patch: Shape = tuple(config["patch"])
     origins = Tiling(states.shape[2:], patch).origins()
-    each = max(1, min(len(origins), CLOSURE_PATCHES // len(states)))
-    rng = generator(config["seed"], "closure-patches")
-    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(states), 1)), axis=1)[:, :each]
-    patches = gather_each(states, origins[chosen], patch).reshape(-1, system.channels, *patch)
     settings = ClosureSettings(**config["closure"])
+    kept, each = _closure_patches(settings, len(states), len(origins))
+    rng = generator(config["seed"], "closure-patches")
+    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(kept), 1)), axis=1)[:, :each]
+    patches = gather_each(states[kept], origins[chosen], patch)
+    patches = patches.reshape(-1, system.channels, *patch)
+    if settings.decoder == "whole":
+        observables = system.observe(states[kept]).repeat(each, axis=0)
+    else:
+        observables = system.observe_patch(patches)
     model, history = train_closure(
         patches,
-        system.observe_patch(patches),
+        observables,
         settings,
         kind=system.kind,
         species=system.species,
-        groups=np.repeat(source.group.values, each),
-        snapshots=np.repeat(np.arange(len(states)), each),
+        groups=np.repeat(source.group.values[kept], each),
+        snapshots=np.repeat(kept, each),
         seed=_torch_seed(config["seed"], "closure"),
         device=job.device,
         checkpoints=job.checkpoints,
@@ -104,6 +113,22 @@ def closure(job: Job) -> None:
     write_sealed_json(job.outputs["training"], report)
 
 
+def _closure_patches(
+    settings: ClosureSettings, snapshots: int, patches: int
+) -> tuple[NDArray[np.int64], int]:
+    """Which snapshots a closure is trained on, and how many patches of each.
+
+    Of every snapshot some; where the whole is decoded, of fewer snapshots more, so that their mean
+    is that of the whole.
+    """
+    if settings.decoder == "patch":
+        each = max(1, min(patches, CLOSURE_PATCHES // snapshots))
+        return np.arange(snapshots), each
+    each = min(patches, WHOLE_PATCHES)
+    most = min(snapshots, CLOSURE_PATCHES // each)
+    return np.linspace(0, snapshots - 1, most).astype(np.int64), each
+
+
 def _origin_share(
     model: PatchAutoencoder, system: PatchSystem, source: xr.Dataset, seed: int
 ) -> list[float] | None:
@@ -118,17 +143,13 @@ def _origin_share(
     )
 
 
-def variable_names(observables: Sequence[str], closure_dim: int) -> list[str]:
-    """Name the macroscopic variables: observables first, then closure variables."""
-    return [*observables, *(f"closure_{i}" for i in range(closure_dim))]
-
-
 def encode(job: Job) -> xr.Dataset:
     """Turn pairs of states into pairs of macroscopic states z = (z*, zhat) (eq. 3).
 
     Args:
         job: The job; inputs ``closure``, ``pairs``, and ``states``, the snapshots that the pairs
-            began from; its configuration holds ``scope`` and ``patch``.
+            began from; its configuration holds ``scope``, ``patch``, ``features`` and
+            ``candidates``.
     """
     config = job.config
     system = stage_system(job)
@@ -137,17 +158,23 @@ def encode(job: Job) -> xr.Dataset:
     # Of small systems, only as many were evolved as that stage's configuration says.
     evolved = json.loads(source.attrs["stage_config"])
     whole = snapshots(job.input("states"), config["scope"], evolved).states.values
-    z_closure = encode_states(model, whole, periodic=system.periodic)
-    changes = _closure_increments(job, model, system, source, whole, z_closure)
+    patch = tuple(config["patch"])
+    encoding = Encoding(system, model, config["features"], patch, source, whole)
+    changes = encoding.increments(lambda done, total: job.step("encode", done, total))
     names = [str(n) for n in source.observable.values]
+    variables = variable_names(names, encoding.z_closure.shape[1], encoding.features.variables)
+    z = np.concatenate([source.z_observables.values, encoding.z], axis=1)
+    increment = np.concatenate([source.increments.values, changes], axis=-1)
+    if encoding.features.all:
+        check_independent(z, increment, variables, first=len(names))
     latents = latents_dataset(
-        z=np.concatenate([source.z_observables.values, z_closure], axis=1),
-        increment=np.concatenate([source.increments.values, changes], axis=-1),
+        z=z,
+        increment=increment,
         elapsed=source.elapsed.values,
         condition_values=source.condition_values.values,
         group=source.group.values,
         time=source.time.values,
-        variables=variable_names(names, z_closure.shape[1]),
+        variables=variables,
         lags=source.lag.values.tolist(),
         conditions=condition_names(source),
         n_observables=len(names),
@@ -157,6 +184,11 @@ def encode(job: Job) -> xr.Dataset:
         **_controls(source),
     )
     latents = latents.assign_attrs(sites=math.prod(whole.shape[2:]))
+    if config["candidates"]:
+        found, measured = candidate_values(system, config["candidates"], patch, source, whole)
+        text = {"long_name": "features of the snapshot that are no variables", "units": "1"}
+        latents["candidates"] = (("sample", "candidate"), measured, text)
+        latents = latents.assign_coords(candidate=found)
     relations = system.relations()
     if relations is None:
         return latents
@@ -173,31 +205,6 @@ def _controls(pairs: xr.Dataset) -> dict[str, Any]:
             names += [f"{word}_{observable}" for observable in pairs.observable.values]
     controls = control_variates(pairs.increments.values, pairs.elapsed.values, **parts)
     return {"controls": controls, "control_names": names}
-
-
-def _closure_increments(
-    job: Job,
-    model: PatchAutoencoder,
-    system: PatchSystem,
-    source: xr.Dataset,
-    whole: NDArray,
-    z_closure: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Increments of the closure variables, [sample, patch, lag, closure variable]."""
-
-    def progress(done: int, total: int) -> None:
-        job.step("encode", done, total)
-
-    after = source.after.values
-    if source.attrs["patches_total"] == 1:
-        flat = after.reshape(-1, *after.shape[3:])
-        z_after = encode_states(model, flat, periodic=system.periodic, progress=progress)
-        return z_after.reshape(*after.shape[:3], -1) - z_closure[:, None, None]
-    buffer, boundary = int(source.attrs["buffer"]), source.attrs["boundary"]
-    patch = PatchGeometry(after.shape[4:], system.halo, buffer, boundary)
-    moved = source.moved.values if buffer else after
-    evolved = EvolvedPatches(whole, system.periodic, patch, source.origin.values, moved)
-    return encode_increments(model, evolved, progress)
 
 
 def dynamics(job: Job) -> None:
@@ -302,9 +309,11 @@ def predict(job: Job) -> xr.Dataset:
     step = horizon.spacing / substep_count(horizon.spacing, wanted)
     if not math.isclose(step, wanted, rel_tol=1e-3):
         job.info(f"steps of {step:.6g}, as {wanted:g} does not divide the spacing")
-    variables = variable_names(system.observable_names, closure.architecture.closure_dim)
-    open_sides = [(-math.inf, math.inf)] * closure.architecture.closure_dim
-    bounds = domain.limits([*system.bounds, *open_sides], z0)
+    features = Features(system, config["features"], tuple(config["patch"]))
+    hidden = closure.architecture.closure_dim
+    variables = variable_names(system.observable_names, hidden, features.variables)
+    open_sides = [(-math.inf, math.inf)] * hidden
+    bounds = domain.limits([*system.bounds, *features.bounds, *open_sides], z0)
     noise = 1.0
     if config.get("noise") == "scaled":
         noise = ensemble.noise_scale(math.prod(config["large"]))
@@ -394,10 +403,12 @@ def initial_latents(
     """Macroscopic states of freshly drawn large initial states, [initial * replica, variable]."""
     initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
     keys = seeds(config["seed"], "predict-initial", index=len(initial))
+    features = Features(system, config["features"], tuple(config["patch"]))
     parts = []
     for begin in range(0, len(initial), _CHUNK):
         rows = slice(begin, begin + _CHUNK)
         states = system.initial_states(initial[rows], tuple(config["large"]), keys[rows])
         zhat = encode_states(closure, states, periodic=system.periodic)
-        parts.append(np.concatenate([system.observe(states), zhat], axis=1))
+        known = (system.observe(states), features.values(states))
+        parts.append(np.concatenate([*known, zhat], axis=1))
     return np.concatenate(parts)

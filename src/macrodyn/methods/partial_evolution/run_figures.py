@@ -106,7 +106,7 @@ def _caption(state: NDArray, time: float, system: PatchSystem) -> str:
     values = system.observe(state[None])[0]
     parts = [
         f"{style.symbol(name)} = {value:.3g}"
-        for name, value in zip(_written(system, system.observable_names), values, strict=True)
+        for name, value in zip(written_names(system, system.observable_names), values, strict=True)
     ]
     pairs = [", ".join(parts[n : n + 2]) for n in range(0, len(parts), 2)]
     return "\n".join([f"$t$ = {style.quantity_value(time, system.time_unit)}", *pairs])
@@ -158,7 +158,7 @@ def comparison_figures(
         findings: Of this horizon: why there is no late-time comparison, if there is none.
     """
     findings = Findings() if findings is None else findings
-    names = _written(system, system.observable_names)
+    names = written_names(system, system.observable_names)
     for method, prediction in comparison.predictions.items():
         yield (
             "trajectories",
@@ -169,7 +169,7 @@ def comparison_figures(
                 comparison.reference,
                 prediction,
                 names,
-                components=_written(system, comparison.components),
+                components=written_names(system, comparison.components),
                 time_unit=system.time_unit,
                 title=f"{title}, {horizon}, {method}",
             ),
@@ -192,7 +192,7 @@ def drawn(draw: Callable[[], Figure], title: str) -> Figure:
         return style.note(str(reason), title=title)
 
 
-def _written(system: PatchSystem, names: Sequence[str]) -> list[str]:
+def written_names(system: PatchSystem, names: Sequence[str]) -> list[str]:
     """Names of observables, or of macrostates, as figures show them."""
     return [style.label(name, system.labels) for name in names]
 
@@ -282,7 +282,7 @@ def dynamics_figures(
         title: Title of the run's figures.
         findings: Of the run: why there is no diagnostic or no residual.
     """
-    names = _written(system, system.observable_names)
+    names = written_names(system, system.observable_names)
     common: dict[str, Any] = {"time_unit": system.time_unit, "title": title}
 
     def moments() -> Figure:
@@ -302,7 +302,7 @@ def dynamics_figures(
         return residuals_by_age(
             found.everything,
             held_out=found.held_out,
-            names=_written(system, found.variables),
+            names=written_names(system, found.variables),
             **common,
         )
 

@@ -123,6 +123,11 @@ EVALUATE = StageKind(
             title="Residual by snapshot age",
             caption="residual_by_age.rst",
         ),
+        Figure(
+            pattern="closure-variables.png",
+            title="Closure variables",
+            caption="closure_variables.rst",
+        ),
         Figure(pattern="markov.png", title="Markov diagnostic", caption="markov.rst"),
         Figure(pattern="snapshots.png", title="Snapshots", caption="snapshots.rst"),
         Figure(pattern="training.png", title="Training", caption="training.rst"),
