@@ -81,6 +81,16 @@ def rate_table(
 
 
 @njit(cache=True)
+def flip_thresholds(rates: NDArray) -> NDArray:
+    """Flip probabilities [levels, 2] times 2^32, to be compared with random words, uint64."""
+    thresholds = np.empty(rates.shape, dtype=np.uint64)
+    for row in range(rates.shape[0]):
+        for s in range(2):
+            thresholds[row, s] = np.uint64(np.round(rates[row, s] * 2.0**32))
+    return thresholds
+
+
+@njit(cache=True)
 def make_attempts(
     x: NDArray, level: int, thresholds: NDArray, attempts: int, key: np.uint64
 ) -> int:
@@ -212,10 +222,7 @@ def advance(
         flips [batch].
     """
     batch, sites = blocks.shape
-    thresholds = np.empty(rates.shape, dtype=np.uint64)
-    for row in range(rates.shape[0]):
-        for s in range(2):
-            thresholds[row, s] = np.uint64(np.round(rates[row, s] * 2.0**32))
+    thresholds = flip_thresholds(rates)
     elapsed = np.empty(batch, dtype=np.float64)
     updates = np.empty(batch, dtype=np.int64)
     flips = np.empty(batch, dtype=np.int64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
-from macrodyn.systems.curie_weiss import kernels
+from macrodyn.systems.curie_weiss import compensator, kernels
 from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
 from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.shared.spins import MAGNETISATION, MEAN_SPIN, STATE_LABELS, independent_spins
@@ -63,14 +63,43 @@ class CurieWeiss(PatchSystem):
         periodic patch, or one without ``around.rest``, is a system of its own: its n is the number
         of the sites that move.
         """
-        _check(windows, duration)
-        if windows.shape[2:] != patch.window:
-            raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
+        moving, rest = _moving(windows, patch, around, duration)
         after = windows.copy()
-        moving: tuple[Any, ...] = (..., *patch.moving)
-        rest = None if patch.boundary == "periodic" else around.rest
         after[moving], elapsed = self._advance(windows[moving], rest, duration, seeds, events)
         return after, elapsed
+
+    def expected_rates(
+        self, windows: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
+    ) -> NDArray[np.float64]:
+        """Expected rate of m, exactly, in the mean field of all sites of the whole.
+
+        See `PatchSystem.expected_rates`.
+        """
+        moving, rest = _moving(windows, patch, around)
+        blocks, levels, rates = self._blocks(windows[moving], rest)
+        return compensator.expected_rates(blocks, levels, rates, _counted(patch))[:, None]
+
+    def evolve_compensated(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches with exact compensators; the states are those of `evolve_patch`.
+
+        See `PatchSystem.evolve_compensated`.
+        """
+        moving, rest = _moving(windows, patch, around, duration)
+        active = windows[moving]
+        blocks, levels, rates = self._blocks(active, rest)
+        integral = compensator.advance(
+            blocks, levels, rates, _counted(patch), float(duration), seeds, kernels.FEW_ACCEPTED
+        )
+        after = windows.copy()
+        after[moving] = blocks.reshape(active.shape)
+        return after, integral[:, None]
 
     def longest_wait(self) -> float:
         """Mean waiting time of a spin that agrees with all others and the field."""
@@ -143,16 +172,10 @@ class CurieWeiss(PatchSystem):
         events: int | None,
     ) -> tuple[NDArray, NDArray[np.float64]]:
         """Advance blocks [batch, 1, *active] in the field of their rest: blocks, elapsed time."""
-        moving = math.prod(active.shape[2:])
-        blocks = np.array(active, order="C").reshape(len(active), moving)
-        ups, sites = _frozen_ups(rest, moving, len(blocks))
-        lowest, highest = (int(ups.min()), int(ups.max()) + moving) if len(ups) else (0, 0)
-        rates = kernels.rate_table(
-            lowest, highest, sites, self.parameters.temperature, self.parameters.field
-        )
+        blocks, levels, rates = self._blocks(active, rest)
         elapsed, _, _ = kernels.advance(
             blocks,
-            ups - lowest,
+            levels,
             rates,
             float(duration),
             -1 if events is None else events,
@@ -160,6 +183,36 @@ class CurieWeiss(PatchSystem):
             kernels.FEW_ACCEPTED,
         )
         return blocks.reshape(active.shape), elapsed
+
+    def _blocks(
+        self, active: NDArray, rest: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.int8], NDArray[np.int64], NDArray[np.float64]]:
+        """Copy spins as the kernels want them; levels and rates of `kernels.advance`."""
+        moving = math.prod(active.shape[2:])
+        blocks = np.array(active, order="C").reshape(len(active), moving)
+        ups, sites = _frozen_ups(rest, moving, len(blocks))
+        lowest, highest = (int(ups.min()), int(ups.max()) + moving) if len(ups) else (0, 0)
+        rates = kernels.rate_table(
+            lowest, highest, sites, self.parameters.temperature, self.parameters.field
+        )
+        return blocks, ups - lowest, rates
+
+
+def _moving(
+    windows: NDArray, patch: PatchGeometry, around: Surroundings, duration: float = 0.0
+) -> tuple[tuple[Any, ...], NDArray[np.float64] | None]:
+    """What cuts the spins that move out of windows, and what is known of all others."""
+    _check(windows, duration)
+    if windows.shape[2:] != patch.window:
+        raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
+    return (..., *patch.moving), None if patch.boundary == "periodic" else around.rest
+
+
+def _counted(patch: PatchGeometry) -> NDArray[np.bool_]:
+    """Whether the sites that move belong to the patch, not to its buffer: [sites]."""
+    counted = np.zeros(patch.active, dtype=bool)
+    counted[tuple(slice(patch.buffer, side - patch.buffer) for side in patch.active)] = True
+    return counted.ravel()
 
 
 def _frozen_ups(

@@ -134,6 +134,7 @@ def advance(
     dynamics: Dynamics,
     duration: float,
     keys: NDArray[np.uint64],
+    kicked: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Advance windows that are bounded alike.
 
@@ -145,6 +146,7 @@ def advance(
         dynamics: What is integrated, and how.
         duration: Time.
         keys: One stream per window, shape [batch], uint64.
+        kicked: If given, the noise of all steps is summed into it, shape [batch, channel, site].
 
     Returns:
         The windows afterwards.
@@ -160,15 +162,19 @@ def advance(
     with torch.inference_mode():
         for part in _chunks(batch, channels * sites, dynamics.device):
             chunk = torch.from_numpy(after[part]).to(dynamics.device)
-            moved = _integrate(
+            moved, kicks = _integrate(
                 chunk.permute(1, 2, 0).contiguous(),
                 segment,
                 dynamics,
                 duration / steps,
                 steps,
                 keys[part],
+                kicked is not None,
             )
-            after[part, :, segment.first : segment.last] = moved.permute(2, 0, 1).cpu().numpy()
+            inside = (part, slice(None), slice(segment.first, segment.last))
+            after[inside] = moved.permute(2, 0, 1).cpu().numpy()
+            if kicked is not None and kicks is not None:
+                kicked[inside] += kicks.permute(2, 0, 1).cpu().numpy()
     if not np.isfinite(after[:, :, segment.first : segment.last]).all():
         raise FloatingPointError(
             f"a field ran away to infinity within {duration}: choose a smaller step than "
@@ -192,8 +198,9 @@ def _integrate(
     step: float,
     steps: int,
     keys: NDArray[np.uint64],
-) -> Tensor:
-    """Advance one chunk [channel, site, batch]; returns its moving sites."""
+    sum_kicks: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Advance one chunk [channel, site, batch]: its moving sites, and their noise if asked for."""
     channels, sites, batch = windows.shape
     inside = slice(segment.first, segment.last)
     x = windows[:, inside].clone()
@@ -217,6 +224,7 @@ def _integrate(
             dynamics.device,
         )
     kicks: Tensor | None = None
+    total = torch.zeros_like(x) if sum_kicks else None
     for number in range(steps):
         kick = None
         if noise is not None:
@@ -225,5 +233,33 @@ def _integrate(
                 kicks = noise.fill(number)
             assert kicks is not None
             kick = kicks[turn, :, inside]
+            if total is not None:
+                total.add_(kick)
         dynamics.scheme(x, drift, step, kick, work)
-    return x
+    return x, total
+
+
+def field_drift(
+    windows: NDArray[np.floating], segment: Segment, dynamics: Dynamics
+) -> NDArray[np.float64]:
+    """Drift of the sites that move, on the CPU in double precision.
+
+    Args:
+        windows: Shape [batch, channel, site].
+        segment: What moves in all of them.
+        dynamics: What is integrated.
+
+    Returns:
+        Shape [batch, channel, site], zero where nothing moves.
+    """
+    result = np.zeros(windows.shape)
+    if segment.last <= segment.first:
+        return result
+    with torch.inference_mode():
+        fields = torch.from_numpy(windows.astype(np.float64)).permute(1, 2, 0).contiguous()
+        x = fields[:, segment.first : segment.last]
+        out = torch.empty_like(x)
+        Diffusion(fields, segment, dynamics.diffusion)(x, out)
+        dynamics.reaction(x, out, torch.empty_like(x[0]))
+        result[:, :, segment.first : segment.last] = out.permute(2, 0, 1).numpy()
+    return result

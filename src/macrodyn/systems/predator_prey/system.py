@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 from macrodyn.systems.patch_system import PatchSystem
-from macrodyn.systems.predator_prey.kernels import Dynamics, Segment, advance
+from macrodyn.systems.predator_prey.kernels import Dynamics, Segment, advance, field_drift
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 from macrodyn.systems.shared.integrators import SCHEMES
 from macrodyn.systems.space import Component, Grid, Observable
@@ -122,27 +123,51 @@ class PredatorPrey(PatchSystem):
         Raises:
             ValueError: If ``events`` is given: nothing here happens in events.
         """
-        self._check(windows, duration)
         if events is not None:
             raise ValueError(f"a field has no events to stop after: events must be None: {events}")
-        if windows.shape[2:] != patch.window:
-            raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
-        dynamics, (sites,) = self._dynamics(), patch.window
-        elapsed = np.full(len(windows), float(duration))
-        if patch.boundary == "periodic":
-            loop = Segment(0, sites, periodic=True)
-            return advance(windows, loop, dynamics, float(duration), seeds), elapsed
-        if patch.halo < self.halo:
-            raise ValueError(f"a frozen halo must be {self.halo} site wide or more: {patch.halo}")
-
         after = np.empty_like(windows)
-        for low, high, which in _alike(around.outside, len(windows)):
-            segment = Segment.of_window(sites, patch.halo, low, high)
-            moved = advance(windows[which], segment, dynamics, float(duration), seeds[which])
-            moved[:, :, :low] = moved[:, :, low, None]
-            moved[:, :, sites - high :] = moved[:, :, sites - high - 1, None]
-            after[which] = moved
-        return after, elapsed
+        for segment, ends, which in self._segments(windows, patch, duration, around):
+            moved = advance(
+                windows[which], segment, self._dynamics(), float(duration), seeds[which]
+            )
+            after[which] = _with_ends(moved, *ends)
+        return after, np.full(len(windows), float(duration))
+
+    def expected_rates(
+        self, windows: NDArray, patch: PatchGeometry, around: Surroundings = ALONE
+    ) -> NDArray[np.float64]:
+        """Mean drift of the patches' sites, with what diffuses across the edge.
+
+        See `PatchSystem.expected_rates`.
+        """
+        drift = np.empty(windows.shape)
+        for segment, ends, which in self._segments(windows, patch, 0.0, around):
+            drift[which] = _with_ends(field_drift(windows[which], segment, self._dynamics()), *ends)
+        return self.observe(patch.cut(drift))
+
+    def evolve_compensated(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64]]:
+        """Advance patches with compensators that are exact for the scheme, whatever its step.
+
+        A is what the scheme has made of the drift in all its steps: the increment less the mean
+        noise of the patch, whose mean is zero. The states are those of `evolve_patch`. See
+        `PatchSystem.evolve_compensated`.
+        """
+        after, noise = np.empty_like(windows), np.empty_like(windows)
+        for segment, ends, which in self._segments(windows, patch, duration, around):
+            kicked = np.zeros_like(windows[which])
+            moved = advance(
+                windows[which], segment, self._dynamics(), float(duration), seeds[which], kicked
+            )
+            after[which], noise[which] = _with_ends(moved, *ends), _with_ends(kicked, *ends)
+        increment = self.observable_increment(windows, after, patch, around)
+        return after, increment - self.observe(patch.cut(noise))
 
     def observe(self, states: NDArray) -> NDArray[np.float64]:
         """Measure the mean densities of prey and predators: [batch, 2]."""
@@ -173,6 +198,22 @@ class PredatorPrey(PatchSystem):
         rate = self.parameters.noise**2 / math.prod(shape)
         drift = np.full((len(observables), 2), np.nan)
         return drift, np.tile(rate * np.eye(2), (len(observables), 1, 1))
+
+    def _segments(
+        self, windows: NDArray, patch: PatchGeometry, duration: float, around: Surroundings
+    ) -> Iterator[tuple[Segment, tuple[int, int], NDArray[np.intp] | slice]]:
+        """What moves in windows, how many sites lie beyond their ends, and in which it is so."""
+        self._check(windows, duration)
+        if windows.shape[2:] != patch.window:
+            raise ValueError(f"windows {windows.shape[2:]} do not fit the patch {patch.window}")
+        (sites,) = patch.window
+        if patch.boundary == "periodic":
+            yield Segment(0, sites, periodic=True), (0, 0), slice(None)
+            return
+        if patch.halo < self.halo:
+            raise ValueError(f"a frozen halo must be {self.halo} site wide or more: {patch.halo}")
+        for low, high, which in _alike(around.outside, len(windows)):
+            yield Segment.of_window(sites, patch.halo, low, high), (low, high), which
 
     def _dynamics(self) -> Dynamics:
         p = self.parameters
@@ -213,6 +254,14 @@ def gpu_is_usable() -> bool:
             reason = f"a trial on the GPU failed: {error}"
     _log.warning("predator-prey fields evolve on the CPU, not on a GPU: %s", reason)
     return False
+
+
+def _with_ends(windows: NDArray, low: int, high: int) -> NDArray:
+    """Give sites beyond the ends the value of the end site, in place."""
+    sites = windows.shape[2]
+    windows[:, :, :low] = windows[:, :, low, None]
+    windows[:, :, sites - high :] = windows[:, :, sites - high - 1, None]
+    return windows
 
 
 def _alike(

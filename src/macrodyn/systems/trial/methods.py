@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
-from macrodyn.lattice import PatchGeometry, Shape, Surroundings, Tiling, gather
+from macrodyn.lattice import PatchGeometry, Shape, Tiling, gather
 from macrodyn.streams import seeds
-from macrodyn.systems.patch_system import PatchSystem
-from macrodyn.systems.registry import describe_error
+from macrodyn.systems.trial.calls import Calls, FailedError, last
 from macrodyn.systems.trial.case import Case
 from macrodyn.systems.trial.identities import Moved, broken_identity, tiled, trial_lattice
+from macrodyn.systems.trial.rates import check_rates
 from macrodyn.systems.windows import cut_windows
 
 
-class _FailedError(Exception):
-    """A method did not give what it should; it is noted."""
-
-
-class Trial:
+class Trial(Calls):
     """Calls of a system's methods, and what was wrong with them.
 
     Attributes:
         system: The system.
         wrong: What was wrong, in order.
     """
-
-    def __init__(self, system: PatchSystem) -> None:
-        self.system = system
-        self.wrong: list[str] = []
-        self._raised: set[str] = set()
 
     def run(self, case: Case) -> list[str]:
         """Call the methods, but for those that need what another one failed to give.
@@ -59,7 +49,7 @@ class Trial:
         after = self.call("evolve", states, duration, keys)
         if self.check("evolve", after, states.shape, system.dtype):
             self._check_species("evolve", after)
-            self._check_alone("evolve", after, states[-1:], duration, keys[-1:])
+            self.check_alone("evolve", after, states[-1:], duration, keys[-1:])
         values = self.call("observe", states)
         if self.check("observe", values, (number, observables)):
             self._check_bounds(values)
@@ -79,7 +69,7 @@ class Trial:
         shape = (number, system.channels, *small)
         if not self.check("initial_states", states, shape, system.dtype):
             return None
-        self._check_alone("initial_states", states, macrostates[-1:], small, keys[-1:])
+        self.check_alone("initial_states", states, macrostates[-1:], small, keys[-1:])
         if system.kind == "spin" and not np.isin(states, (-1, 1)).all():
             self.wrong.append("initial_states gives spins that are neither -1 nor +1")
         if not self._check_species("initial_states", states):
@@ -165,35 +155,17 @@ class Trial:
                 "patch.moving cuts out evolves"
             )
         if timed:
-            alone = Surroundings(*(None if part is None else part[-1:] for part in astuple(around)))
-            arguments = windows[-1:], patch, case.duration, keys[-1:], events, alone
-            self._check_alone("evolve_patch", result, *arguments)
+            arguments = windows[-1:], patch, case.duration, keys[-1:], events, last(around)
+            self.check_alone("evolve_patch", result, *arguments)
         increment = self.call("observable_increment", windows, after, patch, around)
         if self.check("observable_increment", increment, size) and not self.wrong:
             moved = Moved(states, origins, patch, windows, after, around)
-            with suppress(_FailedError):
-                broken = broken_identity(system, moved, self._measure)
+            with suppress(FailedError):
+                broken = broken_identity(system, moved, self.measure)
                 self.wrong += [broken] if broken else []
-
-    def _measure(self, method: str, *arguments: Any) -> NDArray[np.float64]:
-        """Call a method that measures; note what is wrong with the result, and give up."""
-        values = self.call(method, *arguments)
-        size = (len(arguments[0]), len(self.system.observables))
-        if not self.check(method, values, size):
-            raise _FailedError
-        return values
-
-    def _check_alone(self, method: str, together: Any, *arguments: Any) -> None:
-        """Compare the last state of a batch with what it becomes without the others."""
-        alone = self.call(method, *arguments)
-        if self.failed(method):
-            return
-        pairs = zip(_arrays(alone), _arrays(together), strict=False)
-        if not all(np.array_equal(one, several[-1:]) for one, several in pairs):
-            self.wrong.append(
-                f"{method} makes something else of the same state and seed when it is alone than "
-                "in a batch: derive every random number from the state's own seed"
-            )
+            if system.knows_rates and not self.wrong:
+                with suppress(FailedError):
+                    check_rates(self, moved, case.duration)
 
     def _check_labels(self) -> None:
         """Read the labels as figures do, at the very end of a study."""
@@ -204,76 +176,6 @@ class Trial:
                 MathTextParser("path").parse(text)
             except ValueError as error:
                 self.wrong.append(f"the label of {name} cannot be drawn: {error}")
-
-    def failed(self, method: str) -> bool:
-        """Whether a method raised an error."""
-        return method in self._raised
-
-    def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Call a method with copies; note an error, and arrays that it changed.
-
-        Returns:
-            What it returns; None where it raised an error.
-        """
-        given = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
-        try:
-            result = getattr(self.system, method)(*given, **named)
-        except Exception as error:  # own code may raise anything
-            module = type(self.system).__module__
-            self._raised.add(method)
-            self._note(f"{method} raises {describe_error(error, module)}")
-            return None
-        pairs = zip(arguments, given, strict=True)
-        if any(isinstance(a, np.ndarray) and not np.array_equal(a, b) for a, b in pairs):
-            self._note(
-                f"{method} changes an array that it is given: work on a copy, or differences "
-                "between before and after are lost"
-            )
-        return result
-
-    def _note(self, message: str) -> None:
-        """Note something that may show in several calls of a method, once."""
-        if message not in self.wrong:
-            self.wrong.append(message)
-
-    def check(
-        self,
-        method: str,
-        value: Any,
-        shape: tuple[int, ...],
-        dtype: DTypeLike | None = None,
-        *,
-        finite: bool = True,
-    ) -> bool:
-        """Note whether a method that raised no error returned an array such as it should.
-
-        Args:
-            method: The method, maybe with what of its result it is.
-            value: What it returned.
-            shape: The shape that is needed.
-            dtype: The type that is needed; any numbers if left out.
-            finite: Whether NaN and infinity are wrong.
-        """
-        if self.failed(method):
-            return False
-        if not isinstance(value, np.ndarray):
-            problem = f"returns {type(value).__name__}: it should be a NumPy array"
-        elif value.shape != shape:
-            problem = f"returns shape {value.shape}: it should be {shape}"
-        elif dtype is not None and value.dtype != np.dtype(dtype):
-            problem = f"returns {value.dtype}: it should be {np.dtype(dtype)}, the dtype it says"
-        elif value.dtype.kind not in "iuf":
-            problem = f"returns {value.dtype}: it should be numbers"
-        elif finite and not np.isfinite(value).all():
-            problem = "returns numbers that are not finite"
-        else:
-            return True
-        self.wrong.append(f"{method} {problem}")
-        return False
-
-
-def _arrays(result: Any) -> tuple[NDArray, ...]:
-    return result if isinstance(result, tuple) else (result,)
 
 
 def _frozen_sites(patch: PatchGeometry, outside: NDArray[np.int64] | None) -> NDArray[np.bool_]:
