@@ -76,6 +76,7 @@ BASE: dict[str, Any] = {
         "activation": "silu",
         "covariance": "full",
         "covariance_factor": "theory",
+        "increments": "compensated",
         "likelihood": "mean",
         "steps": 20,
         "batch": 8,
@@ -111,6 +112,7 @@ ROLES = {
     "upsample": "snapshots",
     "reference": "reference",
     "closure": "closure",
+    "recommend": "choice",
     "evolve": "pairs/{}",
     "encode": "latents/{}",
     "dynamics": "model/{}",
@@ -264,6 +266,8 @@ def _result(stage: Stage, job: Job) -> Any:
         return read_sealed_json(job.outputs["metrics"])
     if "findings" in job.outputs:
         return read_sealed_json(job.outputs["findings"])
+    if "choice" in job.outputs:
+        return read_sealed_json(job.outputs["choice"])
     if "overview" in job.outputs:
         return job.outputs["overview"].read_text(encoding="utf-8")
     load = Ensemble.load if stage.name == "dynamics" else lambda p: load_autoencoder(p)[0]

@@ -81,6 +81,8 @@ class Row:
 # What the Ising system does, of which the stages make their work.
 _ISING = "macrodyn.systems.ising:Ising"
 INITIAL, EVOLVE, PATCH = f"{_ISING}.initial_states", f"{_ISING}.evolve", f"{_ISING}.evolve_patch"
+PAIRS = f"{_ISING}.evolve_compensated"
+CHOSEN = "macrodyn.methods.partial_evolution.sample:chosen"
 MOMENTS = f"{_ISING}.exact_moments"
 TRAIN_CLOSURE = "macrodyn.methods.partial_evolution.learn:train_closure"
 TRAIN_DYNAMICS = "macrodyn.methods.partial_evolution.learn:train_ensemble"
@@ -109,7 +111,7 @@ def macrostates(seen: Seen) -> list[float]:
 
 def patches_evolved(seen: Seen) -> float:
     """Patches that were evolved, from lag to lag of the base's two."""
-    return sum(len(call.windows) for call in seen.evolve_patch) / 2
+    return sum(len(call.windows) for call in seen.evolve_compensated) / 2
 
 
 def within(seen: Seen) -> bool:
@@ -183,8 +185,17 @@ SEED = [
         "seed", 6, "upsample", "macrodyn.sampling.upsample:generator", lambda s: s.generator[0].seed
     ),
     Row("seed", 6, "upsample", PATCH, lambda s: s.evolve_patch[0].seeds, DIFFERS),
-    Row("seed", 6, "evolve", PATCH, lambda s: s.evolve_patch[0].seeds, DIFFERS),
-    Row("seed", 6, "evolve:naive", EVOLVE, lambda s: s.evolve[0].seeds, DIFFERS),
+    Row("seed", 6, "evolve", PAIRS, lambda s: s.evolve_compensated[0].seeds, DIFFERS),
+    Row("seed", 6, "evolve:naive", PAIRS, lambda s: s.evolve_compensated[0].seeds, DIFFERS),
+    Row(
+        "seed",
+        6,
+        "recommend",
+        PAIRS,
+        lambda s: s.evolve_compensated[0].seeds,
+        DIFFERS,
+        also={"evolve": {"dt": "auto"}},
+    ),
     Row(
         "seed",
         6,
@@ -270,8 +281,8 @@ SYSTEM = [
     for work, at in {
         "simulate": EVOLVE,
         "upsample": PATCH,
-        "evolve": PATCH,
-        "evolve:naive": EVOLVE,
+        "evolve": PAIRS,
+        "evolve:naive": PAIRS,
         "predict": INITIAL,
         "reference": EVOLVE,
         "evaluate": MOMENTS,
@@ -293,8 +304,8 @@ CONDITIONS = [
     for work, at in {
         "simulate": EVOLVE,
         "upsample": PATCH,
-        "evolve": PATCH,
-        "evolve:naive": EVOLVE,
+        "evolve": PAIRS,
+        "evolve:naive": PAIRS,
         "evaluate": MOMENTS,
     }.items()
 ] + [
@@ -320,7 +331,7 @@ SIZES = [
         INITIAL,
         lambda s: s.initial_states[0].shape,
     ),
-    Row("sizes.small", [4, 2], "evolve", PATCH, lambda s: s.evolve_patch[0].patch.shape),
+    Row("sizes.small", [4, 2], "evolve", PAIRS, lambda s: s.evolve_compensated[0].patch.shape),
     *(
         Row("sizes.large", [8, 16], work, INITIAL, lambda s: s.initial_states[0].shape)
         for work in ("reference", "predict")
@@ -333,8 +344,15 @@ SIZES = [
     # What is learned is the noise of the large size, and exact moments are those of it.
     Row("sizes.large", [8, 16], "evaluate", MOMENTS, lambda s: s.exact_moments[0].shape),
     *(
-        Row("sizes.patch", [4, 2], work, PATCH, lambda s: s.evolve_patch[0].patch.shape, was=[4, 4])
-        for work in ("upsample", "evolve")
+        Row(
+            "sizes.patch",
+            [4, 2],
+            work,
+            at,
+            lambda s: next(iter(s.calls.values()))[0].patch.shape,
+            was=[4, 4],
+        )
+        for work, at in {"upsample": PATCH, "evolve": PAIRS}.items()
     ),
     Row(
         "sizes.patch",
@@ -481,8 +499,8 @@ EVOLVE_ROWS = [
         "evolve.dt",
         0.5,
         "evolve",
-        PATCH,
-        lambda s: durations(s.evolve_patch),
+        PAIRS,
+        lambda s: durations(s.evolve_compensated),
         was=[0.25],
         then=[0.5],
         whole=True,
@@ -491,8 +509,8 @@ EVOLVE_ROWS = [
         "evolve.dt",
         0.5,
         "evolve:naive",
-        EVOLVE,
-        lambda s: durations(s.evolve),
+        PAIRS,
+        lambda s: durations(s.evolve_compensated),
         [0.25],
         [0.5],
         whole=True,
@@ -510,10 +528,10 @@ EVOLVE_ROWS = [
             then=[0.25, 0.5],
             whole=True,
         )
-        for work, at in {"evolve": PATCH, "evolve:naive": EVOLVE}.items()
+        for work, at in {"evolve": PAIRS, "evolve:naive": PAIRS}.items()
     ),
     Row("evolve.lags", [1, 3], "evaluate", (), lambda s: list(drifts(s)), ["1", "2"], ["1", "3"]),
-    Row("evolve.patches", 3, "evolve", PATCH, lambda s: patches_evolved(s) / 18, whole=True),
+    Row("evolve.patches", 3, "evolve", PAIRS, lambda s: patches_evolved(s) / 18, whole=True),
     Row("evolve.patches", 1, "evolve:naive", (), lambda s: s.result.sizes["sample"], 36, 18),
     # The factor K/m by theory.
     Row(
@@ -526,10 +544,29 @@ EVOLVE_ROWS = [
         then=[4.0, 4.0],
         whole=True,
     ),
-    Row("evolve.buffer", 1, "evolve", PATCH, lambda s: s.evolve_patch[0].patch.buffer),
-    Row("evolve.boundary", "periodic", "evolve", PATCH, lambda s: s.evolve_patch[0].patch.boundary),
+    *(
+        Row(f"evolve.{key}", "auto", work, (CHOSEN,), lambda s: len(s.chosen), 0, 1, whole=True)
+        for key, work in (("dt", "evolve"), ("dt", "evolve:naive"), ("buffer", "evolve"))
+    ),
+    Row("evolve.buffer", 1, "evolve", PAIRS, lambda s: s.evolve_compensated[0].patch.buffer),
+    Row(
+        "evolve.boundary",
+        "periodic",
+        "evolve",
+        PAIRS,
+        lambda s: s.evolve_compensated[0].patch.boundary,
+    ),
     # As many events as the patch has sites.
-    Row("evolve.stop", "events", "evolve", PATCH, lambda s: s.evolve_patch[0].events, None, 16),
+    Row(
+        "evolve.stop",
+        "events",
+        "evolve",
+        PATCH,
+        lambda s: sorted({call.events for call in s.evolve_patch}),
+        was=[],
+        then=[16],
+        whole=True,
+    ),
 ]
 
 
@@ -723,6 +760,15 @@ DYNAMICS = [
         was=[1, 1],
         then=[2, 2],
         whole=True,
+    ),
+    Row(
+        "dynamics.increments",
+        "plain",
+        "dynamics",
+        LIKELIHOOD,
+        lambda s: s.PartialLikelihood[0].training.compensated is not None,
+        was=True,
+        then=False,
     ),
     Row("dynamics.steps", 30, "dynamics", UPDATE, lambda s: len(s.step), whole=True),
     Row(
