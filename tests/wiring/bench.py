@@ -68,6 +68,7 @@ BASE: dict[str, Any] = {
         "validation_fraction": 0.15,
     },
     "dynamics": {
+        "model": "mlp",
         "members": 2,
         "hidden": [8],
         "activation": "silu",

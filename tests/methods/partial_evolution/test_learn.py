@@ -380,3 +380,15 @@ def test_relations_that_the_data_miss_are_refused(learn, monkeypatch):
     monkeypatch.setattr(Ising, "relations", lambda self: (np.ones((1, 2)), np.ones(1)))
     with pytest.raises(ValueError, match=r"states miss the linear relations .* relations\(\)"):
         learn({})
+
+
+def test_polynomials_go_through_the_same_stages(learn):
+    learned = learn({"dynamics": {"model": "polynomial"}, "simulate": {"groups": 8}})
+    ensemble = Ensemble.load(learned.folder / "dynamics" / "model.safetensors")
+    assert ensemble.kind == "polynomial"
+    training = learned.training("dynamics")
+    selection, history = training["selection"], training["history"]
+    assert selection["degree"] in selection["degrees"] == history["steps"]
+    assert np.shape(selection["scores"]) == (len(history["steps"]), len(selection["ridges"]))
+    assert np.isfinite(history["best_loss"]).all()
+    assert np.isfinite(learned.prediction.z).all()

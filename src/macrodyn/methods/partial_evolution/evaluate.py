@@ -81,8 +81,7 @@ def evaluate(job: Job) -> None:
     }
     if metrics["closure"]["best_loss"] is None:
         findings.lack("closure.best_loss", "no closure was trained")
-    histories = {s: t["history"] for s, t in trainings.items()}
-    figure = training_figure(closure["history"], histories, title)
+    figure = training_figure(closure, trainings, title)
     style.save(figure, job.outputs["figures"] / "training.png")
     small, large = (read_dataset(job.input(role)) for role in ("small", "snapshots"))
     beside = next((case for case in cases if case.large == run.sizes.large), cases[0])

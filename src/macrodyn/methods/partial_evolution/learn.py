@@ -32,6 +32,7 @@ from macrodyn.dynamics.factor import (
     within_factor,
 )
 from macrodyn.dynamics.latents import LatentArrays, latents_dataset
+from macrodyn.dynamics.polynomial_fit import fit_polynomials
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.dynamics.trajectories import integrate, substep_count
@@ -201,7 +202,7 @@ def _closure_increments(
 
 
 def dynamics(job: Job) -> None:
-    """Train the ensemble of drift and diffusion networks.
+    """Train the ensemble of drift and diffusion: networks, or polynomials.
 
     Args:
         job: The job; input ``latents``, outputs ``model`` and ``training``; its configuration
@@ -227,23 +228,38 @@ def dynamics(job: Job) -> None:
         compensation=compensation,
     )
     train, validation = data.split(config.validation_fraction, seed=seed)
-    ensemble, history = train_ensemble(
-        train,
-        validation,
-        config,
-        seed=_torch_seed(seed, "dynamics"),
-        device=job.device,
-        constraint=_constraint(source),
-        checkpoints=job.checkpoints,
-        progress=lambda step, steps, loss: job.step("dynamics", step, steps, f"NLL {loss:.4f}"),
-    )
+    report: dict[str, Any] = {}
+    if config.model == "polynomial":
+        ensemble, history, selection = fit_polynomials(
+            train,
+            validation,
+            config,
+            seed=_torch_seed(seed, "dynamics"),
+            constraint=_constraint(source),
+        )
+        report["selection"] = selection.as_dict()
+        job.info(
+            f"polynomials of degree {selection.degree}, ridge {selection.ridge:.0e}, "
+            f"noise of degree {selection.noise_degree}"
+        )
+    else:
+        ensemble, history = train_ensemble(
+            train,
+            validation,
+            config,
+            seed=_torch_seed(seed, "dynamics"),
+            device=job.device,
+            constraint=_constraint(source),
+            checkpoints=job.checkpoints,
+            progress=lambda step, steps, loss: job.step("dynamics", step, steps, f"NLL {loss:.4f}"),
+        )
     origin = provenance("dynamics", job.config)
     names = [str(n) for n in source.variable.values]
     conditions = [str(n) for n in source.condition.values]
     description = {"variables": names, "conditions": conditions, "dt": source.attrs["dt"]}
     description["sites"] = int(source.attrs["sites"])
     ensemble.save(job.outputs["model"], {**description, **origin})
-    report = {
+    report |= {
         "history": history.as_dict(),
         "factor": estimate.as_dict(),
         "factor_used": factor,
