@@ -43,10 +43,6 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
         [{"simulate": {"groups": 2}, "baselines": ["polynomial"]}],
         {"simulate.groups": "fewer than 2 groups to cross-validate polynomials on"},
     ),
-    "polynomials of a degree beyond all use": (
-        [{"dynamics": {"polynomial": {"degrees": [21]}}}],
-        {"dynamics.polynomial.degrees.0": "20"},
-    ),
     "small lattice of one site": (
         [{"sizes": {"small": [1, 1]}, "closure": {"dimension": 0}}],
         {"sizes.small": f"the lattice [1, 1] {OWN_NEIGHBOUR}"},

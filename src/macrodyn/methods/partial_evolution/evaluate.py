@@ -16,6 +16,7 @@ from macrodyn.methods.partial_evolution.compare import (
     conditions_outside,
     markov_metrics,
 )
+from macrodyn.methods.partial_evolution.compare_members import TOO_FEW
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.diagnose import residual_summary, run_residual
 from macrodyn.methods.partial_evolution.run_figures import (
@@ -54,6 +55,15 @@ def evaluate(job: Job) -> None:
     cases.sort(key=lambda case: job.config["order"].index(case.name))
     # Horizons share their reference, which is read once for all that follow each other.
     reference = lru_cache(maxsize=1)(lambda role: read_dataset(job.input(role)))
+    trainings = {
+        scheme: read_sealed_json(job.input(f"model/{scheme}", "training"))
+        for scheme in job.roles("model")
+    }
+    metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
+    outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
+    for scheme, found in metrics["members"].items():
+        if found["threshold"] is None:
+            findings.below("members", scheme).lack("threshold", TOO_FEW)
     for case in cases:
         job.info(f"comparing on {case.name}")
         here = findings.below("horizons", case.name)
@@ -64,14 +74,14 @@ def evaluate(job: Job) -> None:
             run.evaluate.equilibrium_fraction,
             run.seed,
             here,
+            outliers,
         )
+        for scheme, merits in metrics["horizons"][case.name].items():
+            if scheme in outliers and (away := merits["members"]["late"]["outliers"]):
+                job.warning(f"members {away} of {scheme} end up elsewhere on {case.name}")
         for kind, name, figure in comparison_figures(comparison, system, case.name, title, here):
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
         del comparison
-    trainings = {
-        scheme: read_sealed_json(job.input(f"model/{scheme}", "training"))
-        for scheme in job.roles("model")
-    }
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     metrics |= _diagnose(job, run, system, findings)
     closure = read_sealed_json(job.input("closure", "training"))
