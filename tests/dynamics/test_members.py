@@ -122,7 +122,9 @@ def test_few_members_and_lost_ones():
     values = np.zeros((2, 3, 1, 1))
     values[1] = 100.0
     assert distances(values, np.ones(3)).outliers == []
-    assert distances(values, np.ones(3)).as_dict()["threshold"] is None
+    assert distances(values, np.ones(3)).as_dict().keys() == {"distance", "outliers"}
+    values[0] = np.nan
+    assert distances(values, np.ones(3)).outliers == [0]
     lost = np.random.default_rng(0).normal(size=(5, 3, 2, 1))
     lost[3, 0] = np.nan
     found = distances(lost, np.ones(3))

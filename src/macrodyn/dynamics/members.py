@@ -46,18 +46,14 @@ class MemberDistances:
 
     @property
     def outliers(self) -> list[int]:
-        """Members beyond the threshold, from 0."""
-        if not np.isfinite(self.threshold):
-            return []
-        return [int(m) for m in np.flatnonzero(self.distance > self.threshold)]
+        """Members beyond the threshold, or not finite, from 0."""
+        left = (self.distance > self.threshold) | np.isinf(self.distance)
+        return [int(m) for m in np.flatnonzero(left)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values: distances, threshold, outliers."""
-        return {
-            "distance": self.distance.tolist(),
-            "threshold": self.threshold if np.isfinite(self.threshold) else None,
-            "outliers": self.outliers,
-        }
+        """Plain values: distances, outliers; the threshold, where members are enough for one."""
+        found: dict[str, Any] = {"distance": self.distance.tolist(), "outliers": self.outliers}
+        return found | ({"threshold": self.threshold} if np.isfinite(self.threshold) else {})
 
 
 def distances(values: ArrayLike, squared_error: ArrayLike) -> MemberDistances:
@@ -91,9 +87,6 @@ def distances(values: ArrayLike, squared_error: ArrayLike) -> MemberDistances:
     scale = np.median(square, axis=0) / consistency + np.asarray(squared_error, np.float64)
     found = np.sqrt(square / np.maximum(scale, 1e-300))
     distance[finite], place[finite] = found.max(axis=1), found.argmax(axis=1)
-    # Where members are too few to compare, what is not finite has left all the same.
-    if not np.isfinite(threshold) and not finite.all():
-        threshold = float(np.finfo(np.float64).max)
     return MemberDistances(distance=distance, threshold=threshold, place=place)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.members import FEWEST_MEMBERS, MemberDistances, distances
+from macrodyn.dynamics.members import MemberDistances, distances
 from macrodyn.evaluation import (
     mmd_over_times,
     replica_mean_error,
@@ -19,7 +19,6 @@ from macrodyn.evaluation import (
 from macrodyn.evaluation.available import Findings
 
 Array = NDArray[np.float64]
-TOO_FEW = f"fewer than {FEWEST_MEMBERS} members: nobody can say which of them has left"
 
 
 def late_distances(prediction: Array, fraction: float) -> MemberDistances:
@@ -108,8 +107,6 @@ def explain_members(merits: dict[str, Any], findings: Findings) -> None:
         findings: Of the members.
     """
     found = merits["members"]
-    if found["late"]["threshold"] is None:
-        findings.lack("late.threshold", TOO_FEW)
     for key in ("test_error", "spread_error", "mmd"):
         if found[key] is None:
             reason = "every member leaves the others" if merits[key] else "no member has it"

@@ -16,7 +16,6 @@ from macrodyn.methods.partial_evolution.compare import (
     conditions_outside,
     markov_metrics,
 )
-from macrodyn.methods.partial_evolution.compare_members import TOO_FEW
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.diagnose import residual_summary, run_residual
 from macrodyn.methods.partial_evolution.run_figures import (
@@ -61,9 +60,6 @@ def evaluate(job: Job) -> None:
     }
     metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
     outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
-    for scheme, found in metrics["members"].items():
-        if found["threshold"] is None:
-            findings.below("members", scheme).lack("threshold", TOO_FEW)
     for case in cases:
         job.info(f"comparing on {case.name}")
         here = findings.below("horizons", case.name)

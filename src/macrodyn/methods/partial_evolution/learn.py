@@ -298,7 +298,7 @@ def compare_members(
 
     Returns:
         Of each member its ``distance`` and the state ``at`` which it is largest; the
-        ``threshold``, None where there are too few members to tell; the ``outliers`` beyond it.
+        ``threshold``, if there are members enough to tell; the ``outliers`` beyond it.
     """
     found, places = drift_distances(ensemble, data)
     at = [dict(zip(names, places[cell].tolist(), strict=True)) for cell in found.place]
