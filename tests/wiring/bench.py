@@ -69,6 +69,10 @@ BASE: dict[str, Any] = {
     },
     "dynamics": {
         "model": "mlp",
+        "polynomial": {
+            "degrees": [1, 2, 3, 4, 5, 6, 7, 8],
+            "ridges": [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
+        },
         "members": 2,
         "hidden": [8],
         "activation": "silu",

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from macrodyn.config.numbers import REAL, WHOLE
 from macrodyn.config.section import NotNegativeFloat, PositiveFloat, PositiveInt, Section
 from macrodyn.learning.settings import TrainingSettings
 
-Degree = Annotated[PositiveInt, Field(le=20)]
-Ridge = Annotated[PositiveFloat, Field(le=1)]
+Degree = Annotated[int, Field(ge=1, le=20), WHOLE]
+Ridge = Annotated[float, Field(gt=0, le=1), REAL]
 
 
 class LikelihoodSettings(Section):

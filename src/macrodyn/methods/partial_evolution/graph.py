@@ -21,6 +21,7 @@ _POLYNOMIAL = (
     "members",
     "covariance",
     "covariance_factor",
+    "increments",
     "likelihood",
     "polynomial",
     "validation_fraction",
