@@ -66,6 +66,8 @@ REFUSED_BY_BOTH = {
     "no replicas": {"simulate": {"replicas": 0}},
     "unknown method": {"upsample": {"method": "mirror"}},
     "unknown baseline": {"baselines": ["best"]},
+    "polynomial of a degree beyond all use": {"dynamics": {"polynomial": {"degrees": [21]}}},
+    "ridge that leaves nothing": {"dynamics": {"polynomial": {"ridges": [2.0]}}},
     "fraction of one": {"evaluate": {"equilibrium_fraction": 1}},
     "name with a slash": {"study": "a/b"},
     "horizon of one point": {"evaluate": {"horizons": {"h": {"spacing": 1, "points": 1}}}},

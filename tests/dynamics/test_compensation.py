@@ -127,7 +127,8 @@ def _errors(model):
     sigma = 0.09 * known / 4 / DT / 4
     error = (drift - truth).square().mean().sqrt()
     # Of the average over z: the data show it to a few per cent, single places less sharply.
-    return float(error), float((covariance.mean(0) / sigma - 1).abs().max())
+    size = sigma.diagonal().sqrt()
+    return float(error), float(((covariance.mean(0) - sigma) / torch.outer(size, size)).abs().max())
 
 
 def test_the_drift_is_learned_with_less_noise_and_the_covariance_as_before(trained):

@@ -302,3 +302,47 @@ def test_anything_may_be_missing_or_null(path, value):
     verdict = judge(changed(".".join(path), value))
     assert verdict.headline and verdict.level in ("good", "unknown", "fair")
     assert "nan" not in verdict.headline and "None" not in verdict.headline
+
+
+def left(late: list[int], drifts: list[int]) -> dict[str, Any]:
+    """The good run, with members that leave the others by one or the other."""
+    content = metrics()
+    ours = content["horizons"]["short"]["ours"]
+    ours["members"] = {
+        "late": {"outliers": late},
+        "outliers": sorted({*late, *drifts}),
+        "kept": 3 - len({*late, *drifts}),
+        "test_error": 1.2e-4,
+    }
+    ours["mean_model"] = {"test_error": 1.1e-4}
+    content["members"] = {
+        "ours": {
+            "outliers": drifts,
+            "distance": [1.0, 2.0, 40.0],
+            "at": [{"m": 0.1}, {"m": 0.2}, {"m": -0.55}],
+        }
+    }
+    return content
+
+
+def test_members_that_leave_the_others_are_named_with_both_errors():
+    verdict = judge(left(late=[1], drifts=[2]))
+    found = finding(verdict, "members that left")
+    assert found.level == verdict.level == "poor" and "members that left" in verdict.headline
+    assert "member 1 by where its trajectories end" in found.text
+    assert "member 2 by its drift near m = -0.55 (40 times the others' scatter)" in found.text
+    assert "The mean error is 1.5e-04 with them, 1.2e-04 over the 1 others." in found.text
+
+
+def test_members_that_stay_are_not_spoken_of():
+    verdict = judge(left(late=[], drifts=[]))
+    assert verdict.level == "good"
+    assert not [one for one in verdict.findings if one.subject == "members that left"]
+    assert "the mean model's error is 1.1e-04" in finding(verdict, "members").text
+
+
+@pytest.mark.parametrize(("error", "said"), [(2.9e-4, False), (3.1e-4, True)])
+def test_verdict_says_when_an_error_is_above_three_exact_scores(error, said):
+    text = finding(judge(changed(ERROR, error)), "error").text
+    assert "an exact model's score of 1.0e-04" in text
+    assert ("above 3 times" in text) == said

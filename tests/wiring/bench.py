@@ -71,6 +71,11 @@ BASE: dict[str, Any] = {
         "validation_fraction": 0.15,
     },
     "dynamics": {
+        "model": "mlp",
+        "polynomial": {
+            "degrees": [1, 2, 3, 4, 5, 6, 7, 8],
+            "ridges": [1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
+        },
         "members": 2,
         "hidden": [8],
         "activation": "silu",

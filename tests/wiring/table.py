@@ -86,6 +86,7 @@ CHOSEN = "macrodyn.methods.partial_evolution.sample:chosen"
 MOMENTS = f"{_ISING}.exact_moments"
 TRAIN_CLOSURE = "macrodyn.methods.partial_evolution.learn:train_closure"
 TRAIN_DYNAMICS = "macrodyn.methods.partial_evolution.learn:train_ensemble"
+FIT_POLYNOMIALS = "macrodyn.methods.partial_evolution.learn:fit_polynomials"
 PREDICT = "macrodyn.methods.partial_evolution.learn:integrate"
 UPDATE = "torch.optim:AdamW.step"
 LIKELIHOOD = "macrodyn.dynamics.train:PartialLikelihood"
@@ -811,6 +812,33 @@ DYNAMICS = [
         was=False,
         then=True,
     ),
+    Row(
+        "dynamics.model",
+        "polynomial",
+        "dynamics",
+        (),
+        lambda s: s.result.model.kind,
+        was="neural-sde",
+    ),
+    Row(
+        "dynamics.polynomial.degrees",
+        [1],
+        "dynamics",
+        FIT_POLYNOMIALS,
+        lambda s: list(s.fit_polynomials[0].settings.polynomial.degrees),
+        was=[1, 2, 3, 4, 5, 6, 7, 8],
+        also={"dynamics": {"model": "polynomial"}},
+    ),
+    Row(
+        "dynamics.polynomial.ridges",
+        [1e-3],
+        "dynamics",
+        FIT_POLYNOMIALS,
+        lambda s: len(s.fit_polynomials[0].settings.polynomial.ridges),
+        was=8,
+        then=1,
+        also={"dynamics": {"model": "polynomial"}},
+    ),
 ]
 
 EVALUATE = [
@@ -945,6 +973,18 @@ METHODS = [
         },
         was={"ours": ["partial", "upsample"], "naive": ["small", "simulate"]},
         then={"ours": ["partial", "upsample"], "full": ["whole", "upsample"]},
+    ),
+    Row(
+        "baselines",
+        ["polynomial"],
+        "plan",
+        (),
+        lambda s: {
+            scheme: model.config["dynamics"].get("model", "mlp")
+            for scheme, model in s.result.run.below("model").items()
+        },
+        was={"ours": "mlp", "naive": "mlp"},
+        then={"ours": "mlp", "polynomial": "polynomial"},
     ),
     Row(
         "published",

@@ -180,7 +180,11 @@ class NeuralSDE(LatentModel):
         return "noise" if name.startswith("noise") else "drift"
 
 
-LATENT_MODELS: dict[str, type[LatentModel]] = {"neural-sde": NeuralSDE}
+# Classes, or where they are found.
+LATENT_MODELS: dict[str, type[LatentModel] | str] = {
+    "neural-sde": NeuralSDE,
+    "polynomial": "macrodyn.dynamics.polynomial:Polynomial",
+}
 
 
 def latent_model(kind: str, *, trusted: bool = True) -> Callable[..., LatentModel]:
@@ -195,7 +199,9 @@ def latent_model(kind: str, *, trusted: bool = True) -> Callable[..., LatentMode
         ValueError: If there is none of that name.
     """
     found: Any = LATENT_MODELS.get(kind)
-    if found is None and ":" in kind:
+    if isinstance(found, str):
+        found = load_target(found)
+    elif found is None and ":" in kind:
         module = kind.partition(":")[0]
         if not trusted and module not in sys.modules:
             raise ValueError(

@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from macrodyn.config.numbers import REAL, WHOLE
 from macrodyn.config.section import NotNegativeFloat, PositiveFloat, PositiveInt, Section
 from macrodyn.learning.settings import TrainingSettings
+
+Degree = Annotated[int, Field(ge=1, le=20), WHOLE]
+Ridge = Annotated[float, Field(gt=0, le=1), REAL]
 
 
 class LikelihoodSettings(Section):
@@ -34,7 +38,28 @@ class LikelihoodSettings(Section):
     )
 
 
+class PolynomialSettings(Section):
+    """Polynomials of which cross-validation over groups chooses one."""
+
+    degrees: Annotated[tuple[Degree, ...], Field(min_length=1)] = Field(
+        default=(1, 2, 3, 4, 5, 6, 7, 8),
+        description="Total degrees of the drift to choose from; those with more features than a "
+        "tenth of the snapshots are passed over.",
+    )
+    ridges: Annotated[tuple[Ridge, ...], Field(min_length=1)] = Field(
+        default=(1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1),
+        description="Strengths of the ridge penalty to choose from, relative to the mean square "
+        "of the features.",
+    )
+
+
 class DynamicsSettings(TrainingSettings, LikelihoodSettings):
     """Drift and diffusion networks and their training by the partial likelihood."""
 
+    model: Literal["mlp", "polynomial"] = Field(
+        default="mlp",
+        description="mlp: networks, trained by the likelihood. polynomial: Chebyshev ridge "
+        "regression, in about a second; members are resamples of the groups.",
+    )
+    polynomial: PolynomialSettings = PolynomialSettings()
     weight_decay: NotNegativeFloat = 0.1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.mean_model import WithMean
 from macrodyn.dynamics.walls import Bounds, Walls
 from macrodyn.learning.memory import keep_freed_memory
 from macrodyn.storage.checkpoints import Checkpoints, fingerprint
@@ -25,7 +26,7 @@ _STEP_TOLERANCE = 1e-6
 
 
 def integrate(
-    model: Ensemble,
+    model: Ensemble | WithMean,
     z0: Tensor,
     times: Tensor | np.ndarray | Sequence[float],
     *,
@@ -48,7 +49,7 @@ def integrate(
     reflected at them, see `Walls`; linear relations of the ensemble hold to rounding.
 
     Args:
-        model: The ensemble.
+        model: The ensemble, or one with its mean model as a further member.
         z0: Initial states, shape [R, d] (the same for every member) or [E, R, d].
         times: Recording times, increasing, shape [T]; z0 holds at times[0].
         step: Longest substep, in units of physical time.
@@ -157,7 +158,7 @@ class _Course:
 
 
 def _advance(
-    model: Ensemble,
+    model: Ensemble | WithMean,
     z: Tensor,
     conditions: Tensor | None,
     substeps: tuple[int, float],
@@ -184,7 +185,7 @@ def _advance(
 
 
 def _runge_kutta(
-    model: Ensemble, z: Tensor, conditions: Tensor | None, h: float, first: Tensor
+    model: Ensemble | WithMean, z: Tensor, conditions: Tensor | None, h: float, first: Tensor
 ) -> Tensor:
     """One step of the classical fourth-order scheme, for a model without noise."""
     second = model.drift(z + 0.5 * h * first, conditions)
@@ -193,14 +194,16 @@ def _runge_kutta(
     return z + h / 6.0 * (first + 2.0 * (second + third) + fourth)
 
 
-def _on_device(model: Ensemble, device: str | torch.device | None) -> Ensemble:
+def _on_device(
+    model: Ensemble | WithMean, device: str | torch.device | None
+) -> Ensemble | WithMean:
     """The model itself if it is there already, else a copy."""
     if device is None or torch.device(device) == model.z_mean.device:
         return model
     return copy.deepcopy(model).to(device)
 
 
-def _initial_states(z0: Tensor, model: Ensemble) -> Tensor:
+def _initial_states(z0: Tensor, model: Ensemble | WithMean) -> Tensor:
     """Initial states of every member, shape [E, R, d]."""
     members, d = model.members, model.variables
     z0 = torch.as_tensor(z0, dtype=torch.float32)
@@ -211,7 +214,9 @@ def _initial_states(z0: Tensor, model: Ensemble) -> Tensor:
     return z0
 
 
-def _given_conditions(conditions: Tensor | None, model: Ensemble, replicas: int) -> Tensor | None:
+def _given_conditions(
+    conditions: Tensor | None, model: Ensemble | WithMean, replicas: int
+) -> Tensor | None:
     """Conditions of every replica, shape [R, c]; None if the model has none."""
     number = model.conditions
     if not number:

@@ -127,7 +127,10 @@ class TrainingCurve:
 
 @style.styled
 def training_curves(
-    models: Mapping[str, Sequence[TrainingCurve]], *, title: str | None = None
+    models: Mapping[str, Sequence[TrainingCurve]],
+    *,
+    title: str | None = None,
+    steps: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw training and validation loss against step, a panel for each model.
 
@@ -137,6 +140,7 @@ def training_curves(
     Args:
         models: For each model (e.g. closure, dynamics) the curves of its members.
         title: Title of the figure.
+        steps: What a step of a model is, where it is not the optimiser's.
 
     Returns:
         The figure; a dot marks each member's best validation loss.
@@ -160,7 +164,7 @@ def training_curves(
         if values.size and values.max() > values.min():
             margin = 0.06 * (values.max() - values.min())
             panel.set_ylim(values.min() - margin, values.max() + margin)
-        panel.set_xlabel("optimiser step")
+        panel.set_xlabel((steps or {}).get(name, "optimiser step"))
         panel.set_ylabel(f"loss of the {name.replace('_', ' ')}")
         panel.margins(x=0.02)
     handles = [

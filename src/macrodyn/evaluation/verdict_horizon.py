@@ -48,7 +48,7 @@ NAIVE = "naive, which takes the small system for the large one,"
 def horizon_findings(metrics: Metrics, horizon: str) -> list[Finding]:
     """Judge all but the error itself on one horizon."""
     found = [_naive(metrics, horizon), _spread(metrics, horizon), _range(metrics, horizon)]
-    return [*found, *_members(metrics, horizon)]
+    return [*found, *_members(metrics, horizon), *_left(metrics, horizon)]
 
 
 def horizon_error(metrics: Metrics, horizon: str) -> Finding:
@@ -79,6 +79,8 @@ def horizon_error(metrics: Metrics, horizon: str) -> Finding:
             subject, "unknown", text + why(metrics, ("horizons", horizon, "sampling_error")) + "."
         )
     score = f"test error {error:.1e}, {times(error / exact)} an exact model's score of {exact:.1e}"
+    if error > EXACT_TIMES * exact:
+        score += f": above {EXACT_TIMES:g} times"
     high = exact_score(metrics, horizon, "mean_q95") or exact
     if exact > BLIND_ERROR:
         text = (
@@ -231,12 +233,14 @@ def _members(metrics: Metrics, horizon: str) -> Iterator[Finding]:
         yield Finding(subject, "poor", f"{lost} of {len(errors)} members diverged{place}.", advice)
         return
     ratio = worst / median if median > 0 else 1.0
+    mean_model = number(metrics, "horizons", horizon, "ours", "mean_model", "test_error")
+    beside = "" if mean_model is None else f"; the mean model's error is {_error(mean_model)}"
     if worst <= exact or ratio <= MEMBER_FAIR:
         yield Finding(
             subject,
             "good",
             f"The {len(errors)} members of the ensemble agree{place}: the worst has {times(ratio)} "
-            "the median error.",
+            f"the median error{beside}.",
         )
         return
     level: Level = "fair" if ratio <= MEMBER_POOR else "poor"
@@ -244,6 +248,42 @@ def _members(metrics: Metrics, horizon: str) -> Iterator[Finding]:
         subject,
         level,
         f"The members of the ensemble disagree{place}: the worst has {times(ratio)} the median "
-        "error.",
+        f"error{beside}.",
         advice,
     )
+
+
+def _error(value: float) -> str:
+    return "infinite" if math.isinf(value) else f"{value:.1e}"
+
+
+def _left(metrics: Metrics, horizon: str) -> Iterator[Finding]:
+    """Members of the ensemble that leave the others, by their drift or by where they end up."""
+    path = ("horizons", horizon, "ours", "members")
+    left = get(metrics, *path, "outliers") or []
+    if not left:
+        return
+    drifts = get(metrics, "members", "ours") or {}
+    words = []
+    for member in left:
+        by = []
+        if member in (drifts.get("outliers") or []):
+            far, at = plain(drifts["distance"][member]), drifts["at"][member]
+            near = ", ".join(f"{name} = {value:.2g}" for name, value in at.items())
+            by.append(f"by its drift near {near} ({far:.2g} times the others' scatter)")
+        if member in (get(metrics, *path, "late", "outliers") or []):
+            by.append("by where its trajectories end")
+        words.append(f"member {member} {' and '.join(by)}")
+    text = f"Members that leave the others{where(metrics, horizon)}: {'; '.join(words)}."
+    all_of_them = number(metrics, *path[:3], "test_error", "mean")
+    others = number(metrics, *path, "test_error")
+    if all_of_them is not None and others is not None:
+        text += (
+            f" The mean error is {_error(all_of_them)} with them, {_error(others)} over the "
+            f"{get(metrics, *path, 'kept')} others."
+        )
+    advice = (
+        Advice("upsample.snapshots", "more snapshots leave a member less room of its own"),
+        Advice("dynamics.model", "polynomial, whose members hardly differ, to compare with"),
+    )
+    yield Finding(on("members that left", metrics, horizon), "poor", text, advice)

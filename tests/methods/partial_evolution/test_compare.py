@@ -10,6 +10,7 @@ import xarray as xr
 
 from macrodyn.evaluation import align, sampling_error, trajectory_errors
 from macrodyn.methods.partial_evolution.compare import compare_horizon
+from macrodyn.methods.partial_evolution.compare_members import late_distances, member_merits
 from macrodyn.methods.partial_evolution.config import HorizonConfig
 from macrodyn.methods.partial_evolution.sample import horizon_times, record_times
 from macrodyn.pipeline.metrics import plain
@@ -34,7 +35,7 @@ def stores(folder, shift=0.0, replicas=20, states=STATES):
     z = 1 + shift + 0.1 * rng.standard_normal((2, len(states), replicas, HORIZON.points, 3))
     dims = ("member", "initial", "replica", "time", "variable")
     prediction = xr.Dataset(
-        {"z": (dims, z), **initial},
+        {"z": (dims, z), "z_mean_model": (dims[1:], z[0]), **initial},
         coords={
             **coords,
             "time": horizon_times(HORIZON),
@@ -99,6 +100,11 @@ def test_predictions_are_compared_from_vectors_of_initial_values(tmp_path):
     assert len(ours["members"]) == 2
     assert metrics["naive"]["range"] == {"outside": 0.25, "initial_outside": 0.125}
     assert ours["mean"] < ours["null_q95"] < 0.1 * naive["mean"]
+    # Here the mean model is the first member.
+    assert metrics["naive"]["mean_model"] == pytest.approx(
+        {key: metrics["naive"][key]["members"][0] for key in ("test_error", "spread_error", "mmd")}
+    )
+    assert metrics["ours"]["members"]["outliers"] == [] and metrics["ours"]["members"]["kept"] == 2
     # The same reference, and so the same null.
     assert (ours["null_mean"], ours["null_q95"]) == (naive["null_mean"], naive["null_q95"])
     json.dumps(plain(metrics), allow_nan=False)
@@ -131,3 +137,32 @@ def test_prediction_from_other_initial_values_is_refused(tmp_path):
     moved = reference.assign(initial_values=reference.initial_values + 0.1)
     with pytest.raises(ValueError, match="differ in 'initial_values'"):
         compare_horizon(moved, {"ours": path}, HORIZON, 0.5, seed=1)
+
+
+def wandering(members=5, shift=0.0, seed=0):
+    """Members' trajectories about 1, [member, initial, replica, time, observable]."""
+    rng = np.random.default_rng(seed)
+    z = 1 + 0.1 * rng.standard_normal((members, 3, 50, 8, 2))
+    z += 0.01 * rng.standard_normal((members, 1, 1, 1, 2))
+    # One initial macrostate ends elsewhere, in one observable.
+    z[-1, 1, :, 4:, 0] += shift
+    return z
+
+
+def test_member_that_ends_elsewhere_is_named_by_its_late_means():
+    assert late_distances(wandering(shift=0.9), 0.25).outliers == [4]
+    named = sum(bool(late_distances(wandering(seed=s), 0.25).outliers) for s in range(200))
+    # At most 1 % by construction: more than 7 of 200 have p < 0.002.
+    assert named <= 7
+
+
+def test_members_that_left_are_out_of_the_means_that_say_so():
+    z = wandering(shift=0.9)
+    error = {"members": [1.0, 2.0, 3.0, 6.0, 100.0], "mean": 22.4}
+    merits = {"test_error": error, "spread_error": None, "mmd": error}
+    found = member_merits(z, merits, named=[0], fraction=0.25)
+    assert found["outliers"] == [0, 4] and found["kept"] == 3
+    assert found["test_error"] == pytest.approx(11 / 3) and found["spread_error"] is None
+    z[2, 0, 0, -1] = np.nan
+    lost = member_merits(z, merits, named=[], fraction=0.25)
+    assert 2 in lost["outliers"] and lost["late"]["distance"][2] == np.inf

@@ -315,3 +315,27 @@ def test_ancestors_can_be_changed_by_who_asks_for_them(make_plan):
     plan["closure"].ancestors().clear()
     assert set(plan["closure"].ancestors()) == known
     assert {name for name, _ in known} == {"simulate", "upsample", "closure"}
+
+
+POLYNOMIAL = {"dynamics": {"model": "polynomial"}}
+
+
+def test_baseline_of_polynomials_learns_from_our_latents(make_plan):
+    plan = make_plan({"baselines": ["polynomial"]})
+    assert plan["model/polynomial"].parents == plan["model/ours"].parents
+    assert plan["model/polynomial"].key != plan["model/ours"].key
+    assert sorted(plan.below("pairs")) == sorted(plan.below("latents")) == ["ours"]
+    assert plan["prediction/polynomial/transient"].parents["model"] is plan["model/polynomial"]
+    # It is the model that ours is in a run of polynomials.
+    assert plan["model/polynomial"].key == make_plan(POLYNOMIAL)["model/ours"].key
+
+
+def test_polynomials_change_the_keys_of_what_is_learned_alone(make_plan):
+    changes = {**POLYNOMIAL, "baselines": []}
+    expected = stages("dynamics", "predict", schemes=OURS)
+    assert changed(keys(make_plan({"baselines": []})), keys(make_plan(changes))) == expected
+    # They take no steps.
+    longer = {"dynamics": {"model": "polynomial", "steps": 30, "hidden": [4]}}
+    assert make_plan(POLYNOMIAL)["model/ours"].key == make_plan(longer)["model/ours"].key
+    other = {"dynamics": {"model": "polynomial", "polynomial": {"degrees": [2]}}}
+    assert make_plan(POLYNOMIAL)["model/ours"].key != make_plan(other)["model/ours"].key

@@ -433,3 +433,15 @@ def test_a_feature_that_is_a_combination_of_observables_is_refused(learn):
     closure = {**LITTLE["closure"], "features": ["correlation-1"]}
     with pytest.raises(ValueError, match="correlation_1 is a linear combination of domain_wall_"):
         learn({"closure": closure})
+
+
+def test_polynomials_go_through_the_same_stages(learn):
+    learned = learn({"dynamics": {"model": "polynomial"}, "simulate": {"groups": 8}})
+    ensemble = Ensemble.load(learned.folder / "dynamics" / "model.safetensors")
+    assert ensemble.kind == "polynomial"
+    training = learned.training("dynamics")
+    selection, history = training["selection"], training["history"]
+    assert selection["degree"] in selection["degrees"] == history["steps"]
+    assert np.shape(selection["scores"]) == (len(history["steps"]), len(selection["ridges"]))
+    assert np.isfinite(history["best_loss"]).all()
+    assert np.isfinite(learned.prediction.z).all()

@@ -35,6 +35,14 @@ OWN_NEIGHBOUR = "closes on itself within the interaction's range of 1 site(s)"
 
 # What is changed, and the keys with a part of what is said of them.
 REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
+    "polynomials beside themselves": (
+        [{"dynamics": {"model": "polynomial"}, "baselines": ["polynomial"]}],
+        {"baselines": "polynomial is what ours is already"},
+    ),
+    "too few groups for polynomials": (
+        [{"simulate": {"groups": 2}, "baselines": ["polynomial"]}],
+        {"simulate.groups": "fewer than 2 groups to cross-validate polynomials on"},
+    ),
     "small lattice of one site": (
         [{"sizes": {"small": [1, 1]}, "closure": {"dimension": 0}}],
         {"sizes.small": f"the lattice [1, 1] {OWN_NEIGHBOUR}"},

@@ -33,7 +33,7 @@ def test_no_horizon_takes_the_column_of_another(metrics, horizon):
     metrics["horizons"][horizon]["ours"]["test_error"]["mean"] = 0.5
     row = summary_row(metrics)
     own = {column for column in row if column.startswith(f"{horizon}:")}
-    assert row[f"{horizon}:ours"] == 0.5 and len(own) == 7
+    assert row[f"{horizon}:ours"] == 0.5 and len(own) == 12
     assert {column: value for column, value in row.items() if column not in own} == plain
 
 
@@ -87,12 +87,14 @@ def test_tables_are_by_horizon_and_show_what_is_there(metrics):
     compared = "Comparison with direct simulation: "
     assert tables == {
         f"{compared}short": ["base"],
+        "Members and mean model: short": ["base", "base"],
         f"{compared}long": ["other"],
+        "Members and mean model: long": ["other", "other"],
         "Costs": ["base", "other"],
     }
     rows[1]["diffusion_rms_percent"] = 2.0
     titles = [table.title for table in PartialEvolutionReport().tables(rows)]
-    assert titles[2:] == ["Deviation from the exact functions", "Costs"]
+    assert titles[4:] == ["Deviation from the exact functions", "Costs"]
 
 
 def test_the_front_page_shows_the_size_where_sizes_differ(metrics):
@@ -103,3 +105,36 @@ def test_the_front_page_shows_the_size_where_sizes_differ(metrics):
     other["config"]["sizes"]["small"] = [10, 12]
     across = ("Error against patch size, short", "")
     assert report.main_figures([metrics, other]) == [across, trajectories]
+
+
+def test_table_of_members_shows_all_of_them_and_those_kept(metrics):
+    values = metrics["horizons"]["short"]
+    values["ours"] = {
+        "test_error": {"mean": 25.5, "std": 49.0, "members": [1.0, 3.0, 2.0, "diverged"]},
+        "spread_error": {"mean": 0.5},
+        "mmd": {"members": [0.1, 0.2, 0.3, 0.4], "null_mean": 0.05},
+        "members": {"outliers": [3], "kept": 3, "test_error": 2.0},
+        "mean_model": {"test_error": 1.5, "spread_error": 0.25, "mmd": 0.125},
+    }
+    values["polynomial"] = {
+        "test_error": {"mean": 4.0, "members": [3.5, 4.5]},
+        "spread_error": {"mean": 0.75},
+        "members": {"outliers": [], "kept": 2, "test_error": 4.0},
+    }
+    values["sampling_error"] = {"mean": 0.01, "spread": 0.02}
+    tables = PartialEvolutionReport().tables([summary_row(metrics)])
+    (table,) = [t for t in tables if t.title == "Members and mean model: short"]
+    lines = {line["scheme"]: line for line in table.rows}
+    assert list(lines) == ["ours", "polynomial", "exact model"]
+    ours = lines["ours"]
+    assert (ours["_median"], ours["_worst"], ours["_mean_model"]) == (2.5, np.inf, 1.5)
+    assert (ours[""], ours["_left"], ours["_kept"]) == (25.5, 1, 2.0)
+    assert (ours["_spread"], ours["_mean_model_spread"]) == (0.5, 0.25)
+    assert (ours["_mmd"], ours["_mean_model_mmd"]) == (0.25, 0.125)
+    polynomial = lines["polynomial"]
+    # None has left: there is one mean.
+    assert (polynomial[""], polynomial["_left"], polynomial["_kept"]) == (4.0, 0, None)
+    assert polynomial["_spread"] == 0.75
+    exact = lines["exact model"]
+    assert (exact[""], exact["_spread"], exact["_mmd"]) == (0.01, 0.02, 0.05)
+    assert set(table.headings) >= set(ours) == set(table.headings)

@@ -28,6 +28,11 @@ from macrodyn.evaluation import (
     spread_indices,
 )
 from macrodyn.evaluation.available import Findings
+from macrodyn.methods.partial_evolution.compare_members import (
+    explain_members,
+    mean_model_merits,
+    member_merits,
+)
 from macrodyn.methods.partial_evolution.config import HorizonConfig
 from macrodyn.methods.partial_evolution.sample import horizon_times
 from macrodyn.storage.errors import refusal
@@ -65,6 +70,7 @@ def compare_horizon(
     fraction: float,
     seed: int,
     findings: Findings | None = None,
+    outliers: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Comparison, dict[str, Any]]:
     """Compare the predictions of all methods on one horizon with direct simulation.
 
@@ -75,6 +81,7 @@ def compare_horizon(
         fraction: Late part that is taken for equilibrium.
         seed: Seed of bootstrap and of subsampling.
         findings: Of this horizon; notes which figures of merit cannot be had, and why.
+        outliers: Members of each method whose drift leaves the others.
 
     Returns:
         The arrays, for figures, and the figures of merit; None for those that cannot be had.
@@ -97,6 +104,13 @@ def compare_horizon(
         if settled is not None:
             equilibria[method] = settled
         metrics[method]["range"] = range_shares(predicted, path)
+        metrics[method]["members"] = member_merits(
+            prediction, metrics[method], (outliers or {}).get(method, ()), fraction
+        )
+        metrics[method]["mean_model"] = mean_model_merits(
+            predicted, truth, horizon.points, seed, findings.below(method, "mean_model")
+        )
+        explain_members(metrics[method], findings.below(method, "members"))
     # What an exact model would score that is predicted by as many trajectories as a member.
     scored = arrays.get("ours", next(iter(arrays.values()), None))
     exact = findings.attempt(

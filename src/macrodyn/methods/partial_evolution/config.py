@@ -30,7 +30,7 @@ from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.lattice import Boundary
 from macrodyn.systems.patch_system import Stop, Upsampling
 
-Baseline = Literal["naive", "full"]
+Baseline = Literal["naive", "full", "polynomial"]
 # What of `upsample.relaxation` says how long every level is relaxed, which chains say themselves.
 UNUSED_BY_CHAINS = ("duration", "up_to_age")
 
@@ -237,7 +237,7 @@ class PartialEvolutionRun(RunConfig):
     baselines: tuple[Baseline, ...] = Field(
         default=("naive", "full"),
         description="naive: the small system taken for the large one. full: whole snapshots "
-        "evolved.",
+        "evolved. polynomial: polynomials instead of networks, of the same latents as ours.",
     )
     published: dict[Name, dict[str, PositiveFloat]] = Field(
         default_factory=dict,

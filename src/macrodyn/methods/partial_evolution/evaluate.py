@@ -57,6 +57,12 @@ def evaluate(job: Job) -> None:
     cases.sort(key=lambda case: job.config["order"].index(case.name))
     # Horizons share their reference, which is read once for all that follow each other.
     reference = lru_cache(maxsize=1)(lambda role: read_dataset(job.input(role)))
+    trainings = {
+        scheme: read_sealed_json(job.input(f"model/{scheme}", "training"))
+        for scheme in job.roles("model")
+    }
+    metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
+    outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
     for case in cases:
         job.info(f"comparing on {case.name}")
         here = findings.below("horizons", case.name)
@@ -67,14 +73,14 @@ def evaluate(job: Job) -> None:
             run.evaluate.equilibrium_fraction,
             run.seed,
             here,
+            outliers,
         )
+        for scheme, merits in metrics["horizons"][case.name].items():
+            if scheme in outliers and (away := merits["members"]["late"]["outliers"]):
+                job.warning(f"members {away} of {scheme} end up elsewhere on {case.name}")
         for kind, name, figure in comparison_figures(comparison, system, case.name, title, here):
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
         del comparison
-    trainings = {
-        scheme: read_sealed_json(job.input(f"model/{scheme}", "training"))
-        for scheme in job.roles("model")
-    }
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     metrics |= _diagnose(job, run, system, findings)
     closure = read_sealed_json(job.input("closure", "training"))
@@ -85,8 +91,7 @@ def evaluate(job: Job) -> None:
     }
     if metrics["closure"]["best_loss"] is None:
         findings.lack("closure.best_loss", "no closure was trained")
-    histories = {s: t["history"] for s, t in trainings.items()}
-    figure = training_figure(closure["history"], histories, title)
+    figure = training_figure(closure, trainings, title)
     style.save(figure, job.outputs["figures"] / "training.png")
     small, large = (read_dataset(job.input(role)) for role in ("small", "snapshots"))
     beside = next((case for case in cases if case.large == run.sizes.large), cases[0])

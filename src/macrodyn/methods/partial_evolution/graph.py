@@ -16,6 +16,17 @@ from macrodyn.pipeline.stage import Stage
 # How each scheme makes its pairs: of what, and from which snapshots.
 SCOPES = {"ours": "partial", "naive": "small", "full": "whole"}
 
+# Keys of `dynamics` that polynomials use: they are not trained in steps.
+_POLYNOMIAL = (
+    "members",
+    "covariance",
+    "covariance_factor",
+    "increments",
+    "likelihood",
+    "polynomial",
+    "validation_fraction",
+)
+
 
 def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     """Derive the stages of one run.
@@ -36,6 +47,8 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     if choice is not None:
         roles["choice"] = choice
     for scheme in ("ours", *run.baselines):
+        if scheme == "polynomial":
+            continue
         scope = SCOPES[scheme]
         source = small if scope == "small" else snapshots
         pairs = make.evolve(scope, source, choice)
@@ -45,6 +58,14 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         roles |= {f"{role}/{scheme}": stage for role, stage in found.items()}
         for case in cases:
             roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, scope, model, closure)
+    if "polynomial" in run.baselines:
+        # Another model of what ours learns from: it has no pairs and latents of its own.
+        model = make.dynamics("partial", roles["latents/ours"], model="polynomial")
+        roles["model/polynomial"] = model
+        for case in cases:
+            roles[f"prediction/polynomial/{case.name}"] = make.predict(
+                case, "partial", model, closure
+            )
     ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
     direct = tuple(dict.fromkeys(case.reference for case in cases))
     # Of the baselines it reads what they have learned and predict, not the data that they had.
@@ -133,8 +154,8 @@ class _Stages:
         parents = {"pairs": pairs, "closure": closure}
         return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
 
-    def dynamics(self, scope: str, latents: Stage) -> Stage:
-        dynamics = _dynamics_config(self.run, scope)
+    def dynamics(self, scope: str, latents: Stage, *, model: str | None = None) -> Stage:
+        dynamics = _dynamics_config(self.run, scope, model or self.run.dynamics.model)
         config = {"seed": self.run.seed, "dynamics": dynamics}
         if dynamics["covariance_factor"] == "estimated":
             config["estimator"] = stages.ESTIMATOR_VERSION
@@ -200,9 +221,16 @@ def _evolve_config(run: PartialEvolutionRun, scope: str) -> dict[str, Any]:
     return {k: config[k] for k in keep}
 
 
-def _dynamics_config(run: PartialEvolutionRun, scope: str) -> dict[str, Any]:
-    """Factor and patches concern partial pairs only: whole systems show their covariance as is."""
+def _dynamics_config(run: PartialEvolutionRun, scope: str, model: str) -> dict[str, Any]:
+    """Only the keys that matter for the model.
+
+    Factor and patches concern partial pairs only: whole systems show their covariance as is.
+    """
     config = run.dynamics.model_dump(mode="json")
+    if model == "polynomial":
+        config = {key: config[key] for key in _POLYNOMIAL} | {"model": model}
+    else:
+        config = {k: v for k, v in config.items() if k not in ("model", "polynomial")}
     if scope != "partial" or Tiling(run.sizes.large, run.patch).number == 1:
         config |= {"covariance_factor": "theory", "likelihood": "mean"}
     return config

@@ -28,6 +28,9 @@ from macrodyn.dynamics.factor import (
     within_factor,
 )
 from macrodyn.dynamics.latents import LatentArrays, latents_dataset
+from macrodyn.dynamics.mean_model import WithMean
+from macrodyn.dynamics.members import drift_distances
+from macrodyn.dynamics.polynomial_fit import fit_polynomials
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.dynamics.trajectories import integrate, substep_count
@@ -208,7 +211,7 @@ def _controls(pairs: xr.Dataset) -> dict[str, Any]:
 
 
 def dynamics(job: Job) -> None:
-    """Train the ensemble of drift and diffusion networks.
+    """Train the ensemble of drift and diffusion: networks, or polynomials.
 
     Args:
         job: The job; input ``latents``, outputs ``model`` and ``training``; its configuration
@@ -234,23 +237,40 @@ def dynamics(job: Job) -> None:
         compensation=compensation,
     )
     train, validation = data.split(config.validation_fraction, seed=seed)
-    ensemble, history = train_ensemble(
-        train,
-        validation,
-        config,
-        seed=_torch_seed(seed, "dynamics"),
-        device=job.device,
-        constraint=_constraint(source),
-        checkpoints=job.checkpoints,
-        progress=lambda step, steps, loss: job.step("dynamics", step, steps, f"NLL {loss:.4f}"),
-    )
+    report: dict[str, Any] = {}
+    if config.model == "polynomial":
+        ensemble, history, selection = fit_polynomials(
+            train,
+            validation,
+            config,
+            seed=_torch_seed(seed, "dynamics"),
+            constraint=_constraint(source),
+        )
+        report["selection"] = selection.as_dict()
+        job.info(
+            f"polynomials of degree {selection.degree}, ridge {selection.ridge:.0e}, "
+            f"noise of degree {selection.noise_degree}"
+        )
+    else:
+        ensemble, history = train_ensemble(
+            train,
+            validation,
+            config,
+            seed=_torch_seed(seed, "dynamics"),
+            device=job.device,
+            constraint=_constraint(source),
+            checkpoints=job.checkpoints,
+            progress=lambda step, steps, loss: job.step("dynamics", step, steps, f"NLL {loss:.4f}"),
+        )
     origin = provenance("dynamics", job.config)
     names = [str(n) for n in source.variable.values]
     conditions = [str(n) for n in source.condition.values]
     description = {"variables": names, "conditions": conditions, "dt": source.attrs["dt"]}
     description["sites"] = int(source.attrs["sites"])
+    members = compare_members(job, ensemble, data, names)
+    description["members"] = report["members"] = members
     ensemble.save(job.outputs["model"], {**description, **origin})
-    report = {
+    report |= {
         "history": history.as_dict(),
         "factor": estimate.as_dict(),
         "factor_used": factor,
@@ -270,6 +290,33 @@ def dynamics(job: Job) -> None:
 
 def _listed(values: NDArray[np.float64]) -> str:
     return ", ".join(f"{value:.3g}" for value in values)
+
+
+def compare_members(
+    job: Job, ensemble: Ensemble, data: TransitionData, names: Sequence[str]
+) -> dict[str, Any]:
+    """Find members whose drift leaves the others, and say so in the log.
+
+    Args:
+        job: The job.
+        ensemble: The ensemble.
+        data: All transitions that trained and validated it.
+        names: Names of the variables.
+
+    Returns:
+        Of each member its ``distance`` and the state ``at`` which it is largest; the
+        ``threshold``, if there are members enough to tell; the ``outliers`` beyond it.
+    """
+    found, places = drift_distances(ensemble, data)
+    at = [dict(zip(names, places[cell].tolist(), strict=True)) for cell in found.place]
+    for member in found.outliers:
+        where = ", ".join(f"{name} = {value:.3g}" for name, value in at[member].items())
+        job.warning(
+            f"member {member} leaves the others: its drift near {where} is "
+            f"{found.distance[member]:.3g} times their scatter and standard error from their "
+            f"median (at most {found.threshold:.3g} by chance). The mean model does not count it"
+        )
+    return {**found.as_dict(), "at": at}
 
 
 def _constraint(latents: xr.Dataset) -> LinearConstraint | None:
@@ -318,8 +365,10 @@ def predict(job: Job) -> xr.Dataset:
     if config.get("noise") == "scaled":
         noise = ensemble.noise_scale(math.prod(config["large"]))
         job.info(f"noise of {ensemble.metadata['sites']} sites, scaled by {noise:.4g}")
-    z = integrate(
-        ensemble,
+    left = ensemble.metadata.get("members", {}).get("outliers", [])
+    kept = [member for member in range(ensemble.members) if member not in left]
+    records = integrate(
+        WithMean(ensemble, kept),
         torch.as_tensor(z0, dtype=torch.float32),
         times,
         step=wanted,
@@ -332,6 +381,7 @@ def predict(job: Job) -> xr.Dataset:
         progress=lambda done, total: job.step("predict", done, total),
         checkpoints=job.checkpoints,
     ).numpy()
+    z, mean = records[:-1], records[-1]
     described, shares = _range_shares(domain, z, z0, variables, job)
     return xr.Dataset(
         {
@@ -339,6 +389,16 @@ def predict(job: Job) -> xr.Dataset:
                 ("member", "initial", "replica", "time", "variable"),
                 z.reshape(len(z), len(initial), replicas, len(times), -1),
                 {"long_name": "predicted macroscopic state", "units": "1"},
+            ),
+            "z_mean_model": (
+                ("initial", "replica", "time", "variable"),
+                mean.reshape(len(initial), replicas, len(times), -1),
+                {"long_name": "the same of the mean model of the members kept", "units": "1"},
+            ),
+            "kept": (
+                "member",
+                np.isin(np.arange(ensemble.members), kept).astype(np.int8),
+                {"long_name": "whether the mean model counts the member", "units": "1"},
             ),
             "initial_values": (("initial", "component"), initial),
             **described,

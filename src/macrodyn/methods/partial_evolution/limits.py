@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 
 from macrodyn.lattice import Boundary, Shape, Tiling
+from macrodyn.learning.holdout import hold_out
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.streams import seeds
@@ -37,6 +38,23 @@ def check_training(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             "dynamics.weight_decay",
             f"{decay:g} takes away all weights in one step, as dynamics.learning_rate is {rate:g}: "
             f"it must be less than {1 / rate:g}, and usual ones are up to 1",
+        )
+
+
+def check_polynomials(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
+    """Check that a polynomial can be fitted, and is not compared with itself."""
+    baseline, own = "polynomial" in run.baselines, run.dynamics.model == "polynomial"
+    if baseline and own:
+        yield (
+            "baselines",
+            "polynomial is what ours is already, by dynamics.model: leave out one of the two",
+        )
+    fraction = run.dynamics.validation_fraction
+    if (baseline or own) and len(hold_out(list(range(run.groups)), fraction, seed=0)[0]) < 2:
+        yield (
+            "simulate.groups",
+            f"{run.groups} leave fewer than 2 groups to cross-validate polynomials on, besides the "
+            f"share of {fraction:g} that is held out (dynamics.validation_fraction): give more",
         )
 
 

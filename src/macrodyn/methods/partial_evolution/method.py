@@ -64,6 +64,7 @@ class PartialEvolution(Method):
 
         yield from check.check_numbers(run)
         yield from limits.check_training(run)
+        yield from limits.check_polynomials(run)
         yield from limits.check_steps(run)
 
     def check(self, run: PartialEvolutionRun, system: PatchSystem) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ from macrodyn.evaluation.verdict import Verdict, judge
 from macrodyn.methods.report import Metrics, Report, Row, Table, costs, number, parameters
 from macrodyn.storage.errors import StoreError
 
-SCHEMES = ("ours", "naive", "full")
+SCHEMES = ("ours", "naive", "full", "polynomial")
 _EXACT = ("drift", "diffusion")
 
 
@@ -61,6 +61,7 @@ class PartialEvolutionReport(Report):
                 f"{horizon}:sampling": "exact model would score",
                 f"{horizon}:naive": "test error, naive",
                 f"{horizon}:full": "test error, full",
+                f"{horizon}:polynomial": "test error, polynomial",
                 f"{horizon}:spread": "spread error, ours",
                 f"{horizon}:ours_mmd": "MMD², ours",
                 f"{horizon}:outside": "share outside training data",
@@ -68,6 +69,7 @@ class PartialEvolutionReport(Report):
             title = f"Comparison with direct simulation: {horizon}"
             having = [row for row in rows if f"{horizon}:ours" in row]
             tables.append(Table(title=title, headings=headings, rows=having))
+            tables.append(_scheme_table(having, horizon))
         exact = {
             f"{kind}_{size}_percent": f"{kind}, {word} [%]"
             for kind in _EXACT
@@ -107,10 +109,11 @@ class PartialEvolutionReport(Report):
                 raise StoreError(f"has no column {column}")
         heads = ["run", "n_s", "patches m of K"]
         for horizon in horizons:
-            heads += [f"{horizon}: ours ± sd", "naive", "full", "published", "sampling error"]
+            heads += [f"{horizon}: ours ± sd", *_shown(rows), "published", "sampling error"]
             heads += ["MMD²"] if f"{horizon}:ours_mmd" in rows[0] else []
         heads += [f"{kind} %: rms (max)" for kind in _EXACT if f"{kind}_rms_percent" in rows[0]]
-        return [heads, *(_cells(row, runs[row["run"]], horizons) for row in rows)]
+        shown = _shown(rows)
+        return [heads, *(_cells(row, runs[row["run"]], horizons, shown) for row in rows)]
 
 
 def summary_row(metrics: Metrics) -> Row:
@@ -130,11 +133,12 @@ def summary_row(metrics: Metrics) -> Row:
             row[f"{horizon}:{scheme}"] = found(values, scheme, "test_error", "mean")
             if scheme == "ours":
                 row[f"{horizon}:ours_std"] = found(values, scheme, "test_error", "std")
+            row |= _scheme_columns(values, scheme, horizon)
         row[f"{horizon}:spread"] = found(values, "ours", "spread_error", "mean")
-        if "mmd" in values["ours"]:
-            members = found(values, "ours", "mmd", "members")
-            row[f"{horizon}:ours_mmd"] = members and float(np.mean(numbers(members)))
         row[f"{horizon}:sampling"] = found(values, "sampling_error", "mean")
+        row[f"{horizon}:sampling_spread"] = found(values, "sampling_error", "spread")
+        if "mmd" in values["ours"]:
+            row[f"{horizon}:sampling_mmd"] = found(values, "ours", "mmd", "null_mean")
         if "range" in values["ours"]:
             row[f"{horizon}:outside"] = found(values, "ours", "range", "outside")
     if metrics.get("exact"):
@@ -143,6 +147,66 @@ def summary_row(metrics: Metrics) -> Row:
                 row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
     ways = {way: metrics["costs"][way] for way in ("ours", "direct")}
     return row | costs({"costs": ways})
+
+
+_BY_SCHEME = {
+    "": "test error, mean over members",
+    "_median": "median member",
+    "_worst": "worst member",
+    "_mean_model": "mean model",
+    "_kept": "mean without those that left",
+    "_left": "members that left",
+    "_spread": "spread error",
+    "_mean_model_spread": "spread error, mean model",
+    "_mmd": "MMD²",
+    "_mean_model_mmd": "MMD², mean model",
+}
+_EXACT_SCORES = {"": "sampling", "_spread": "sampling_spread", "_mmd": "sampling_mmd"}
+
+
+def _scheme_columns(values: Metrics, scheme: str, horizon: str) -> Row:
+    """Members and mean model of a scheme, as columns of summary.csv."""
+    merits = values.get(scheme)
+    if merits is None:
+        return {}
+    head = f"{horizon}:{scheme}"
+    row: Row = {}
+    members = found(merits, "test_error", "members")
+    row[f"{head}_median"] = members and float(np.median(numbers(members)))
+    row[f"{head}_worst"] = members and max(numbers(members))
+    if scheme != "ours":
+        row[f"{head}_spread"] = found(merits, "spread_error", "mean")
+    if "mmd" in merits:
+        distances = found(merits, "mmd", "members")
+        row[f"{head}_mmd"] = distances and float(np.mean(numbers(distances)))
+    if "mean_model" in merits:
+        row[f"{head}_mean_model"] = found(merits, "mean_model", "test_error")
+        row[f"{head}_mean_model_spread"] = found(merits, "mean_model", "spread_error")
+        row[f"{head}_mean_model_mmd"] = found(merits, "mean_model", "mmd")
+    if "members" in merits:
+        row[f"{head}_left"] = len(found(merits, "members", "outliers") or [])
+        row[f"{head}_kept"] = found(merits, "members", "test_error")
+    return row
+
+
+def _scheme_table(rows: Sequence[Row], horizon: str) -> Table:
+    """One line for each scheme of each run, and one for what an exact model would score."""
+    lines: list[Row] = []
+    for row in rows:
+        for scheme in SCHEMES:
+            values = {key: row.get(f"{horizon}:{scheme}{key}") for key in _BY_SCHEME}
+            if scheme == "ours":
+                values["_spread"] = row.get(f"{horizon}:spread")
+            if not values["_left"]:
+                # It is the mean over all of them.
+                values["_kept"] = None
+            if any(value is not None for value in values.values()):
+                lines.append({"run": row["run"], "scheme": scheme, **values})
+        exact = {key: row.get(f"{horizon}:{column}") for key, column in _EXACT_SCORES.items()}
+        if any(value is not None for value in exact.values()):
+            lines.append({"run": row["run"], "scheme": "exact model", **exact})
+    headings = {"run": "run", "scheme": "scheme", **_BY_SCHEME}
+    return Table(title=f"Members and mean model: {horizon}", headings=headings, rows=lines)
 
 
 def found(metrics: Metrics, *path: str) -> Any:
@@ -196,7 +260,18 @@ def _compared(config: Metrics) -> str:
     return f"{evaluate['replicas']} trajectories for each initial macrostate; {horizons}{at}"
 
 
-def _cells(row: Row, metrics: Metrics, horizons: list[str]) -> list[str]:
+def _shown(rows: Sequence[Row]) -> list[str]:
+    """Baselines that a table has: naive and full, and polynomial where a run has it."""
+    asked = any(
+        row[column] not in (None, "")
+        for row in rows
+        for column in row
+        if column.endswith(":polynomial")
+    )
+    return list(SCHEMES[1:] if asked else SCHEMES[1:3])
+
+
+def _cells(row: Row, metrics: Metrics, horizons: list[str], shown: list[str]) -> list[str]:
     samples = metrics["samples"]
     cells = [
         row["run"],
@@ -206,7 +281,7 @@ def _cells(row: Row, metrics: Metrics, horizons: list[str]) -> list[str]:
     for horizon in horizons:
         published = metrics["config"]["published"].get(horizon, {})
         cells.append(f"{number(row[f'{horizon}:ours'])} ± {number(row[f'{horizon}:ours_std'])}")
-        cells += [number(row.get(f"{horizon}:{scheme}")) for scheme in SCHEMES[1:]]
+        cells += [number(row.get(f"{horizon}:{scheme}")) for scheme in shown]
         cells.append("; ".join(f"{number(v)} ({k})" for k, v in published.items()) or "-")
         cells.append(number(row[f"{horizon}:sampling"]))
         if f"{horizon}:ours_mmd" in row:

@@ -319,10 +319,18 @@ def dynamics_figures(
 def training_figure(
     closure: dict[str, Any], dynamics: dict[str, dict[str, Any]], title: str
 ) -> Figure:
-    """Losses of the closure and of the dynamics against the optimiser's steps."""
-    histories = {"closure": closure} | {f"dynamics, {s}": h for s, h in dynamics.items()}
+    """Losses of the closure and of the dynamics against the optimiser's steps.
+
+    Of polynomials, what cross-validation found against their degree.
+
+    Args:
+        closure: The closure's training, with its history.
+        dynamics: The training of each scheme.
+        title: Title of the figure.
+    """
+    trainings = {"closure": closure} | {f"dynamics, {s}": t for s, t in dynamics.items()}
     models: dict[str, list[TrainingCurve]] = {}
-    for name, history in histories.items():
+    for name, history in ((name, training["history"]) for name, training in trainings.items()):
         if not history["steps"]:
             continue
         training = np.array(history["training_loss"])
@@ -336,4 +344,5 @@ def training_figure(
             )
             for member in range(training.shape[1])
         ]
-    return training_curves(models, title=title)
+    steps = {name: "degree of the drift" for name, t in trainings.items() if "selection" in t}
+    return training_curves(models, title=title, steps=steps)

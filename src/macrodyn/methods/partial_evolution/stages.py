@@ -98,7 +98,7 @@ PREDICT = StageKind(
     doing="Predicting trajectories",
     environment="learn",
     devices="any",
-    version=3,
+    version=4,
 )
 EVALUATE = StageKind(
     name="evaluate",
@@ -108,7 +108,7 @@ EVALUATE = StageKind(
     carries_cost="",
     minutes=30,
     environment="report",
-    version=2,
+    version=3,
     place="run",
     figures=(
         Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
