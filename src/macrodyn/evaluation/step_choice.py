@@ -61,6 +61,13 @@ class StepError:
         values = {**asdict(self), "total": self.total}
         return {k: None if v != v else v for k, v in values.items()}
 
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> StepError:
+        """Make the errors from what `as_dict` gave."""
+        parts = ("noise", "memory", "boundary")
+        errors = {k: float("nan") if stored[k] is None else float(stored[k]) for k in parts}
+        return cls(dt=float(stored["dt"]), buffer=int(stored["buffer"]), **errors)
+
 
 class StepPairs:
     """Snapshots whose increments over several dt, with several buffers, are compared.

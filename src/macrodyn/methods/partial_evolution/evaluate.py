@@ -10,6 +10,7 @@ import xarray as xr
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings
+from macrodyn.evaluation.figures_steps import step_errors
 from macrodyn.evaluation.figures_worth import variables_worth
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.compare import (
@@ -27,6 +28,7 @@ from macrodyn.methods.partial_evolution.run_figures import (
     training_figure,
     written_names,
 )
+from macrodyn.methods.partial_evolution.step_errors import of_pairs, of_pilot
 from macrodyn.methods.partial_evolution.worthwhile import judge_latents
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
@@ -84,6 +86,10 @@ def evaluate(job: Job) -> None:
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     metrics |= _diagnose(job, run, system, findings)
     closure = read_sealed_json(job.input("closure", "training"))
+    metrics["compensation"] = trainings["ours"].get("compensation")
+    if metrics["compensation"] is None:
+        findings.lack("compensation", _UNCOMPENSATED)
+    metrics["step_errors"] = _step_errors(job, run, findings.below("step_errors"))
     metrics["closure"] = {
         "best_loss": next(iter(closure["history"]["best_loss"]), None),
         "origin_share": closure["origin_share"],
@@ -99,6 +105,28 @@ def evaluate(job: Job) -> None:
     style.save(figure, job.outputs["figures"] / "snapshots.png")
     findings.explain({k: v for k, v in metrics.items() if k != "covariance_factor"})
     write_metrics(job, metrics, findings)
+
+
+_UNCOMPENSATED = (
+    "the drift was fitted to plain increments: as dynamics.increments says, or because the system "
+    "does not say its expected rates, events end its pairs, or there are too few groups"
+)
+
+
+def _step_errors(job: Job, run: PartialEvolutionRun, findings: Findings) -> dict[str, Any] | None:
+    """Estimate what dt and buffer cost, and draw it."""
+    if "choice" in job.inputs:
+        found = of_pilot(job.input("choice"))
+    else:
+        latents = read_dataset(job.input("latents/ours"))
+        attempt = findings.attempt("", lambda: of_pairs(latents, buffer=run.buffer, seed=run.seed))
+        if attempt is None:
+            return None
+        found = attempt
+    unit = described_system(job.config["run"]).time_unit
+    figure = step_errors(found.table, found.used, time_unit=unit, title=job.subject)
+    style.save(figure, job.outputs["figures"] / "step-errors.png")
+    return found.summary()
 
 
 def run_of(config: dict[str, Any]) -> PartialEvolutionRun:

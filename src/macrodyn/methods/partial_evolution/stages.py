@@ -128,6 +128,11 @@ EVALUATE = StageKind(
             title="Closure variables",
             caption="closure_variables.rst",
         ),
+        Figure(
+            pattern="step-errors.png",
+            title="Errors by dt and buffer",
+            caption="step_errors.rst",
+        ),
         Figure(pattern="markov.png", title="Markov diagnostic", caption="markov.rst"),
         Figure(pattern="snapshots.png", title="Snapshots", caption="snapshots.rst"),
         Figure(pattern="training.png", title="Training", caption="training.rst"),
