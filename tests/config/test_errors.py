@@ -39,7 +39,7 @@ WRONG = {
     ),
     "value left empty": (
         "evolve: {dt: }",
-        "evolve.dt: is empty, but must be a number: give it a value, or remove it",
+        "evolve.dt: is empty, but must be a number, or 'auto': give it a value, or remove it",
     ),
     "one of two forms, a word": (
         "dynamics: {covariance_factor: auto}",
@@ -108,7 +108,10 @@ WRONG = {
         "simulate: {initial_range: {magnetisation: [0, 1, 2]}}",
         "simulate.initial_range.magnetisation: must have at most 2 entries, not 3",
     ),
-    "word in place of a number": ("evolve: {dt: x}", "evolve.dt: must be a number, not 'x'"),
+    "word in place of a number": (
+        "evolve: {dt: x}",
+        "evolve.dt: must be a number, or 'auto', not 'x'",
+    ),
     "word in place of a count": (
         "simulate: {groups: many}",
         "simulate.groups: must be a whole number, not 'many'",
@@ -197,7 +200,7 @@ def test_wrong_keys_are_told_one_by_one():
         "seed: must be a whole number, not 'x'",
         "simulate.times.0: must be at least 0, not -1",
         "simulate.times.1: must be a number, not 'x'",
-        "evolve.dt: must be greater than 0, not 0",
+        "evolve.dt: must be greater than 0, or 'auto', not 0",
         "evolve.stop: must be 'time' or 'events', not 'x'",
         "foo: unknown key: remove it or correct its spelling",
     ]

@@ -134,7 +134,9 @@ def without(*keys):
         pytest.param(
             {"evolve": {"lags": [2, 4]}}, "evolve.lags: must begin with 1 and grow", id="lags"
         ),
-        pytest.param({"evolve": {"dt": 0}}, "evolve.dt: must be greater than 0, not 0", id="dt"),
+        pytest.param(
+            {"evolve": {"dt": 0}}, "evolve.dt: must be greater than 0, or 'auto', not 0", id="dt"
+        ),
         pytest.param(
             {"simulate": {"times": [0, 2, 1]}}, "simulate.times: must grow", id="times-that-fall"
         ),

@@ -136,7 +136,10 @@ def test_an_analysis_of_a_run_is_of_all_that_were_made_of_it_and_of_no_other(ask
 
 
 WRONG = {
-    "a value": ({"evolve.dt": [1, -1]}, "sweep.evolve.dt: must be greater than 0, not -1"),
+    "a value": (
+        {"evolve.dt": [1, -1]},
+        "sweep.evolve.dt: must be greater than 0, or 'auto', not -1",
+    ),
     "a key": ({"evolve.dts": [1]}, "sweep.evolve.dts: unknown key: remove it or correct its"),
     "a section": ({"evolv.dt": [1]}, "sweep.evolv.dt: unknown key"),
     "an entry of a list": (

@@ -74,6 +74,7 @@ def make_latents(
         conditions=[f"condition_{i}" for i in range(values.shape[1])],
         n_observables=1,
         patches_total=PATCHES,
+        sites=64,
         dt=0.02,
         time_unit="1",
     )

@@ -78,6 +78,15 @@ def test_a_control_that_never_varies_is_left_out():
     np.testing.assert_allclose(found.increment, compensate(arrays).increment, atol=1e-12)
 
 
+def test_a_variable_that_would_lose_keeps_its_increments():
+    arrays, _ = make_arrays(groups=4, each=6, patches=1, share=0.0, seed=3)
+    found = compensate(arrays)
+    lost = found.gain == 1.0
+    assert lost.any()
+    np.testing.assert_array_equal(found.increment[:, lost], arrays.increment[:, 0, lost])
+    assert (found.coefficients[lost] == 0).all()
+
+
 def test_controls_are_martingales_and_excesses():
     increments = np.arange(24.0).reshape(2, 3, 2, 2)
     elapsed = np.full((2, 3, 2), 0.5)
@@ -104,6 +113,7 @@ def trained():
         conditions=[],
         n_observables=2,
         patches_total=16,
+        sites=64,
         dt=DT,
         time_unit="1",
         controls=arrays.controls[:, :, None],

@@ -487,7 +487,7 @@ def test_the_stage_learns_from_what_is_chosen(
     chosen, by_mean = _run_stage(tmp_path / "mean", path, likelihood="mean")
     report, by_patches = _run_stage(tmp_path / "patches", path, likelihood="patches")
     assert by_default == by_mean
-    assert set(plain) == set(chosen) == {"history", "factor", "factor_used", "cost"}
+    assert set(plain) == set(chosen) == {"history", "factor", "factor_used", "members", "cost"}
     assert (by_patches == by_mean) == (evolved == 1)
     assert report["factor_used"] == PATCHES / evolved
     assert report.get("within_used") == (None if evolved == 1 else PATCHES)

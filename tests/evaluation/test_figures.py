@@ -86,6 +86,7 @@ def latents() -> xr.Dataset:
         conditions=[],
         n_observables=2,
         patches_total=16,
+        sites=64,
         dt=0.5,
         time_unit="1",
     )

@@ -27,6 +27,7 @@ def _latents(z: np.ndarray, increment: np.ndarray, elapsed: np.ndarray) -> xr.Da
         conditions=[],
         n_observables=1,
         patches_total=K,
+        sites=64,
         dt=DT,
         time_unit="1",
     )

@@ -179,9 +179,10 @@ def test_what_makes_up_a_study(plan):
     # Those of systems before those of methods, and what follows at the end.
     names = list(plans.kinds)
     assert names[:2] == ["tabulate_rates", "fit_factors"]
-    assert names[2:10] == [
+    assert names[2:11] == [
         "simulate",
         "upsample",
+        "recommend",
         "evolve",
         "reference",
         "closure",
@@ -189,8 +190,8 @@ def test_what_makes_up_a_study(plan):
         "dynamics",
         "predict",
     ]
-    assert names[10:13] == ["draw_weights", "count_sites", "fit_count"]
-    assert set(names[13:15]) == {"evaluate", "judge_count"} and names[-1] == "summarise"
+    assert names[11:14] == ["draw_weights", "count_sites", "fit_count"]
+    assert set(names[14:16]) == {"evaluate", "judge_count"} and names[-1] == "summarise"
     gathering = rules(plans)
     assert gathering.index("gather") == gathering.index("count_sites") + 1
 

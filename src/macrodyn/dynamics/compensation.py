@@ -73,8 +73,12 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
     before, after = regression.noise(increment), regression.noise(compensated)
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = np.where(after > 0, before / after, np.where(before > 0, np.inf, 1.0))
+    # Of too few groups a regression finds nothing but accidents.
+    worse = gain < 1.0
+    compensated[:, worse] = increment[:, worse]
+    coefficients = np.where(worse[:, None], 0.0, np.mean(found, axis=0))
     return Compensation(
-        increment=compensated, coefficients=np.mean(found, axis=0), gain=np.asarray(gain)
+        increment=compensated, coefficients=coefficients, gain=np.where(worse, 1.0, gain)
     )
 
 

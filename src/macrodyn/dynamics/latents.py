@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 _VARIABLES = ("z", "increment", "elapsed", "controls", "condition_values", "group")
 _COORDINATES = ("variable", "lag", "condition", "control")
-_ATTRIBUTES = ("patches_total", "n_observables")
+_ATTRIBUTES = ("patches_total", "sites", "n_observables")
 
 
 def latents_dataset(
@@ -29,6 +29,7 @@ def latents_dataset(
     conditions: Sequence[str],
     n_observables: int,
     patches_total: int,
+    sites: int,
     dt: float,
     time_unit: str,
     controls: ArrayLike | None = None,
@@ -50,6 +51,7 @@ def latents_dataset(
         conditions: Names of the conditions.
         n_observables: How many of the variables are observables.
         patches_total: Number of patches K of the large system.
+        sites: Number of sites of the system whose z this is.
         dt: Physical time of the first lag.
         time_unit: Name of the unit of `elapsed`, `time` and `dt`.
         controls: What is zero on average, given the snapshot (`dynamics.compensation`), shape
@@ -92,7 +94,12 @@ def latents_dataset(
             "condition": np.asarray(conditions, dtype=np.str_),
             "control": np.asarray(control_names, dtype=np.str_),
         },
-        attrs={"patches_total": patches_total, "dt": dt, "n_observables": n_observables},
+        attrs={
+            "patches_total": patches_total,
+            "sites": sites,
+            "dt": dt,
+            "n_observables": n_observables,
+        },
     )
 
 

@@ -176,9 +176,16 @@ def test_evaluation_of_a_run_that_lacks_nothing(
     assert found["age"] == [0, 1, 3] and found["degrees_of_freedom"] == 2
     assert set(found["residual"]) == {"magnetisation", "domain_wall_density", "closure_0"}
     assert found["chi2_per_degree_all"] > 0
-    # Of seven groups one is held out: it has no error by group.
-    others = [path for path in metrics["unavailable"] if not path.startswith("covariance_factor")]
+    assert [row["dt"] for row in metrics["step_errors"]["table"]] == [0.25, 0.5]
+    assert metrics["step_errors"]["source"] == "pairs"
+    assert len(metrics["compensation"]["gain"]) == 3 and min(metrics["compensation"]["gain"]) >= 1
+    # Of seven groups one is held out: it has no error by group. What a variable is worth, so few
+    # do not tell, and there is no wider buffer.
+    few = ("covariance_factor", "closure.variables", "closure.all", "step_errors")
+    others = [path for path in metrics["unavailable"] if not path.startswith(few)]
     assert others == ["residual_by_age.ours.held_out"]
+    unknown = [path for path in metrics["unavailable"] if path.startswith("step_errors")]
+    assert unknown and all(path.endswith("boundary") for path in unknown)
 
     def broken(*_: Any) -> None:
         raise ValueError("a wrong call")

@@ -126,7 +126,9 @@ def _step_errors(job: Job, run: PartialEvolutionRun, findings: Findings) -> dict
     unit = described_system(job.config["run"]).time_unit
     figure = step_errors(found.table, found.used, time_unit=unit, title=job.subject)
     style.save(figure, job.outputs["figures"] / "step-errors.png")
-    return found.summary()
+    summary = found.summary()
+    findings.explain(summary, "no wider buffer was tried that would show it")
+    return summary
 
 
 def run_of(config: dict[str, Any]) -> PartialEvolutionRun:

@@ -182,11 +182,11 @@ def encode(job: Job) -> xr.Dataset:
         conditions=condition_names(source),
         n_observables=len(names),
         patches_total=source.attrs["patches_total"],
+        sites=math.prod(whole.shape[2:]),
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
         **_controls(source),
     )
-    latents = latents.assign_attrs(sites=math.prod(whole.shape[2:]))
     if config["candidates"]:
         found, measured = candidate_values(system, config["candidates"], patch, source, whole)
         text = {"long_name": "features of the snapshot that are no variables", "units": "1"}
