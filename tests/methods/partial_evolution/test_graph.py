@@ -165,7 +165,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "fa2c4bce429d33e7"), ("config", 16, "cf36528f405892a7")],
+    [("ising", 175, "047d0ec688b2f2aa"), ("config", 14, "a6dd2aa47d0a2170")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
