@@ -68,6 +68,13 @@ def test_a_run_that_is_as_good_as_an_exact_model():
     ]  # fmt: skip
 
 
+def test_beyond_what_chance_gives_an_exact_model_a_run_is_nearly_as_good():
+    high = metrics()["horizons"]["short"]["sampling_error"]["mean_q95"]
+    for error, told in ((0.99 * high, "As good as"), (1.01 * high, "Nearly as good as")):
+        found = finding(judge(changed(ERROR, error)), "error")
+        assert found.level == "good" and found.text.startswith(f"{told} an exact model")
+
+
 ERROR = "horizons.short.ours.test_error.mean"
 SPREAD = "horizons.short.ours.spread_error.mean"
 NAIVE = "horizons.short.naive.test_error.mean"

@@ -24,7 +24,7 @@ from macrodyn.evaluation.verdict_parts import (
 __all__ = ["horizon_error", "horizon_findings"]
 
 EXACT_TIMES = 3.0
-"""Up to so many times an exact model's score, an error is as good as an exact model's."""
+"""Up to so many times an exact model's score an error is good."""
 FAR_TIMES = 30.0
 """Beyond so many times an exact model's score a run is far off, unless its error is small."""
 SMALL_ERROR = 1e-3
@@ -93,7 +93,8 @@ def horizon_error(metrics: Metrics, horizon: str) -> Finding:
         level: Level = "poor" if error > FAR_TIMES * exact else "unknown"
         return Finding(subject, level, text, (replicas, *(more if level == "poor" else ())))
     if error <= max(high, EXACT_TIMES * exact):
-        return Finding(subject, "good", f"As good as an exact model: {off} ({score}).")
+        told = "As good as an exact model" if error <= high else "Nearly as good as an exact model"
+        return Finding(subject, "good", f"{told}: {off} ({score}).")
     if error <= max(SMALL_ERROR, min(FAR_TIMES * exact, BLIND_ERROR)):
         return Finding(subject, "fair", f"Close to direct simulation: {off} ({score}).", more)
     return Finding(subject, "poor", f"Far from direct simulation: {off} ({score}).", more)
