@@ -252,7 +252,7 @@ def test_a_page_has_one_label(one_horizon):
     """Of several labels Snakemake makes switches, which break on combinations that are missing."""
     text = one_horizon.read_text(encoding="utf-8")
     results = json.loads(re.search(r"var results = (\{.*\});\n", text)[1])
-    assert len(results) == 7 + 9 + 7 + 7
+    assert len(results) == 7 + 11 + 9 + 9
     for path, result in results.items():
         assert list(result["labels"]) == ["page"], path
         # A browser shows no longer data: URL in a frame.
@@ -261,7 +261,7 @@ def test_a_page_has_one_label(one_horizon):
 
 def test_every_page_stands_alone(study):
     pages = sorted(study.results.rglob("*.html"))
-    assert len(pages) == 3 + 4 + 9 + 7 + 7
+    assert len(pages) == 3 + 4 + 11 + 9 + 9
     for path in pages:
         text = path.read_text(encoding="utf-8")
         assert len(text.encode()) < LARGEST_PAGE

@@ -22,7 +22,7 @@ RUNS = {
     "published-setting": {"ours"},
 }
 K, M = 12, 2
-NAMES = {"component", "condition", "observable", "variable"}
+NAMES = {"component", "condition", "control", "observable", "variable"}
 SAMPLED = ("simulate", "upsample", "evolve", "reference")
 ANALYSES = ("error_against_size", "all_runs", "covariance_factors", "costs")
 
@@ -105,6 +105,9 @@ def test_metrics_are_complete_and_finite(study, run, methods):
     assert set(metrics) == {
         "run",
         "method",
+        "compensation",
+        "members",
+        "step_errors",
         "order",
         "identity",
         "horizons",
@@ -130,6 +133,8 @@ def test_metrics_are_complete_and_finite(study, run, methods):
             "mmd",
             "mmd_equilibrium",
             "mmd_at_times",
+            "mean_model",
+            "members",
             "range",
         }
         shares = horizon[method]["range"]
@@ -189,7 +194,8 @@ def test_baselines_have_as_many_pairs(study):
 
 def test_latents_have_the_promised_form(study):
     data = stage_data(study, "base", "ours", "encode")
-    assert dict(data.sizes) == {"sample": 36, "patch": 2, "lag": 2, "variable": 3, "condition": 0}
+    expected = {"sample": 36, "patch": 2, "lag": 2, "variable": 3, "condition": 0, "control": 4}
+    assert dict(data.sizes) == expected
     assert data.z.dims == ("sample", "variable") and data.z.dtype == np.float64
     assert data.increment.dims == ("sample", "patch", "lag", "variable")
     assert data.elapsed.dims == ("sample", "patch", "lag")
@@ -309,6 +315,7 @@ def test_figures_are_images(study):
                 "drift-diffusion",
                 "residual-by-age",
                 "closure-variables",
+                "step-errors",
                 "markov",
                 "snapshots",
                 "training",

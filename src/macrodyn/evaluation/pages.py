@@ -36,12 +36,12 @@ figure { margin: 1rem 0; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption, .note { color: #424a53; font-size: .92rem; max-width: 56rem; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .82rem; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #d8dee4; text-align: left; }
+th, td { padding: .3rem .35rem; border-bottom: 1px solid #d8dee4; text-align: left; }
 th, td:first-child { overflow-wrap: normal; }
 th { border-bottom: 2px solid #57606a; vertical-align: bottom; line-height: 1.25;
-  min-width: 4.2rem; }
+  min-width: 3rem; }
 .number { text-align: right; }
 td.number, td:first-child { white-space: nowrap; }
 pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto;

@@ -38,6 +38,7 @@ _DESCRIPTIONS = {
     "component": {"long_name": "name of the component of a macrostate"},
     "condition": {"long_name": "name of the condition"},
     "condition_values": {"long_name": "value of the condition", "units": "1"},
+    "control": {"long_name": "name of the control variate"},
     "example_number": {
         "long_name": "number of the group or trajectory of the example",
         "units": "1",

@@ -151,6 +151,7 @@ def test_the_spread_at_other_sizes_is_that_of_direct_simulation():
         conditions=[],
         n_observables=1,
         patches_total=1,
+        sites=1024,
         dt=dt,
         time_unit=system.time_unit,
     )

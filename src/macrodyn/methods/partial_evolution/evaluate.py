@@ -115,17 +115,18 @@ _UNCOMPENSATED = (
 
 def _step_errors(job: Job, run: PartialEvolutionRun, findings: Findings) -> dict[str, Any] | None:
     """Estimate what dt and buffer cost, and draw it."""
+    path = job.outputs["figures"] / "step-errors.png"
     if "choice" in job.inputs:
         found = of_pilot(job.input("choice"))
     else:
         latents = read_dataset(job.input("latents/ours"))
         attempt = findings.attempt("", lambda: of_pairs(latents, buffer=run.buffer, seed=run.seed))
         if attempt is None:
+            style.save(style.note(findings.reasons["step_errors"], title=job.subject), path)
             return None
         found = attempt
     unit = described_system(job.config["run"]).time_unit
-    figure = step_errors(found.table, found.used, time_unit=unit, title=job.subject)
-    style.save(figure, job.outputs["figures"] / "step-errors.png")
+    style.save(step_errors(found.table, found.used, time_unit=unit, title=job.subject), path)
     summary = found.summary()
     findings.explain(summary, "no wider buffer was tried that would show it")
     return summary

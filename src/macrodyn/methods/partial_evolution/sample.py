@@ -150,7 +150,7 @@ def _pairs_dataset(
                 pairs.increments,
                 {"long_name": "increments of the observables over a patch", "units": "1"},
             ),
-            **_rates(pairs),
+            **_rates(pairs, system.time_unit),
             "elapsed": (
                 lead,
                 pairs.elapsed,
@@ -183,7 +183,7 @@ def _moved(system: PatchSystem, pairs: Pairs) -> dict[str, Any]:
     return {"moved": (dims, pairs.moved, state_attributes(system))}
 
 
-def _rates(pairs: Pairs) -> dict[str, Any]:
+def _rates(pairs: Pairs, unit: str) -> dict[str, Any]:
     """What follows from the expected rates, where the system says them."""
     found: dict[str, Any] = {}
     if pairs.compensators.shape[3]:
@@ -199,7 +199,10 @@ def _rates(pairs: Pairs) -> dict[str, Any]:
         found["rate_excess"] = (
             ("sample", "patch", "observable"),
             pairs.rate_excess,
-            {"long_name": "expected rates by the patch less those by the whole"},
+            {
+                "long_name": "expected rates by the patch less those by the whole",
+                "units": f"1/({unit})",
+            },
         )
     return found
 
