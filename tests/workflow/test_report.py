@@ -108,7 +108,8 @@ def run_labels(horizons: list[str], methods: list[str]) -> list[str]:
     """What a run's category must list, in order."""
     titles = [f"Trajectories, {h}, {m}" for h in horizons for m in methods]
     titles += [f"Equilibrium, {h}" for h in horizons]
-    titles += ["Drift and diffusion", "Residual by snapshot age", "Markov diagnostic"]
+    titles += ["Drift and diffusion", "Residual by snapshot age", "Closure variables"]
+    titles += ["Errors by dt and buffer", "Markov diagnostic"]
     titles += ["Snapshots", "Training"]
     return [f"{number:02d} {title}" for number, title in enumerate(titles, 1)]
 
