@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.latents import LatentArrays
-from macrodyn.dynamics.regression import polynomial_features, standardise
+from macrodyn.dynamics.regression import affordable_features, standardise
+from macrodyn.learning.holdout import group_folds
 
 Floats = NDArray[np.float64]
 
@@ -55,14 +56,12 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
         The compensated increments; None where there are no controls, where the patches of a
         snapshot evolved for different times, or where there are fewer than two groups.
     """
-    groups = np.unique(arrays.group)
-    if arrays.controls.shape[-1] == 0 or not arrays.synchronous or len(groups) < 2:
+    fold = group_folds(arrays.group, FOLDS, seed=seed)
+    if arrays.controls.shape[-1] == 0 or not arrays.synchronous or fold.max() == 0:
         return None
     increment, controls = arrays.increment.mean(axis=1), arrays.controls.mean(axis=1)
     inputs = np.concatenate([arrays.z, arrays.conditions], axis=1)
     regression = _Regression(inputs, increment, controls)
-    fold_of = np.random.default_rng(seed).permutation(len(groups)) % min(FOLDS, len(groups))
-    fold = fold_of[np.searchsorted(groups, arrays.group)]
     compensated = increment.copy()
     found = []
     for number in range(fold.max() + 1):
@@ -80,6 +79,17 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
     return Compensation(
         increment=compensated, coefficients=coefficients, gain=np.where(worse, 1.0, gain)
     )
+
+
+def mean_increment(arrays: LatentArrays, *, seed: int = 0) -> Floats:
+    """Increments averaged over the patches, compensated where they can be, shape [N, d].
+
+    Args:
+        arrays: Latent pairs of one lag.
+        seed: Seed of the division of the groups into folds.
+    """
+    compensation = compensate(arrays, seed=seed)
+    return arrays.increment.mean(axis=1) if compensation is None else compensation.increment
 
 
 def control_variates(
@@ -118,13 +128,8 @@ class _Regression:
     """
 
     def __init__(self, inputs: Floats, increment: Floats, controls: Floats) -> None:
-        degree = DEGREE
-        scaled = standardise(inputs)[0]
-        features = polynomial_features(scaled, degree)
-        while degree > 0 and len(inputs) < 20 * features.shape[1]:
-            degree -= 1
-            features = polynomial_features(scaled, degree)
-        self.features, self.increment = features, increment
+        self.features = affordable_features(standardise(inputs)[0], DEGREE, 20)[0]
+        self.increment = increment
         # Controls differ by powers of ten: scaled, a small one is not lost in the rounding.
         size = np.sqrt(np.square(controls).mean(axis=0))
         self._used = size > 0

@@ -40,6 +40,24 @@ def polynomial_features(inputs: Array, degree: int) -> Array:
     return np.stack(columns, axis=1)
 
 
+def affordable_features(inputs: Array, degree: int, samples: int) -> tuple[Array, int]:
+    """Polynomial features of the highest degree that the samples allow.
+
+    Args:
+        inputs: Standardised inputs, shape [N, k].
+        degree: Highest total degree; lowered until there are samples enough.
+        samples: Fewest samples for each feature.
+
+    Returns:
+        Features, see `polynomial_features`, and their degree.
+    """
+    features = polynomial_features(inputs, degree)
+    while degree > 0 and len(inputs) < samples * features.shape[1]:
+        degree -= 1
+        features = polynomial_features(inputs, degree)
+    return features, degree
+
+
 @dataclass(frozen=True, kw_only=True)
 class DriftFit:
     """A polynomial fit of the drift.
@@ -88,10 +106,7 @@ def fit_drift(
     Returns:
         The fit.
     """
-    features = polynomial_features(inputs, degree)
-    while degree > 0 and len(inputs) < 10 * features.shape[1]:
-        degree -= 1
-        features = polynomial_features(inputs, degree)
+    features, degree = affordable_features(inputs, degree, 10)
     root = np.sqrt(elapsed)[:, None]
     design, target = features * root, increment / root
     gram = design.T @ design

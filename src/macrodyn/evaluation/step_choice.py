@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.regression import polynomial_features, standardise
+from macrodyn.dynamics.regression import affordable_features, standardise
 
 Floats = NDArray[np.float64]
 
@@ -122,11 +122,7 @@ class StepPairs:
         )
 
     def _features(self, degree: int) -> Floats:
-        features = polynomial_features(self._inputs, degree)
-        while degree > 0 and len(features) < 20 * features.shape[1]:
-            degree -= 1
-            features = polynomial_features(self._inputs, degree)
-        return features
+        return affordable_features(self._inputs, degree, 20)[0]
 
     def _memory(self, residual: Floats) -> Floats:
         """Mean square over the ages of the mean residual, less its noise, [observable]."""

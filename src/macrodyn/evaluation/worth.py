@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.residual import FEWEST_GROUPS, residual_by_age
-from macrodyn.evaluation.worth_fit import DriftScores
+from macrodyn.evaluation.worth_fit import DriftFits
 
 __all__ = ["MATERIAL", "Judged", "Worth", "judge_variables"]
 
@@ -162,7 +162,7 @@ def judge_variables(
         )
     base = np.concatenate([np.stack(list(observables.values()), axis=1), conditions], axis=1)
     extra = {**variables, **candidates}
-    scores = DriftScores(base, extra, increment, elapsed, group, seed=seed)
+    scores = DriftFits(base, extra, increment, elapsed, group, seed=seed)
     inside = tuple(variables)
 
     def chi2(names: tuple[str, ...]) -> Floats:

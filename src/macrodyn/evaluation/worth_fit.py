@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from macrodyn.dynamics.chebyshev import chebyshev_exponents, chebyshev_features
+from macrodyn.learning.holdout import group_folds
 
 Floats = NDArray[np.float64]
 
@@ -19,7 +22,7 @@ _RIDGES = (1e-8, 1e-5, 1e-3)
 _SAMPLES = 20
 
 
-class DriftScores:
+class DriftFits:
     """Predictions of the drift by fits to other groups, for any set of further variables.
 
     A fit is a ridge regression on Chebyshev polynomials of the base (observables and conditions),
@@ -49,9 +52,8 @@ class DriftScores:
     ) -> None:
         self._base = _scaled(base)
         self._rate, self._weight = increment / elapsed[:, None], elapsed
-        labels, self._group = np.unique(group, return_inverse=True)
-        shuffled = np.random.default_rng(seed).permutation(len(labels))
-        self._fold = (shuffled % min(FOLDS, len(labels)))[self._group]
+        self._group = np.unique(group, return_inverse=True)[1]
+        self._fold = group_folds(group, FOLDS, seed=seed)
         self._spread = np.square(self._rate - self._mean()).mean(axis=0)
         self._spread[self._spread == 0] = 1.0
         self._known: dict[frozenset[str], Floats] = {}
@@ -177,9 +179,9 @@ def _scaled(values: Floats) -> Floats:
 
 def _chebyshev(values: Floats, degree: int) -> Floats:
     """Products of Chebyshev polynomials up to a total degree, the constant first."""
-    powers = [_polynomials(column, degree) for column in values.T]
-    orders = [o for o in product(range(degree + 1), repeat=len(powers)) if sum(o) <= degree]
-    return np.stack([_term(powers, order) for order in orders], axis=1)
+    exponents = chebyshev_exponents(values.shape[1], degree)
+    found: Floats = chebyshev_features(torch.from_numpy(values), exponents).numpy()
+    return found
 
 
 def _products(base: Floats, extra: Floats, degree: int, total: int) -> Floats:
@@ -199,18 +201,3 @@ def _monomials(values: Floats, degree: int) -> list[tuple[int, Floats]]:
         if order < degree:
             found += [(order + 1, k, column * values[:, k]) for k in range(first, values.shape[1])]
     return [(order, column) for order, _, column in found[1:]]
-
-
-def _polynomials(values: Floats, degree: int) -> list[Floats]:
-    found = [np.ones_like(values), values]
-    while len(found) <= degree:
-        found.append(2 * values * found[-1] - found[-2])
-    return found[: degree + 1]
-
-
-def _term(powers: list[list[Floats]], order: tuple[int, ...]) -> Floats:
-    column = np.ones_like(powers[0][0])
-    for power, k in zip(powers, order, strict=True):
-        if k:
-            column = column * power[k]
-    return column

@@ -35,3 +35,20 @@ def hold_out(
     held_out[order[: min(max(wanted, 1), len(labels) - 1)]] = True
     mask = held_out[inverse]
     return np.flatnonzero(~mask), np.flatnonzero(mask)
+
+
+def group_folds(group: ArrayLike, folds: int, *, seed: int) -> NDArray[np.int64]:
+    """Divide samples into folds, each group whole in one of them.
+
+    Args:
+        group: Group of each sample, shape [N].
+        folds: Number of folds; as many as groups where these are fewer.
+        seed: Seed of the division.
+
+    Returns:
+        Fold of each sample, from 0, shape [N].
+    """
+    labels, inverse = np.unique(np.asarray(group), return_inverse=True)
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    fold: NDArray[np.int64] = (shuffled % min(folds, len(labels)))[inverse]
+    return fold

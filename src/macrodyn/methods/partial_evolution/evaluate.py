@@ -84,16 +84,17 @@ def evaluate(job: Job) -> None:
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
         del comparison
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
-    metrics |= _diagnose(job, run, system, findings)
+    latents = read_dataset(job.input("latents/ours"))
+    metrics |= _diagnose(job, run, system, latents, findings)
     closure = read_sealed_json(job.input("closure", "training"))
     metrics["compensation"] = trainings["ours"].get("compensation")
     if metrics["compensation"] is None:
         findings.lack("compensation", _UNCOMPENSATED)
-    metrics["step_errors"] = _step_errors(job, run, findings.below("step_errors"))
+    metrics["step_errors"] = _step_errors(job, run, system, latents, findings.below("step_errors"))
     metrics["closure"] = {
         "best_loss": next(iter(closure["history"]["best_loss"]), None),
         "origin_share": closure["origin_share"],
-        **_judge_closure(job, run, system, findings.below("closure")),
+        **_judge_closure(job, run, system, latents, findings.below("closure")),
     }
     if metrics["closure"]["best_loss"] is None:
         findings.lack("closure.best_loss", "no closure was trained")
@@ -113,20 +114,25 @@ _UNCOMPENSATED = (
 )
 
 
-def _step_errors(job: Job, run: PartialEvolutionRun, findings: Findings) -> dict[str, Any] | None:
+def _step_errors(
+    job: Job,
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    latents: xr.Dataset,
+    findings: Findings,
+) -> dict[str, Any] | None:
     """Estimate what dt and buffer cost, and draw it."""
     path = job.outputs["figures"] / "step-errors.png"
     if "choice" in job.inputs:
         found = of_pilot(job.input("choice"))
     else:
-        latents = read_dataset(job.input("latents/ours"))
         attempt = findings.attempt("", lambda: of_pairs(latents, buffer=run.buffer, seed=run.seed))
         if attempt is None:
             style.save(style.note(findings.reasons["step_errors"], title=job.subject), path)
             return None
         found = attempt
-    unit = described_system(job.config["run"]).time_unit
-    style.save(step_errors(found.table, found.used, time_unit=unit, title=job.subject), path)
+    figure = step_errors(found.table, found.used, time_unit=system.time_unit, title=job.subject)
+    style.save(figure, path)
     summary = found.summary()
     findings.explain(summary, "no wider buffer was tried that would show it")
     return summary
@@ -139,10 +145,13 @@ def run_of(config: dict[str, Any]) -> PartialEvolutionRun:
 
 
 def _diagnose(
-    job: Job, run: PartialEvolutionRun, system: PatchSystem, findings: Findings
+    job: Job,
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    latents: xr.Dataset,
+    findings: Findings,
 ) -> dict[str, Any]:
     """Compare drift and diffusion with the pairs that they were learned from, and draw them."""
-    latents = read_dataset(job.input("latents/ours"))
     ensemble = Ensemble.load(job.input("model/ours"))
     metrics: dict[str, Any] = {"markov": None, "residual_by_age": {"ours": None}}
     metrics["conditions_outside"] = conditions_outside(
@@ -183,10 +192,13 @@ def _diagnose(
 
 
 def _judge_closure(
-    job: Job, run: PartialEvolutionRun, system: PatchSystem, findings: Findings
+    job: Job,
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    latents: xr.Dataset,
+    findings: Findings,
 ) -> dict[str, Any]:
     """Judge the closure variables by prediction, and draw what they are worth."""
-    latents = read_dataset(job.input("latents/ours"))
     judged = findings.attempt("variables", lambda: judge_latents(latents, seed=run.seed))
     if judged is None:
         unknown = "closure.variables" in findings.reasons

@@ -8,18 +8,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.compensation import compensate, control_variates
+from macrodyn.dynamics.compensation import control_variates, mean_increment
 from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.evaluation.step_choice import StepError, StepPairs, best
 from macrodyn.lattice import PatchGeometry, Tiling
 from macrodyn.methods.partial_evolution.config import EvolveConfig
-from macrodyn.methods.partial_evolution.sample import evolve_states
-from macrodyn.methods.partial_evolution.samples import condition_names
+from macrodyn.methods.partial_evolution.sample import evolve_samples
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
-from macrodyn.sampling.cost import Cost
-from macrodyn.sampling.evolve import Pairs
-from macrodyn.sampling.groups import by_condition
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import write_sealed_json
@@ -29,8 +25,6 @@ from macrodyn.systems import PatchSystem
 # Snapshots and patches of a pilot: the errors that it estimates need no more.
 PILOT_SNAPSHOTS = 3072
 PILOT_PATCHES = 8
-# Snapshots whose patches are evolved together: a bound on memory.
-_MOST_SAMPLES = 256
 # Buffers that are tried, in ranges of the interaction.
 _RANGES = (0, 1, 2, 3, 4)
 
@@ -54,9 +48,8 @@ def recommend(job: Job) -> None:
         inputs, samples.time.values, samples.group.values, planned=int(config["planned"])
     )
     rates = {}
-    for done, buffer in enumerate(buffers):
+    for buffer in buffers:
         rates[buffer] = _rates(job, system, samples, observed, settings, steps, buffer)
-        job.step("recommend", done + 1, len(buffers), f"buffer {buffer}")
     widest = max(buffers)
     errors = [
         pairs.errors(
@@ -137,38 +130,26 @@ def _rates(
     )
     config = {"scope": "partial", "patch": job.config["patch"]}
     keys = seeds(job.config["seed"], "recommend", buffer, index=samples.number.values)
-    values = samples.condition_values.values
-    parts: list[tuple[NDArray[np.int64], Pairs]] = []
-    for part, rows in by_condition(system, condition_names(samples), values):
-        for begin in range(0, len(rows), _MOST_SAMPLES):
-            chosen = rows[begin : begin + _MOST_SAMPLES]
-            states = samples.states.values[chosen]
-            made = evolve_states(part, states, config, trial, keys[chosen], Cost())
-            parts.append((chosen, made))
-    order = np.argsort(np.concatenate([chosen for chosen, _ in parts]))
-
-    def joined(name: str) -> NDArray:
-        return np.concatenate([getattr(made, name) for _, made in parts])[order]
-
-    increments, elapsed = joined("increments"), joined("elapsed")
+    data = (samples.states.values, samples.number.values, np.array(buffer))
+    work = job.work(f"recommend, buffer {buffer}", *data)
+    pairs = evolve_samples(system, samples, config, trial, keys, work)
     controls = control_variates(
-        increments, elapsed, *(_known(joined(n)) for n in ("compensators", "rate_excess"))
+        pairs.increments, pairs.elapsed, _known(pairs.compensators), _known(pairs.rate_excess)
     )
     rates = []
     for k in range(len(lags)):
         arrays = LatentArrays(
             z=observed,
-            increment=increments[:, :, k],
-            elapsed=elapsed[:, :, k],
+            increment=pairs.increments[:, :, k],
+            elapsed=pairs.elapsed[:, :, k],
             controls=controls[:, :, k],
-            conditions=values,
+            conditions=samples.condition_values.values,
             group=samples.group.values,
             patches_total=1,
             n_observables=observed.shape[1],
         )
-        compensation = compensate(arrays, seed=job.config["seed"])
-        mean = arrays.increment.mean(axis=1) if compensation is None else compensation.increment
-        rates.append(mean / elapsed[:, :1, k])
+        mean = mean_increment(arrays, seed=job.config["seed"])
+        rates.append(mean / pairs.elapsed[:, :1, k])
     return rates
 
 

@@ -20,6 +20,7 @@ from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
 from macrodyn.sampling.groups import by_condition, initial_ranges, initial_values, make_groups
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
 from macrodyn.sampling.variables import axis_names, state_attributes
+from macrodyn.sampling.work import Work
 from macrodyn.storage.netcdf import pad_examples
 from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.streams import seeds
@@ -59,19 +60,9 @@ def evolve(job: Job) -> xr.Dataset:
     if settings.automatic:
         settings = settings.model_copy(update=chosen(job.input("choice")))
     keys = seeds(config["seed"], "evolve", scope, index=samples.number.values)
-    names = condition_names(samples)
-    parts = list(by_condition(system, names, samples.condition_values.values))
     work = job.work("evolve", samples.states.values, samples.number.values)
-    arrays: dict[str, NDArray] = {}
-    for p, block in work.blocks([len(rows) for _, rows in parts], arrays, most=_MOST_SAMPLES):
-        part, rows = parts[p][0], parts[p][1][block]
-        now = samples.states.values[rows]
-        pairs = vars(evolve_states(part, now, config, settings, keys[rows], work.cost))
-        for name, made in pairs.items():
-            if name not in arrays:
-                arrays[name] = np.empty((samples.sizes["sample"], *made.shape[1:]), made.dtype)
-            arrays[name][rows] = made
-    data = _pairs_dataset(system, samples, Pairs(**arrays), settings.lags)
+    pairs = evolve_samples(system, samples, config, settings, keys, work)
+    data = _pairs_dataset(system, samples, pairs, settings.lags)
     if scope == "partial":
         data = data.assign_attrs(boundary=settings.boundary, buffer=settings.buffer)
     shape = samples.states.shape[2:]
@@ -87,7 +78,39 @@ def chosen(path: StrPath) -> dict[str, Any]:
     return {"dt": choice["dt"], "buffer": choice["buffer"]}
 
 
-def evolve_states(
+def evolve_samples(
+    system: PatchSystem,
+    samples: xr.Dataset,
+    config: dict[str, Any],
+    settings: EvolveConfig,
+    keys: NDArray[np.uint64],
+    work: Work,
+) -> Pairs:
+    """Make pairs of samples, each under its own conditions.
+
+    Args:
+        system: The system with its own parameters.
+        samples: The snapshots, see `samples.as_samples`.
+        config: The stage's configuration, with ``scope`` and ``patch``.
+        settings: How to evolve; dt and buffer are numbers.
+        keys: One stream per snapshot.
+        work: Goes through the snapshots, and adds up what they cost.
+    """
+    names = condition_names(samples)
+    parts = list(by_condition(system, names, samples.condition_values.values))
+    arrays: dict[str, NDArray] = {}
+    for p, block in work.blocks([len(rows) for _, rows in parts], arrays, most=_MOST_SAMPLES):
+        part, rows = parts[p][0], parts[p][1][block]
+        now = samples.states.values[rows]
+        pairs = vars(_evolve_states(part, now, config, settings, keys[rows], work.cost))
+        for name, made in pairs.items():
+            if name not in arrays:
+                arrays[name] = np.empty((samples.sizes["sample"], *made.shape[1:]), made.dtype)
+            arrays[name][rows] = made
+    return Pairs(**arrays)
+
+
+def _evolve_states(
     system: PatchSystem,
     states: NDArray,
     config: dict[str, Any],
@@ -95,16 +118,6 @@ def evolve_states(
     keys: NDArray[np.uint64],
     cost: Cost,
 ) -> Pairs:
-    """Make pairs of some snapshots of one system: of their patches, or of the whole.
-
-    Args:
-        system: The system.
-        states: Shape [sample, channel, *lattice].
-        config: The stage's configuration, with ``scope`` and ``patch``.
-        settings: How to evolve; dt and buffer are numbers.
-        keys: One stream per snapshot.
-        cost: Adds up what it costs.
-    """
     assert settings.dt != "auto"
     assert settings.buffer != "auto"
     patch = tuple(config["patch"])

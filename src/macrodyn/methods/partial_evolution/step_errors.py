@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from macrodyn.dynamics.compensation import compensate
+from macrodyn.dynamics.compensation import mean_increment
 from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.step_choice import StepError, StepPairs, best
@@ -65,8 +65,7 @@ def of_pairs(latents: xr.Dataset, *, buffer: int, seed: int) -> StepErrors:
         arrays = LatentArrays.from_dataset(latents, lag=lag)
         if not arrays.synchronous:
             raise Unavailable("pairs of one dt are needed: set evolve.stop to time")
-        compensation = compensate(arrays, seed=seed)
-        mean = arrays.increment.mean(axis=1) if compensation is None else compensation.increment
+        mean = mean_increment(arrays, seed=seed)
         dt = float(arrays.elapsed.mean())
         inputs = np.concatenate([arrays.z, arrays.conditions], axis=1)
         pairs = StepPairs(inputs, latents["time"].values, arrays.group)

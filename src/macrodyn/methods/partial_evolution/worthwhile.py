@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from macrodyn.dynamics.compensation import compensate
+from macrodyn.dynamics.compensation import mean_increment
 from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.evaluation.worth import Judged, judge_variables
 
@@ -33,12 +33,9 @@ def judge_latents(latents: xr.Dataset, *, seed: int) -> Judged | None:
         candidates = dict(zip(given, values.astype(np.float64), strict=True))
     if len(names) == number and not candidates:
         return None
-    compensation = compensate(arrays, seed=seed)
+    # Sums over the patches: where these have evolved for different times, they count by it.
+    increment = mean_increment(arrays, seed=seed) * arrays.patches
     elapsed = arrays.elapsed.sum(axis=1)
-    if compensation is None:
-        increment = arrays.increment.sum(axis=1)
-    else:
-        increment = compensation.increment * arrays.patches
     z = dict(zip(names, arrays.z.T, strict=True))
     return judge_variables(
         {name: z[name] for name in names[:number]},

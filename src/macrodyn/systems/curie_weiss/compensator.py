@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from macrodyn.systems.curie_weiss.kernels import flip_thresholds
+from macrodyn.systems.curie_weiss.kernels import choose_site, flip_thresholds, sort_sites
 from macrodyn.systems.shared.philox import (
     CHUNK,
     LANE_ATTEMPTS,
@@ -153,22 +153,14 @@ def _integrate_flips(
 ) -> float:
     """Advance flip by flip as `kernels.make_flips` does, and integrate p L m / 2."""
     order = np.empty(x.size, dtype=np.int64)
-    downs, ups = 0, 0
-    for site in range(x.size):
-        if x[site] < 0:
-            order[downs] = site
-            downs += 1
-        else:
-            ups += 1
-            order[x.size - ups] = site
+    downs, ups = sort_sites(x, order)
     patch_downs, patch_ups = _counts(x, counted)
     integral = 0.0
     time = 0.0
     counter = np.uint64(0)
     while True:
         rate = patch_downs * rates[level, 0] - patch_ups * rates[level, 1]
-        upwards, downwards = downs * rates[level, 0], ups * rates[level, 1]
-        total = upwards + downwards
+        total = downs * rates[level, 0] + ups * rates[level, 1]
         if total <= 0.0:
             return integral + (duration - time) * rate
         u, v = uniform_pair(key, LANE_EVENTS, counter)
@@ -178,18 +170,7 @@ def _integrate_flips(
             return integral + (duration - time) * rate
         time += wait
         integral += wait * rate
-        target = v * total
-        if downwards == 0.0 or target < upwards:
-            chosen = min(int(target / rates[level, 0]), downs - 1)
-            border = downs - 1
-            step = 1
-        else:
-            chosen = downs + min(int((target - upwards) / rates[level, 1]), ups - 1)
-            border = downs
-            step = -1
-        site = order[chosen]
-        order[chosen] = order[border]
-        order[border] = site
+        site, step = choose_site(order, downs, ups, rates, level, v)
         x[site] = step
         downs -= step
         ups += step

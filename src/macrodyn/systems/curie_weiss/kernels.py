@@ -134,6 +134,42 @@ def make_attempts(
     return int(flips)
 
 
+@njit(inline="always")
+def sort_sites(x, order):  # type: ignore[no-untyped-def]
+    """List the sites, those down, then those up; return the numbers of both."""
+    downs, ups = 0, 0
+    for site in range(x.size):
+        if x[site] < 0:
+            order[downs] = site
+            downs += 1
+        else:
+            ups += 1
+            order[x.size - ups] = site
+    return downs, ups
+
+
+@njit(inline="always")
+def choose_site(order, downs, ups, rates, level, v):  # type: ignore[no-untyped-def]
+    """Choose the site that flips, by a uniform number v, and the spin that it gets.
+
+    It changes places with the one at the border of its class, which moves.
+    """
+    upwards, downwards = downs * rates[level, 0], ups * rates[level, 1]
+    target = v * (upwards + downwards)
+    if downwards == 0.0 or target < upwards:
+        chosen = min(int(target / rates[level, 0]), downs - 1)
+        border = downs - 1
+        step = 1
+    else:
+        chosen = downs + min(int((target - upwards) / rates[level, 1]), ups - 1)
+        border = downs
+        step = -1
+    site = order[chosen]
+    order[chosen] = order[border]
+    order[border] = site
+    return site, step
+
+
 @njit(cache=True)
 def make_flips(
     x: NDArray, level: int, rates: NDArray, duration: float, events: int, key: np.uint64
@@ -152,21 +188,13 @@ def make_flips(
         The number of flips and the time that passed; infinity if events that were asked for can
         never happen, all rates being zero.
     """
-    order = np.empty(x.size, dtype=np.int64)  # the sites: those down, then those up
-    downs, ups = 0, 0
-    for site in range(x.size):
-        if x[site] < 0:
-            order[downs] = site
-            downs += 1
-        else:
-            ups += 1
-            order[x.size - ups] = site
+    order = np.empty(x.size, dtype=np.int64)
+    downs, ups = sort_sites(x, order)
     time = 0.0
     flips = 0
     counter = np.uint64(0)
     while events < 0 or flips < events:
-        upwards, downwards = downs * rates[level, 0], ups * rates[level, 1]
-        total = upwards + downwards
+        total = downs * rates[level, 0] + ups * rates[level, 1]
         if total <= 0.0:
             return flips, duration if events < 0 else np.inf
         u, v = uniform_pair(key, LANE_EVENTS, counter)
@@ -175,19 +203,7 @@ def make_flips(
         if events < 0 and time + wait > duration:
             return flips, duration
         time += wait
-        target = v * total
-        # The site that flips changes places with the one at the border of its class, which moves.
-        if downwards == 0.0 or target < upwards:
-            chosen = min(int(target / rates[level, 0]), downs - 1)
-            border = downs - 1
-            step = 1
-        else:
-            chosen = downs + min(int((target - upwards) / rates[level, 1]), ups - 1)
-            border = downs
-            step = -1
-        site = order[chosen]
-        order[chosen] = order[border]
-        order[border] = site
+        site, step = choose_site(order, downs, ups, rates, level, v)
         x[site] = step
         downs -= step
         ups += step
