@@ -91,3 +91,8 @@ def generator(seed: int, *path: int | str) -> np.random.Generator:
         *path: What the stream is for: stage names and indices, in order.
     """
     return np.random.Generator(np.random.Philox(key=int(stream_key(seed, *path))))
+
+
+def torch_seed(seed: int, *path: int | str) -> int:
+    """Seed of a generator of torch, which takes 63 bits; see `stream_key`."""
+    return int(stream_key(seed, *path) >> np.uint64(1))

@@ -115,7 +115,8 @@ def rules() -> Iterator[Rule]:
 
 def load_kernels() -> None:
     """Load what the scripts import, and the compiled kernels, so that no fork has to."""
-    import_module("macrodyn.methods.partial_evolution.learn")
+    for module in ("encoding", "learn", "predict"):
+        import_module(f"macrodyn.methods.partial_evolution.{module}")
     system = described_system(CONFIG)
     keys = np.arange(2, dtype=np.uint64)
     states = system.initial_states(np.zeros(2), (6, 6), keys)

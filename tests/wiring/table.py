@@ -87,7 +87,7 @@ MOMENTS = f"{_ISING}.exact_moments"
 TRAIN_CLOSURE = "macrodyn.methods.partial_evolution.learn:train_closure"
 TRAIN_DYNAMICS = "macrodyn.methods.partial_evolution.learn:train_ensemble"
 FIT_POLYNOMIALS = "macrodyn.methods.partial_evolution.learn:fit_polynomials"
-PREDICT = "macrodyn.methods.partial_evolution.learn:integrate"
+PREDICT = "macrodyn.methods.partial_evolution.predict:integrate"
 UPDATE = "torch.optim:AdamW.step"
 LIKELIHOOD = "macrodyn.dynamics.train:PartialLikelihood"
 ESTIMATE = "macrodyn.methods.partial_evolution.learn:estimate_covariance_factor"
@@ -595,7 +595,7 @@ CLOSURE = [
         "closure.features",
         ["correlation-2"],
         "predict",
-        "macrodyn.methods.partial_evolution.learn:integrate",
+        "macrodyn.methods.partial_evolution.predict:integrate",
         lambda s: s.integrate[0].bounds[2:-1],
         [],
         [(-1.0, 1.0)],

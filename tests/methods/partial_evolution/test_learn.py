@@ -25,13 +25,9 @@ from macrodyn.dynamics.scalers import Scalers
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.lattice import scatter
 from macrodyn.methods.partial_evolution.compare import conditions_outside
-from macrodyn.methods.partial_evolution.learn import (
-    closure,
-    dynamics,
-    encode,
-    initial_latents,
-    predict,
-)
+from macrodyn.methods.partial_evolution.encoding import encode
+from macrodyn.methods.partial_evolution.learn import closure, dynamics
+from macrodyn.methods.partial_evolution.predict import initial_latents, predict
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.planner import RunPlan
 from macrodyn.pipeline.stage_system import described_system

@@ -110,7 +110,8 @@ def test_events_have_no_dt_to_choose(make_run):
 
 
 def test_a_run_of_given_dt_shows_its_recorded_lags(sample, make_plan, make_job, tmp_path):
-    from macrodyn.methods.partial_evolution.learn import closure, encode
+    from macrodyn.methods.partial_evolution.encoding import encode
+    from macrodyn.methods.partial_evolution.learn import closure
 
     plan = make_plan({**AUTO, "evolve": {"dt": 0.5, "patches": 2, "lags": [1, 2, 4], "buffer": 1}})
     data = sample(plan, 1)

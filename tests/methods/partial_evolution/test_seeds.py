@@ -17,11 +17,11 @@ from macrodyn.evaluation.bootstrap import sampling_error
 from macrodyn.evaluation.mmd import mmd_at_equilibrium
 from macrodyn.learning.holdout import hold_out
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
-from macrodyn.methods.partial_evolution.learn import _torch_seed
 from macrodyn.pipeline.planner import plan_run
 from macrodyn.storage.netcdf import read_attributes, write_dataset
 from macrodyn.storage.provenance import provenance
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
+from macrodyn.streams import torch_seed
 
 EXTREMES = pytest.mark.parametrize("seed", [0, LARGEST_SEED])
 
@@ -34,7 +34,7 @@ def test_sampling_takes_it(make_plan, sample, seed):
 
 @EXTREMES
 def test_learning_takes_it(seed):
-    small = _torch_seed(seed, "closure")
+    small = torch_seed(seed, "closure")
     torch.Generator().manual_seed(small)
     architecture = ClosureArchitecture(
         kind="spin", patch=(4,), state_channels=1, observables=1, closure_dim=1

@@ -1,8 +1,11 @@
-"""Closure variables of a run's samples: features, then those of the autoencoder."""
+"""Pairs of states to pairs of z: observables, features, the autoencoder's closure variables."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,11 +13,16 @@ from numpy.typing import NDArray
 
 from macrodyn.closure.evolved import EvolvedPatches
 from macrodyn.closure.feature_values import Features
-from macrodyn.closure.model import PatchAutoencoder
+from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
 from macrodyn.closure.snapshots import Progress, encode_increments, encode_states
+from macrodyn.dynamics.compensation import control_variates
+from macrodyn.dynamics.latents import latents_dataset
 from macrodyn.lattice import PatchGeometry, Shape
-from macrodyn.methods.partial_evolution.samples import condition_names
+from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.sampling.groups import by_condition
+from macrodyn.storage.netcdf import read_dataset
 from macrodyn.systems import PatchSystem
 
 Floats = NDArray[np.float64]
@@ -131,3 +139,67 @@ def check_independent(z: Floats, increments: Floats, names: Sequence[str], first
             others = [names[i] for i in range(k) if abs(weights[i]) > 1e-6]
             made = f"a linear combination of {', '.join(others)}" if others else "constant"
             raise ValueError(f"{names[k]} is {made} and tells nothing new: remove it from closure")
+
+
+def encode(job: Job) -> xr.Dataset:
+    """Turn pairs of states into pairs of macroscopic states z = (z*, zhat) (eq. 3).
+
+    Args:
+        job: The job; inputs ``closure``, ``pairs``, and ``states``, the snapshots that the pairs
+            began from; its configuration holds ``scope``, ``patch``, ``features`` and
+            ``candidates``.
+    """
+    config = job.config
+    system = stage_system(job)
+    model, _ = load_autoencoder(job.input("closure"))
+    source = read_dataset(job.input("pairs"))
+    # Of small systems, only as many were evolved as that stage's configuration says.
+    evolved = json.loads(source.attrs["stage_config"])
+    whole = snapshots(job.input("states"), config["scope"], evolved).states.values
+    patch = tuple(config["patch"])
+    encoding = Encoding(system, model, config["features"], patch, source, whole)
+    changes = encoding.increments(lambda done, total: job.step("encode", done, total))
+    names = [str(n) for n in source.observable.values]
+    variables = variable_names(names, encoding.z_closure.shape[1], encoding.features.variables)
+    z = np.concatenate([source.z_observables.values, encoding.z], axis=1)
+    increment = np.concatenate([source.increments.values, changes], axis=-1)
+    if encoding.features.all:
+        check_independent(z, increment, variables, first=len(names))
+    latents = latents_dataset(
+        z=z,
+        increment=increment,
+        elapsed=source.elapsed.values,
+        condition_values=source.condition_values.values,
+        group=source.group.values,
+        time=source.time.values,
+        variables=variables,
+        lags=source.lag.values.tolist(),
+        conditions=condition_names(source),
+        n_observables=len(names),
+        patches_total=source.attrs["patches_total"],
+        sites=math.prod(whole.shape[2:]),
+        dt=source.attrs["dt"],
+        time_unit=source.elapsed.attrs["units"],
+        **_controls(source),
+    )
+    if config["candidates"]:
+        found, measured = candidate_values(system, config["candidates"], patch, source, whole)
+        text = {"long_name": "features of the snapshot that are no variables", "units": "1"}
+        latents["candidates"] = (("sample", "candidate"), measured, text)
+        latents = latents.assign_coords(candidate=found)
+    relations = system.relations()
+    if relations is None:
+        return latents
+    matrix, values = (json.dumps(np.asarray(part).tolist()) for part in relations)
+    return latents.assign_attrs(constraint_matrix=matrix, constraint_values=values)
+
+
+def _controls(pairs: xr.Dataset) -> dict[str, Any]:
+    """Control variates of the increments and their names."""
+    names, parts = [], {}
+    for word, name in (("martingale", "compensators"), ("excess", "rate_excess")):
+        parts[name] = pairs[name].values if name in pairs else None
+        if name in pairs:
+            names += [f"{word}_{observable}" for observable in pairs.observable.values]
+    controls = control_variates(pairs.increments.values, pairs.elapsed.values, **parts)
+    return {"controls": controls, "control_names": names}

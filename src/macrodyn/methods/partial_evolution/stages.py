@@ -75,7 +75,7 @@ CLOSURE = StageKind(
 )
 ENCODE = StageKind(
     name="encode",
-    work=f"{_ROOM}.learn:encode",
+    work=f"{_ROOM}.encoding:encode",
     doing="Encoding pairs of states",
     environment="learn",
     version=4,
@@ -94,7 +94,7 @@ DYNAMICS = StageKind(
 )
 PREDICT = StageKind(
     name="predict",
-    work=f"{_ROOM}.learn:predict",
+    work=f"{_ROOM}.predict:predict",
     doing="Predicting trajectories",
     environment="learn",
     devices="any",
