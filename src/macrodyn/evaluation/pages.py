@@ -39,11 +39,12 @@ figcaption, .note { color: #424a53; font-size: .92rem; max-width: 56rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .82rem; }
 caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
 th, td { padding: .3rem .35rem; border-bottom: 1px solid #d8dee4; text-align: left; }
-th, td:first-child { overflow-wrap: normal; }
+th, td:not(:last-child) { overflow-wrap: normal; }
 th { border-bottom: 2px solid #57606a; vertical-align: bottom; line-height: 1.25;
   min-width: 3rem; }
 .number { text-align: right; }
 td.number, td:first-child { white-space: nowrap; }
+@media (max-width: 60rem) { table { font-size: .76rem; } th, td { padding: .3rem .2rem; } }
 pre { background: #f6f8fa; padding: 1rem; border-radius: 6px; overflow-x: auto;
   font: .88rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: normal; }
 code { background: #f0f2f4; padding: .1em .3em; border-radius: 4px; font-size: .9em; }
