@@ -36,6 +36,8 @@ class LatentModel(nn.Module, ABC):
     Attributes:
         noisy: Whether it has noise; a model without one is an ordinary differential equation.
         independent: Whether the noise of each variable is its own: L_ref is then diagonal.
+        linear_output: Whether the drift is linear in some of the parameters, and the model says in
+            which (`output_features`, `output_change`): training then solves for these exactly.
 
     Args:
         variables: Number of macroscopic variables d.
@@ -44,6 +46,7 @@ class LatentModel(nn.Module, ABC):
 
     noisy: ClassVar[bool] = True
     independent: bool = False
+    linear_output: ClassVar[bool] = False
 
     def __init__(self, variables: int, conditions: int) -> None:
         super().__init__()
@@ -69,6 +72,18 @@ class LatentModel(nn.Module, ABC):
             linear: Shape [1 + d + c, d]: intercept, then one row for each standardised input.
         """
 
+    def output_features(self, inputs: Tensor) -> Tensor:
+        """Features that the drift is linear in, shape [..., f], where ``linear_output``."""
+        raise NotImplementedError
+
+    def output_change(self, change: Tensor) -> dict[str, Tensor]:
+        """What to add to which parameters to add features @ change to the drift.
+
+        Args:
+            change: Coefficients, shape [f, d].
+        """
+        raise NotImplementedError
+
     def decays(self, name: str) -> bool:
         """Whether a parameter, by its name, is subject to weight decay."""
         return False
@@ -93,14 +108,18 @@ class MLP(nn.Module):
                 layer.bias.normal_(0.0, 0.5)
             self.out.weight.normal_(0.0, 0.1 / math.sqrt(widths[-1]))
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Evaluate it, [..., inputs] to [..., outputs]."""
+    def hidden(self, inputs: Tensor) -> Tensor:
+        """The last hidden layer, [..., inputs] to [..., width]."""
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)
             # Under `vmap` a layer is a product and a sum of its own, which need not be copied.
             product = nn.functional.linear(inputs, layer.weight)
             inputs = self.activation(product.add_(layer.bias))
-        result: Tensor = self.out(inputs)
+        return inputs
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Evaluate it, [..., inputs] to [..., outputs]."""
+        result: Tensor = self.out(self.hidden(inputs))
         return result
 
 
@@ -118,6 +137,7 @@ class NeuralSDE(LatentModel):
         covariance: `full` or `diagonal` networks of z, or one `constant` full matrix.
     """
 
+    linear_output = True
     on_diagonal: Tensor
     placed: Tensor
 
@@ -170,6 +190,17 @@ class NeuralSDE(LatentModel):
         if self.independent:
             entries = entries @ self.placed
         return self.drift(inputs).add_(self.linear(inputs)), entries
+
+    def output_features(self, inputs: Tensor) -> Tensor:
+        """Unity, the inputs and the drift network's last hidden layer."""
+        one = torch.ones_like(inputs[..., :1])
+        return torch.cat([one, inputs, self.drift.hidden(inputs)], dim=-1)
+
+    def output_change(self, change: Tensor) -> dict[str, Tensor]:
+        """Change the linear drift and the drift network's output."""
+        sizes = [1, self.linear.in_features, self.drift.out.in_features]
+        bias, linear, out = change.split(sizes)
+        return {"linear.bias": bias[0], "linear.weight": linear.mT, "drift.out.weight": out.mT}
 
     def decays(self, name: str) -> bool:
         """Whether it is a weight matrix of a network; biases and the linear drift do not decay."""

@@ -7,7 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from macrodyn.config.numbers import REAL, WHOLE
-from macrodyn.config.section import NotNegativeFloat, PositiveFloat, PositiveInt, Section
+from macrodyn.config.section import (
+    LearningRate,
+    NotNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+)
 from macrodyn.learning.settings import TrainingSettings
 
 Degree = Annotated[int, Field(ge=1, le=20), WHOLE]
@@ -62,4 +68,14 @@ class DynamicsSettings(TrainingSettings, LikelihoodSettings):
         "regression, in about a second; members are resamples of the groups.",
     )
     polynomial: PolynomialSettings = PolynomialSettings()
-    weight_decay: NotNegativeFloat = 0.1
+    weight_decay: NotNegativeFloat = 0.0
+    # Chosen by groups left out and by the members' scatter, see docs/results.
+    steps: PositiveInt = Field(default=1000, description="Most steps of the optimiser.")
+    batch: PositiveInt = Field(default=512, description="Samples per step.")
+    learning_rate: LearningRate = 2e-3
+    output_ridge: Ridge | None = Field(
+        default=1e-4,
+        description="Where the drift is fitted to compensated increments, its output layer is "
+        "solved for in the end by ridge regression of this strength, relative to the mean square "
+        "of the features. Null: it stays as it was trained.",
+    )

@@ -12,6 +12,7 @@ from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.output_layer import solve_output_layer
 from macrodyn.dynamics.scaling import drift_metric, fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.learning.history import History
@@ -41,7 +42,9 @@ def train_ensemble(
 
     The likelihood is that of the mean increment, or of all m increments of a snapshot where the
     data hold their scatter. A model without noise is fitted by least squares, in units of the
-    increments' scatter around a polynomial fit.
+    increments' scatter around a polynomial fit. Where the drift is fitted to compensated
+    increments, its output layer is solved for in the end, on all transitions
+    (`solve_output_layer`).
 
     Args:
         data_train: Transitions to learn from.
@@ -88,7 +91,11 @@ def train_ensemble(
     with torch.no_grad():
         for name, value in ensemble.parameters_by_name().items():
             value.copy_(best[name])
-    return ensemble.requires_grad_(False).cpu().eval(), history
+    ensemble.requires_grad_(False).cpu().eval()
+    if training.compensated is not None and settings.output_ridge is not None:
+        both = training.joined(validation).to("cpu")
+        solve_output_layer(ensemble, both, settings.output_ridge)
+    return ensemble, history
 
 
 class PartialLikelihood(Trainable):

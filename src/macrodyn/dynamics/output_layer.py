@@ -1,0 +1,96 @@
+"""The drift's output layer, solved for exactly where the drift is fitted by least squares.
+
+An optimiser reaches last the directions in which a network's features hardly vary. What is left of
+them is far below the noise of a step, but not of a trajectory that passes a slow region. In the
+output layer the misfit is quadratic: its minimum is one linear equation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from macrodyn.dynamics.data import TransitionData
+from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.latent import LatentModel
+
+# Transitions whose features are in memory at once.
+CHUNK = 65_536
+
+
+def solve_output_layer(ensemble: Ensemble, data: TransitionData, ridge: float) -> bool:
+    """Move each member's output layer to the minimum of the drift's misfit, in place.
+
+    With features f(z) in which a member's drift is linear, the change of its coefficients minimises
+
+        mean_i w_i |y_i - drift(z_i) - f(z_i) change|^2 + ridge sum_k (mean_i w_i f_k^2) change_k^2,
+
+    y_i the increment over its elapsed time, w_i that time: the increments' variance grows as it.
+    The penalty is on the change: what the data do not say stays as it was trained.
+
+    Args:
+        ensemble: What was trained.
+        data: All transitions, of training and of validation, in the members' variables.
+        ridge: Strength of the penalty, relative to the features' mean squares.
+
+    Returns:
+        Whether the model has such features; without, nothing was changed.
+    """
+    if not ensemble.template.linear_output:
+        return False
+    chunks = (data.select(rows) for rows in torch.arange(len(data)).split(CHUNK))
+    parts = [_products(ensemble, chunk) for chunk in chunks]
+    square, cross, weight = (torch.stack(sums).sum(0) for sums in zip(*parts, strict=True))
+    square, cross = square / weight, cross / weight
+    diagonal = square.diagonal(dim1=-2, dim2=-1)
+    # A feature that vanishes on all the data must not make the equation singular.
+    least = torch.finfo(square.dtype).eps * diagonal.amax(-1, keepdim=True)
+    change = torch.linalg.solve(square + torch.diag_embed(ridge * diagonal + least), cross)
+    changes = vmap(ensemble.template.output_change)(change.to(ensemble.z_mean))
+    with torch.no_grad():
+        parameters = ensemble.parameters_by_name()
+        for name, value in changes.items():
+            parameters[name] += value
+    return True
+
+
+def _products(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over transitions, in double precision.
+
+    Returns:
+        Features with features, shape [M, f, f]; features with what the drift leaves, [M, f, d]; and
+        the weights.
+    """
+    inputs = torch.cat(
+        [
+            (data.z - ensemble.z_mean) / ensemble.z_scale,
+            (data.conditions - ensemble.condition_mean) / ensemble.condition_scale,
+        ],
+        dim=-1,
+    ).expand(ensemble.members, -1, -1)
+    with torch.no_grad():
+        parameters = ensemble.parameters_by_name()
+        drift = ensemble.evaluate(parameters, inputs)[0].double()
+        call = _OutputFeatures(ensemble.template)
+        constants = {n.replace("/", "."): b for n, b in ensemble.constants.named_buffers()}
+        own = {f"model.{name}": value for name, value in (parameters | constants).items()}
+        features = vmap(lambda p, x: functional_call(call, p, (x,)))(own, inputs).double()
+    elapsed = data.elapsed.double()[:, None]
+    increment = data.drift_increment.double() / ensemble.drift_scale
+    # Weighted by the root of the time, an increment over its time is one over the root.
+    left = increment / elapsed.sqrt() - drift * elapsed.sqrt()
+    features = features * elapsed.sqrt()
+    return features.mT @ features, features.mT @ left, elapsed.sum()
+
+
+class _OutputFeatures(nn.Module):
+    """The features as a call, as `functional_call` wants it."""
+
+    def __init__(self, model: LatentModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Features, shape [..., f]."""
+        return self.model.output_features(inputs)
