@@ -87,6 +87,7 @@ BASE: dict[str, Any] = {
         "batch": 8,
         "learning_rate": 0.001,
         "weight_decay": 0.1,
+        "output_ridge": 1e-4,
         "patience": 15,
         "validation_every": 10,
         "validation_fraction": 0.15,

@@ -771,6 +771,14 @@ DYNAMICS = [
         was=True,
         then=False,
     ),
+    Row(
+        "dynamics.output_ridge",
+        0.02,
+        "dynamics",
+        "macrodyn.dynamics.train:solve_output_layer",
+        lambda s: s.solve_output_layer[0].ridge,
+        was=1e-4,
+    ),
     Row("dynamics.steps", 30, "dynamics", UPDATE, lambda s: len(s.step), whole=True),
     Row(
         "dynamics.batch",
