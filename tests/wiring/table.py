@@ -90,7 +90,7 @@ FIT_POLYNOMIALS = "macrodyn.methods.partial_evolution.learn:fit_polynomials"
 PREDICT = "macrodyn.methods.partial_evolution.predict:integrate"
 UPDATE = "torch.optim:AdamW.step"
 LIKELIHOOD = "macrodyn.dynamics.train:PartialLikelihood"
-ESTIMATE = "macrodyn.methods.partial_evolution.learn:estimate_covariance_factor"
+ESTIMATE = "macrodyn.methods.partial_evolution.transitions:estimate_covariance_factor"
 COMPARE = "macrodyn.methods.partial_evolution.compare"
 WARM = {"temperature": [2.3, 2.8]}
 
@@ -217,7 +217,7 @@ SEED = [
         "seed",
         6,
         "dynamics",
-        "macrodyn.methods.partial_evolution.learn:TransitionData.split",
+        "macrodyn.methods.partial_evolution.transitions:TransitionData.split",
         lambda s: s.split[0].seed,
     ),
     Row(
