@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import torch
 from macrodyn.dynamics import DynamicsSettings, Ensemble, TransitionData, train_ensemble
 from macrodyn.dynamics.likelihood import partial_log_likelihood, scatter_log_likelihood
 from macrodyn.dynamics.members import drift_distances
+from macrodyn.dynamics.output_layer import solve_output_layer
 from macrodyn.dynamics.polynomial_drift import DriftRegression
 from macrodyn.dynamics.polynomial_fit import fit_polynomials
 from macrodyn.dynamics.scaling import drift_metric, fit_scalers
@@ -87,6 +88,15 @@ def test_what_differs_is_of_each_transition_and_what_does_not_is_one_number():
     assert join(parts[:1]) is parts[0]
     alike = join([parts[0], parts[0]])
     assert alike.factor == 64.0 and alike.relative_noise is None and len(alike) == 12000
+
+
+def test_what_was_divided_is_joined_again():
+    data = join(two_sizes(likelihood="patches", patches=4))
+    rows = torch.arange(len(data))
+    both = join([data.select(rows[:5000]), data.select(rows[5000:])])
+    for field in fields(data):
+        one, other = getattr(both, field.name), getattr(data, field.name)
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_parts_without_a_scatter_or_compensation_stay_what_they_are():
@@ -229,6 +239,29 @@ def test_drift_of_the_union_is_as_precise_as_its_weights_allow():
     assert squares["start, ignoring"] > 40 and squares["polynomial, ignoring"] > 40
 
 
+def test_output_layer_weighs_each_rate_by_its_own_noise():
+    """A transition of factor f says what one of 1/f of its time and increment does."""
+    data = join([replace(part, compensated=part.increment) for part in two_sizes(variables=2)])
+    data = replace(data, **{name: getattr(data, name).float() for name in FLOATS})
+    scalers, linear = fit_scalers(data)
+
+    def solved(given: TransitionData) -> dict[str, torch.Tensor]:
+        options = {"hidden": [6], "activation": "tanh"}
+        model = Ensemble(
+            variables=2, members=2, options=options, scalers=scalers, linear_drift=linear, seed=3
+        ).requires_grad_(False)
+        assert solve_output_layer(model, given, 1e-3)
+        return {name: value.clone() for name, value in model.parameters_by_name().items()}
+
+    share = 1 / data.factor[:, None]
+    alike = replace(ignoring(data), elapsed=data.exposure, compensated=data.compensated * share)
+    found, expected, wrong = solved(data), solved(alike), solved(ignoring(data))
+    for name, value in found.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-6)
+    assert any(not np.allclose(value, wrong[name], atol=1e-2) for name, value in found.items())
+
+
+FLOATS = ("z", "increment", "compensated", "elapsed", "factor", "conditions")
 SETTINGS = DynamicsSettings(
     members=2,
     hidden=(8,),
@@ -252,7 +285,7 @@ FITS = {
 def test_drift_and_covariance_of_all_sizes_are_recovered_from_the_union(kind, likelihood):
     parts = two_sizes(likelihood=likelihood)
     data = join([replace(part, compensated=part.increment) for part in parts])
-    data = replace(data, **{n: getattr(data, n).float() for n in ("z", "increment", "elapsed")})
+    data = replace(data, **{name: getattr(data, name).float() for name in FLOATS})
     train, held = data.split(0.15, seed=0)
     model = FITS[kind](train, held)[0]
     z = torch.linspace(-0.8, 0.8, 9)[:, None]

@@ -188,23 +188,6 @@ class TransitionData:
         train, validation = hold_out(self.group.cpu().numpy(), fraction, seed=seed)
         return self.select(torch.as_tensor(train)), self.select(torch.as_tensor(validation))
 
-    def joined(self, other: TransitionData) -> TransitionData:
-        """These transitions and others of the same kind, in this order."""
-
-        def both(one: Tensor | None, more: Tensor | None) -> Tensor | None:
-            return None if one is None or more is None else torch.cat([one, more])
-
-        return replace(
-            self,
-            z=torch.cat([self.z, other.z]),
-            increment=torch.cat([self.increment, other.increment]),
-            elapsed=torch.cat([self.elapsed, other.elapsed]),
-            conditions=torch.cat([self.conditions, other.conditions]),
-            group=torch.cat([self.group, other.group]),
-            scatter=both(self.scatter, other.scatter),
-            compensated=both(self.compensated, other.compensated),
-        )
-
     def within_constraint(self, constraint: LinearConstraint) -> TransitionData:
         """The same transitions in the free variables y of a linear constraint.
 

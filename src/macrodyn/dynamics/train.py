@@ -15,6 +15,7 @@ from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.output_layer import solve_output_layer
 from macrodyn.dynamics.scaling import drift_metric, fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
+from macrodyn.dynamics.union import join
 from macrodyn.learning.history import History
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
 from macrodyn.storage.checkpoints import Checkpoints
@@ -93,7 +94,7 @@ def train_ensemble(
             value.copy_(best[name])
     ensemble.requires_grad_(False).cpu().eval()
     if training.compensated is not None and settings.output_ridge is not None:
-        both = training.joined(validation).to("cpu")
+        both = join([training, validation]).to("cpu")
         solve_output_layer(ensemble, both, settings.output_ridge)
     return ensemble, history
 
