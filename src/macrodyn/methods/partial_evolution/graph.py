@@ -57,7 +57,8 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         if scheme == "polynomial":
             continue
         scope = SCOPES[scheme]
-        found = make.latents(scope, small if scope == "small" else snapshots, closure, choice)
+        source = small if scope == "small" else snapshots
+        found = make.latents(scope, source, closure, choice, main)
         roles |= {f"{role}/{scheme}": stage for role, stage in found.items()}
         several = {}
         for size, source in beside.items() if scope != "small" else ():
@@ -172,15 +173,9 @@ class _Stages:
         return self.planner.stage(stages.RECOMMEND, config, {"states": snapshots})
 
     def latents(
-        self,
-        scope: str,
-        source: Stage,
-        closure: Stage,
-        choice: Stage | None,
-        size: _Size | None = None,
+        self, scope: str, source: Stage, closure: Stage, choice: Stage | None, size: _Size
     ) -> dict[str, Stage]:
-        """Pairs of a scheme and their latents; of the main size if none is given."""
-        size = size or _Size.of(self.run, self.run.trained[0])
+        """Pairs of a scheme and their latents, of snapshots of one size or of small systems."""
         pairs = self.evolve(scope, source, choice, size)
         return {"pairs": pairs, "latents": self.encode(scope, pairs, source, closure, size)}
 
