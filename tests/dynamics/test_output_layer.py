@@ -120,13 +120,3 @@ def test_increments_as_they_are_keep_the_fit_of_the_likelihood():
 def test_a_model_without_an_output_layer_is_left_alone():
     model = Ensemble("polynomial", variables=2, members=2, options={"degree": 2})
     assert not solve_output_layer(model, transitions(), 1e-4)
-
-
-def test_joined_holds_both_in_order():
-    data = transitions(samples=40)
-    first, second = data.select(torch.arange(10)), data.select(torch.arange(10, 40))
-    both = first.joined(second)
-    for name in ("z", "increment", "elapsed", "group", "compensated"):
-        torch.testing.assert_close(getattr(both, name), getattr(data, name), rtol=0, atol=0)
-    assert both.scatter is None
-    assert both.factor == data.factor

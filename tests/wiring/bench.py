@@ -39,7 +39,7 @@ BASE: dict[str, Any] = {
     "seed": 5,
     "system": {"name": "ising", "parameters": {"temperature": 2.5, "field": 0.1}},
     "conditions": {},
-    "sizes": {"small": [4, 4], "large": [8, 8]},
+    "sizes": {"small": [4, 4], "large": [8, 8], "train": []},
     "simulate": {"initial_range": [-1, 1], "groups": 3, "replicas": 4, "times": [0, 1, 4]},
     "upsample": {
         "method": "tile",

@@ -90,7 +90,7 @@ FIT_POLYNOMIALS = "macrodyn.methods.partial_evolution.learn:fit_polynomials"
 PREDICT = "macrodyn.methods.partial_evolution.predict:integrate"
 UPDATE = "torch.optim:AdamW.step"
 LIKELIHOOD = "macrodyn.dynamics.train:PartialLikelihood"
-ESTIMATE = "macrodyn.methods.partial_evolution.learn:estimate_covariance_factor"
+ESTIMATE = "macrodyn.methods.partial_evolution.transitions:estimate_covariance_factor"
 COMPARE = "macrodyn.methods.partial_evolution.compare"
 WARM = {"temperature": [2.3, 2.8]}
 
@@ -217,7 +217,7 @@ SEED = [
         "seed",
         6,
         "dynamics",
-        "macrodyn.methods.partial_evolution.learn:TransitionData.split",
+        "macrodyn.methods.partial_evolution.transitions:TransitionData.split",
         lambda s: s.split[0].seed,
     ),
     Row(
@@ -324,6 +324,7 @@ CONDITIONS = [
     Row("conditions", WARM, "predict", PREDICT, lambda s: s.integrate[0].conditions, None, [[2.5]]),
 ]
 
+BOTH = [[8, 8], [4, 4]]
 SIZES = [
     Row(
         "sizes.small",
@@ -373,6 +374,51 @@ SIZES = [
             was=[4, 4],
         )
         for work in ("encode", "predict")
+    ),
+    Row(
+        "sizes.train",
+        BOTH,
+        "plan",
+        (),
+        lambda s: [
+            list(stage.config["large"])
+            for role, stage in s.result.run.roles.items()
+            if role.startswith("snapshots")
+        ],
+        was=[[8, 8]],
+        then=BOTH,
+    ),
+    # Two of four patches, and the whole of a system of a quarter of the sites.
+    Row(
+        "sizes.train",
+        BOTH,
+        "dynamics",
+        LIKELIHOOD,
+        lambda s: np.unique(s.PartialLikelihood[0].training.factor),
+        was=[2.0],
+        then=[2.0, 4.0],
+    ),
+    Row(
+        "sizes.train",
+        BOTH,
+        "evaluate",
+        (),
+        lambda s: [
+            [size["sites"], size["patches_evolved"], size["patches_total"], size["used"]]
+            for size in s.result["covariance_factor"]["ours"].get("sizes", [])
+        ],
+        was=[],
+        then=[[64, 2, 4, 2.0], [16, 1, 1, 1.0]],
+    ),
+    # Sigma is that of the large size, though another is learned from.
+    Row(
+        "sizes.train",
+        [[4, 4]],
+        "dynamics",
+        LIKELIHOOD,
+        lambda s: np.unique(s.PartialLikelihood[0].training.factor),
+        was=[2.0],
+        then=[4.0],
     ),
 ]
 

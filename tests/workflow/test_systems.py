@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.planner import plan_study
@@ -15,6 +16,7 @@ from macrodyn.pipeline.planner import plan_study
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 CONFIGS = Path(__file__).parents[2] / "config"
+TINY = Path(__file__).parent / "configs" / "tiny-curie-weiss.yaml"
 
 
 def run(workflow, study: str, name: str):
@@ -48,6 +50,23 @@ def test_curie_weiss_finds_the_exact_drift_and_diffusion(workflow):
     assert dict(pairs.sizes)["patch"] == 16
     for figure in ("drift-diffusion.png", "trajectories/transient/ours.png"):
         assert (results / "small-8" / "figures" / figure).stat().st_size > 10_000
+
+
+def test_one_model_is_learned_from_two_sizes_and_predicts_a_third(workflow):
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    content |= {"sizes": {"small": [4, 4], "large": [16, 16], "train": [[8, 8], [4, 4]]}}
+    content["evaluate"]["horizons"].pop("long")
+    content |= {"conditions": {}, "baselines": [], "runs": {"patches": {}}}
+    config = workflow.write_config(content)
+    done = workflow.run("--cores", "1", "--configfile", config)
+    assert done.returncode == 0, done.stdout[-6000:]
+    results = workflow.folder / "results" / "tiny-curie-weiss"
+    metrics = json.loads((results / "patches" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["horizons"]["transient"]["ours"]["test_error"]["mean"] > 0
+    factors = metrics["covariance_factor"]["ours"]["sizes"]
+    assert [(size["sites"], size["used"]) for size in factors] == [(64, 4 / 3), (16, 1.0)]
+    plan = plan_study(load_study(config))["patches"]
+    assert opened(results, plan["latents/ours/size-4x4"]).attrs["sites"] == 16
 
 
 def test_predator_prey_learns_from_patches_that_do_not_divide_the_small_line(workflow):

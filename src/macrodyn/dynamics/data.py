@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from macrodyn.dynamics.compensation import Compensation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Likelihood = Literal["mean", "patches"]
+_BY_TRANSITION = ("factor", "patches", "within")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +33,15 @@ class TransitionData:
         elapsed: Physical time of each transition, shape [N].
         conditions: External conditions (temperature, field, ...), shape [N, c]; c may be 0.
         group: Trajectory group of the snapshot, shape [N], int64.
-        factor: Covariance of the increment over that of the whole system; K/m in theory.
+        factor: Covariance of the increment over that of the whole system; K/m in theory. One
+            number, or one for each transition, shape [N], where systems of several sizes are
+            joined (`dynamics.union`).
         scatter: Lower triangular C [N, d, d] with C C^T = S / elapsed, S the scatter of the m
             increments around their mean (`scatter_factor`); None if only the mean is known.
-        patches: m where there is a scatter, else 1.
-        within: E S / (m - 1) over the covariance of the whole system; K in theory.
+        patches: m where there is a scatter, else 1; one number or shape [N], then with a scatter
+            of zero where it is 1.
+        within: E S / (m - 1) over the covariance of the whole system; K in theory. One number, or
+            shape [N].
         compensated: What the drift is fitted to instead of `increment`, of the same mean and less
             noise (`dynamics.compensation`), shape [N, d]; None where there is nothing better.
     """
@@ -45,10 +51,10 @@ class TransitionData:
     elapsed: Tensor
     conditions: Tensor
     group: Tensor
-    factor: float = 1.0
+    factor: float | Tensor = 1.0
     scatter: Tensor | None = None
-    patches: int = 1
-    within: float = 1.0
+    patches: int | Tensor = 1
+    within: float | Tensor = 1.0
     compensated: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -64,12 +70,15 @@ class TransitionData:
             shapes["compensated"] = (tuple(self.compensated.shape), (n, d))
         if self.scatter is not None:
             shapes["scatter"] = (tuple(self.scatter.shape), (n, d, d))
+        for name in _BY_TRANSITION:
+            if isinstance(value := getattr(self, name), Tensor):
+                shapes[name] = (tuple(value.shape), (n,))
         for name, (shape, expected) in shapes.items():
             if shape != expected:
                 raise ValueError(f"{name} has shape {shape}, z needs {expected}")
         if n == 0:
             raise ValueError("No transitions: the data set is empty")
-        if not self.factor > 0:
+        if not _all_positive(self.factor):
             raise ValueError(f"The covariance factor must be positive, got {self.factor}")
         self._check_scatter()
         if not bool((self.elapsed > 0).all()):
@@ -80,9 +89,11 @@ class TransitionData:
                 raise ValueError(f"{name} holds values that are not finite")
 
     def _check_scatter(self) -> None:
-        if not self.within > 0:
+        if not _all_positive(self.within):
             raise ValueError(f"The factor within snapshots must be positive, got {self.within}")
-        if (self.patches > 1) != (self.scatter is not None):
+        # Of several numbers all may be 1 in a part of the data, which keeps its scatter of zero.
+        several = isinstance(self.patches, Tensor) or self.patches > 1
+        if several != (self.scatter is not None):
             given = "no" if self.scatter is None else "a"
             raise ValueError(
                 f"patches is {self.patches} with {given} scatter: two patches or more have one, "
@@ -105,6 +116,27 @@ class TransitionData:
         return self.increment if self.compensated is None else self.compensated
 
     @property
+    def relative_noise(self) -> NDArray[np.float64] | None:
+        """The factor where each transition has its own, shape [N]; None where all share one."""
+        own = self.factor
+        return own.double().cpu().numpy() if isinstance(own, Tensor) else None
+
+    @property
+    def shared_factor(self) -> float:
+        """The factor that all transitions share; 1 where each has its own."""
+        return 1.0 if isinstance(self.factor, Tensor) else self.factor
+
+    @property
+    def exposure(self) -> Tensor:
+        """Weight of each transition's rate in a least-squares fit of the drift, shape [N].
+
+        Inverse to its noise, but for a constant: the elapsed time, over the factor where each
+        transition has its own.
+        """
+        own = self.factor
+        return self.elapsed / own if isinstance(own, Tensor) else self.elapsed
+
+    @property
     def variables(self) -> int:
         """Number of macroscopic variables d."""
         return self.z.shape[1]
@@ -121,6 +153,7 @@ class TransitionData:
             group=self.group[index],
             scatter=None if self.scatter is None else self.scatter[index],
             compensated=None if self.compensated is None else self.compensated[index],
+            **{name: value[index] for name, value in self._by_transition().items()},
         )
 
     def to(self, device: str | torch.device) -> TransitionData:
@@ -134,7 +167,13 @@ class TransitionData:
             group=self.group.to(device),
             scatter=None if self.scatter is None else self.scatter.to(device),
             compensated=None if self.compensated is None else self.compensated.to(device),
+            **{name: value.to(device) for name, value in self._by_transition().items()},
         )
+
+    def _by_transition(self) -> dict[str, Tensor]:
+        """Of what may be one number for all: that which each transition has of its own."""
+        found = {name: getattr(self, name) for name in _BY_TRANSITION}
+        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
     def split(self, fraction: float, *, seed: int) -> tuple[TransitionData, TransitionData]:
         """Divide into training and validation data by trajectory group.
@@ -148,23 +187,6 @@ class TransitionData:
         """
         train, validation = hold_out(self.group.cpu().numpy(), fraction, seed=seed)
         return self.select(torch.as_tensor(train)), self.select(torch.as_tensor(validation))
-
-    def joined(self, other: TransitionData) -> TransitionData:
-        """These transitions and others of the same kind, in this order."""
-
-        def both(one: Tensor | None, more: Tensor | None) -> Tensor | None:
-            return None if one is None or more is None else torch.cat([one, more])
-
-        return replace(
-            self,
-            z=torch.cat([self.z, other.z]),
-            increment=torch.cat([self.increment, other.increment]),
-            elapsed=torch.cat([self.elapsed, other.elapsed]),
-            conditions=torch.cat([self.conditions, other.conditions]),
-            group=torch.cat([self.group, other.group]),
-            scatter=both(self.scatter, other.scatter),
-            compensated=both(self.compensated, other.compensated),
-        )
 
     def within_constraint(self, constraint: LinearConstraint) -> TransitionData:
         """The same transitions in the free variables y of a linear constraint.
@@ -260,3 +282,7 @@ class TransitionData:
             within=1.0 if scatter is None else float(within),
             compensated=None if compensation is None else tensor(compensation.increment),
         )
+
+
+def _all_positive(value: float | Tensor) -> bool:
+    return bool((torch.as_tensor(value) > 0).all())

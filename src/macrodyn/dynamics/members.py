@@ -161,8 +161,18 @@ def drift_distances(
     cells = _cells(np.concatenate([z, part.conditions.double().numpy()], axis=1))
     values = np.stack([white[:, rows].transpose(0, 2, 1) for rows in cells], axis=1)
     in_cell = len(data) / len(cells)
-    error = [np.square(residual[rows]).sum(axis=1).mean() / in_cell for rows in cells]
+    square = np.square(residual).sum(axis=1)
+    weight = None if part.relative_noise is None else part.exposure.double().numpy()
+    error = [_mean_square(square, weight, rows) / in_cell for rows in cells]
     return distances(values, error), np.stack([z[rows].mean(axis=0) for rows in cells])
+
+
+def _mean_square(square: Array, weight: Array | None, rows: NDArray[np.int64]) -> float:
+    """Squared error of the mean of some samples, times their number; of a weighted mean."""
+    if weight is None:
+        return float(square[rows].mean())
+    share = weight[rows] / weight[rows].mean()
+    return float((square[rows] * share**2).mean())
 
 
 def _cells(points: Array) -> NDArray[np.int64]:

@@ -26,7 +26,8 @@ def solve_output_layer(ensemble: Ensemble, data: TransitionData, ridge: float) -
 
         mean_i w_i |y_i - drift(z_i) - f(z_i) change|^2 + ridge sum_k (mean_i w_i f_k^2) change_k^2,
 
-    y_i the increment over its elapsed time, w_i that time: the increments' variance grows as it.
+    y_i the increment over its elapsed time, w_i that time: the increments' variance grows as it. If
+    each has its own factor, it is that time over the factor.
     The penalty is on the change: what the data do not say stays as it was trained.
 
     Args:
@@ -76,12 +77,14 @@ def _products(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, Tensor,
         constants = {n.replace("/", "."): b for n, b in ensemble.constants.named_buffers()}
         own = {f"model.{name}": value for name, value in (parameters | constants).items()}
         features = vmap(lambda p, x: functional_call(call, p, (x,)))(own, inputs).double()
-    elapsed = data.elapsed.double()[:, None]
+    weight = data.exposure.double()[:, None]
     increment = data.drift_increment.double() / ensemble.drift_scale
+    if isinstance(data.factor, Tensor):
+        increment = increment / data.factor.double()[:, None]
     # Weighted by the root of the time, an increment over its time is one over the root.
-    left = increment / elapsed.sqrt() - drift * elapsed.sqrt()
-    features = features * elapsed.sqrt()
-    return features.mT @ features, features.mT @ left, elapsed.sum()
+    left = increment / weight.sqrt() - drift * weight.sqrt()
+    features = features * weight.sqrt()
+    return features.mT @ features, features.mT @ left, weight.sum()
 
 
 class _OutputFeatures(nn.Module):

@@ -77,6 +77,8 @@ class DriftRegression:
         blocks: Block of each sample's group, from 0, shape [N].
         first: Number of features of the first fit.
         smooth: Number of features of v.
+        factor: Relative variance of each sample, shape [N], on which v(x) does not depend; 1 if
+            left out.
     """
 
     def __init__(
@@ -88,12 +90,14 @@ class DriftRegression:
         *,
         first: int,
         smooth: int,
+        factor: Array | None = None,
     ) -> None:
         n, d = increment.shape
         number = int(blocks.max()) + 1
-        root = np.sqrt(elapsed)[:, None]
-        start = np.linalg.lstsq(features[:, :first] * root, increment / root, rcond=1e-8)[0]
-        residual = increment / root - features[:, :first] @ start * root
+        size = np.sqrt(elapsed if factor is None else factor * elapsed)[:, None]
+        root = size if factor is None else elapsed[:, None] / size
+        start = np.linalg.lstsq(features[:, :first] * root, increment / size, rcond=1e-8)[0]
+        residual = increment / size - features[:, :first] @ start * root
         few, ones = features[:, :smooth], np.ones(n)
         variance = np.stack(
             [np.exp(few @ gamma_regression(few, residual[:, i] ** 2, ones)) for i in range(d)],
@@ -101,6 +105,8 @@ class DriftRegression:
         )
         # A wrong weight costs little precision, unless it leaves out most of the samples.
         variance = np.maximum(variance, LEAST_VARIANCE * np.square(residual).mean(axis=0))
+        if factor is not None:
+            variance = variance * factor[:, None]
         self.samples = n
         weight = elapsed[:, None] / variance
         self.gram = np.zeros((number, d, features.shape[1], features.shape[1]))

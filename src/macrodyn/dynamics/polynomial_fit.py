@@ -126,6 +126,7 @@ def fit_polynomials(
         blocks,
         first=design.size(min(4, design.highest)),
         smooth=design.size(min(2, design.highest)),
+        factor=training.relative_noise,
     )
     sizes = [design.size(p) for p in design.degrees]
     scores = regression.score(sizes, settings.polynomial.ridges, folds)
@@ -151,7 +152,9 @@ def fit_polynomials(
 
     reference = ensemble_of(0).diffusion_scale.double().numpy()
     squares = _squares(training, drift * drift_scale, reference)
-    patches, diagonal = training.patches, settings.covariance == "diagonal"
+    m = training.patches
+    patches = m.double().cpu().numpy() if isinstance(m, Tensor) else m
+    diagonal = settings.covariance == "diagonal"
 
     def noise(degree: int, weights: Array) -> NoiseFit:
         features = design.features[:, : design.size(degree)]
@@ -163,7 +166,8 @@ def fit_polynomials(
         features, total = design.features[:, : design.size(degree)], 0.0
         for held in (fold == number for number in range(int(fold.max()) + 1)):
             fit = noise(degree, (~held).astype(np.float64))
-            total += float(fit.nll(features[held], squares[held], patches).sum())
+            of_held = patches if isinstance(patches, int) else patches[held]
+            total += float(fit.nll(features[held], squares[held], of_held).sum())
         noise_scores.append(total / len(training))
     selection = Selection(
         drift=scores,
@@ -255,10 +259,14 @@ def _squares(data: TransitionData, drift: Array, reference: Array) -> Array:
     """Sums of r r^T, r whitened by L_ref, of expectation `patches` M M^T, shape [N, d, d]."""
     elapsed = data.elapsed.double().cpu().numpy()[:, None]
     residual = data.increment.double().cpu().numpy() - drift * elapsed
-    residual = np.linalg.solve(reference, (residual / np.sqrt(data.factor * elapsed)).T).T
+    factor, within = (
+        torch.as_tensor(value, dtype=torch.float64).cpu().reshape(-1, 1).numpy()
+        for value in (data.factor, data.within)
+    )
+    residual = np.linalg.solve(reference, (residual / np.sqrt(factor * elapsed)).T).T
     squares = residual[:, :, None] * residual[:, None, :]
     if data.scatter is not None:
-        scatter = data.scatter.double().cpu().numpy() / np.sqrt(data.within)
+        scatter = data.scatter.double().cpu().numpy() / np.sqrt(within)[..., None]
         scatter = np.linalg.solve(reference, scatter)
         squares = squares + scatter @ scatter.transpose(0, 2, 1)
     return np.asarray(squares)

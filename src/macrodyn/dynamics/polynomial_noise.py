@@ -65,13 +65,13 @@ class NoiseFit:
 
     coefficients: Array
 
-    def nll(self, features: Array, squares: Array, patches: int) -> Array:
+    def nll(self, features: Array, squares: Array, patches: int | Array) -> Array:
         """Negative log likelihood of samples, but for a constant, shape [N].
 
         Args:
             features: Shape [N, F].
             squares: Sums of r r^T, shape [N, d, d].
-            patches: How many vectors r each of them sums.
+            patches: How many vectors r each of them sums, one number or shape [N].
         """
         d = squares.shape[1]
         total = np.zeros(len(features))
@@ -85,7 +85,12 @@ class NoiseFit:
 
 
 def fit_noise(
-    features: Array, squares: Array, patches: int, weights: Array, *, diagonal: bool = False
+    features: Array,
+    squares: Array,
+    patches: int | Array,
+    weights: Array,
+    *,
+    diagonal: bool = False,
 ) -> NoiseFit:
     """Fit the covariance of vectors r of mean 0 as a function of features.
 
@@ -95,7 +100,7 @@ def fit_noise(
     Args:
         features: Shape [N, F].
         squares: Sums of r r^T over the vectors of each sample, shape [N, d, d].
-        patches: How many vectors r each of them sums.
+        patches: How many vectors r each of them sums, one number or shape [N].
         weights: Weight of each sample, shape [N].
         diagonal: Whether phi = 0.
 
@@ -103,6 +108,8 @@ def fit_noise(
     """
     number = features.shape[1]
     d = squares.shape[1]
+    # A mean of m squares says as much as m of them.
+    of_mean = weights if isinstance(patches, int) else weights * patches
     found = np.zeros((number, d * (d + 1) // 2))
     for i in range(d):
         first = i * (i + 1) // 2
@@ -114,7 +121,7 @@ def fit_noise(
                 inverse = weights * np.exp(-(features @ eta)) if repeat else weights
                 phi = _regress(features, squares, inverse, i)
                 own = _innovation(features @ phi, squares, i)
-            eta = gamma_regression(features, np.maximum(own, 0.0) / patches, weights)
+            eta = gamma_regression(features, np.maximum(own, 0.0) / patches, of_mean)
         found[:, first : first + i] = phi
         found[:, first + i] = eta
     return NoiseFit(coefficients=found)

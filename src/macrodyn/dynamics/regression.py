@@ -74,27 +74,37 @@ class DriftFit:
     degree: int
     noise: Array
 
-    def noise_of(self, increment: ArrayLike, elapsed: ArrayLike) -> Array:
+    def noise_of(
+        self, increment: ArrayLike, elapsed: ArrayLike, factor: ArrayLike | None = None
+    ) -> Array:
         """Covariance per unit time of other increments of the same samples around the fit.
 
         Args:
             increment: Shape [N, d].
             elapsed: Physical time, shape [N].
+            factor: Relative variance of each sample, shape [N]; 1 if left out.
 
         Returns:
             Shape [d, d].
         """
-        root = np.sqrt(np.asarray(elapsed, np.float64))[:, None]
-        residual = np.asarray(increment, np.float64) / root - self.drift * root
+        increment, elapsed = (np.asarray(v, np.float64) for v in (increment, elapsed))
+        root, size = _roots(elapsed, factor)
+        residual = increment / size - self.drift * root
         freedom = max(len(residual) - len(self.coefficients), 1)
         noise: Array = residual.T @ residual / freedom
         return noise
 
 
 def fit_drift(
-    inputs: Array, increment: Array, elapsed: Array, *, degree: int = 3, ridge: float = 1e-6
+    inputs: Array,
+    increment: Array,
+    elapsed: Array,
+    *,
+    degree: int = 3,
+    ridge: float = 1e-6,
+    factor: ArrayLike | None = None,
 ) -> DriftFit:
-    """Fit increment = drift(inputs) * elapsed + noise, noise variance proportional to elapsed.
+    """Fit increment = drift(inputs) * elapsed + noise of variance factor * elapsed.
 
     Args:
         inputs: Standardised z and conditions, shape [N, k].
@@ -102,13 +112,15 @@ def fit_drift(
         elapsed: Physical time, shape [N].
         degree: Highest total degree; lowered until there are 10 samples for each feature.
         ridge: Penalty, relative to the mean square of the features.
+        factor: Relative variance of each sample, shape [N]; 1 if left out. The fit's noise is
+            that of a sample of factor 1.
 
     Returns:
         The fit.
     """
     features, degree = affordable_features(inputs, degree, 10)
-    root = np.sqrt(elapsed)[:, None]
-    design, target = features * root, increment / root
+    root, size = _roots(elapsed, factor)
+    design, target = features * root, increment / size
     gram = design.T @ design
     penalty = ridge * np.diag(gram).mean() * np.eye(len(gram))
     coefficients = np.linalg.solve(gram + penalty, design.T @ target)
@@ -117,3 +129,12 @@ def fit_drift(
     freedom = max(len(inputs) - features.shape[1], 1)
     noise = residual.T @ residual / freedom
     return DriftFit(drift=drift, coefficients=coefficients, degree=degree, noise=noise)
+
+
+def _roots(elapsed: Array, factor: ArrayLike | None) -> tuple[Array, Array]:
+    """Of t / sqrt(f t) and sqrt(f t), f the factor: what drift and increment are weighed by."""
+    if factor is None:
+        root = np.sqrt(elapsed)[:, None]
+        return root, root
+    size = np.sqrt(np.asarray(factor, np.float64) * elapsed)[:, None]
+    return elapsed[:, None] / size, size

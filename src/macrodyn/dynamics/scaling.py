@@ -35,16 +35,17 @@ def fit_scalers(data: TransitionData) -> tuple[Scalers, torch.Tensor]:
     inputs = np.concatenate([z, conditions], axis=1)
     increment = data.drift_increment.double().cpu().numpy()
     elapsed = data.elapsed.double().cpu().numpy()
-    fit = fit_drift(inputs, increment, elapsed)
+    factor = data.relative_noise
+    fit = fit_drift(inputs, increment, elapsed, factor=factor)
     # Summed over the features, the fit's own error variance, averaged over the samples.
-    fit_error = np.diag(fit.noise) / elapsed.sum()
+    fit_error = np.diag(fit.noise) / data.exposure.double().cpu().numpy().sum()
     spread = fit.drift.var(axis=0) - len(fit.coefficients) * fit_error
     drift_scale = np.sqrt(np.maximum(spread, fit_error))
     try:
         diffusion_scale = np.linalg.cholesky(_covariance_rate(data, fit))
     except np.linalg.LinAlgError:
         raise ValueError(_no_rank(data.increment.cpu().numpy(), fit)) from None
-    linear = fit_drift(inputs, increment, elapsed, degree=1).coefficients
+    linear = fit_drift(inputs, increment, elapsed, degree=1, factor=factor).coefficients
     padded = np.zeros((1 + inputs.shape[1], data.variables))
     padded[: len(linear)] = linear
     scalers = Scalers(
@@ -72,9 +73,9 @@ def drift_metric(data: TransitionData, reference: torch.Tensor) -> torch.Tensor:
     z, conditions = (standardise(v.double().cpu().numpy())[0] for v in (data.z, data.conditions))
     inputs = np.concatenate([z, conditions], axis=1)
     increment, elapsed = (v.double().cpu().numpy() for v in (data.drift_increment, data.elapsed))
-    fit = fit_drift(inputs, increment, elapsed)
+    fit = fit_drift(inputs, increment, elapsed, factor=data.relative_noise)
     inverse = np.linalg.inv(reference.double().cpu().numpy())
-    covariance = inverse @ (fit.noise / data.factor) @ inverse.T
+    covariance = inverse @ (fit.noise / data.shared_factor) @ inverse.T
     # What the controls explain to the last digit would outweigh everything else.
     floor = _LEAST_NOISE * np.trace(covariance) / len(covariance)
     values, vectors = np.linalg.eigh(covariance)
@@ -109,10 +110,18 @@ def _no_rank(increment: Array, fit: DriftFit) -> str:
 
 def _covariance_rate(data: TransitionData, fit: DriftFit) -> Array:
     """Covariance rate of the whole system [d, d], from residuals of the mean and the scatter."""
-    rate: Array = fit.noise_of(data.increment, data.elapsed) / data.factor
+    noise = fit.noise_of(data.increment.cpu(), data.elapsed.cpu(), data.relative_noise)
+    rate: Array = noise / data.shared_factor
     if data.scatter is None:
         return rate
-    columns = data.scatter.double().cpu().permute(0, 2, 1).reshape(-1, data.variables).numpy()
+    scatter, within, patches = data.scatter.double().cpu(), data.within, data.patches
+    if isinstance(within, torch.Tensor):
+        scatter, within = scatter / within.double().cpu().sqrt()[:, None, None], 1.0
+    columns = scatter.permute(0, 2, 1).reshape(-1, data.variables).numpy()
+    pooled: Array = columns.T @ columns / within
     freedom = max(len(data) - len(fit.coefficients), 1)
-    scatter: Array = columns.T @ columns / data.within
-    return (freedom * rate + scatter) / (freedom + len(data) * (data.patches - 1))
+    if isinstance(patches, torch.Tensor):
+        of_scatter = float((patches - 1).sum())
+    else:
+        of_scatter = len(data) * (patches - 1)
+    return (freedom * rate + pooled) / (freedom + of_scatter)

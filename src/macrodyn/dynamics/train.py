@@ -15,6 +15,7 @@ from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.output_layer import solve_output_layer
 from macrodyn.dynamics.scaling import drift_metric, fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
+from macrodyn.dynamics.union import join
 from macrodyn.learning.history import History
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
 from macrodyn.storage.checkpoints import Checkpoints
@@ -93,7 +94,7 @@ def train_ensemble(
             value.copy_(best[name])
     ensemble.requires_grad_(False).cpu().eval()
     if training.compensated is not None and settings.output_ridge is not None:
-        both = training.joined(validation).to("cpu")
+        both = join([training, validation]).to("cpu")
         solve_output_layer(ensemble, both, settings.output_ridge)
     return ensemble, history
 
@@ -137,13 +138,19 @@ class PartialLikelihood(Trainable):
         self.weight_decay = settings.weight_decay
         self.parameters = {n: p.detach() for n, p in ensemble.parameters_by_name().items()}
         self.patches = training.patches
-        self._facts = [[data.factor, data.patches, data.within] for data in (training, validation)]
+        # What each transition has of its own stands in its row.
+        own = "by transition"
+        self._facts = [
+            [own if isinstance(v, Tensor) else v for v in (data.factor, data.patches, data.within)]
+            for data in (training, validation)
+        ]
         self.rows, self._offset = _rows(ensemble, training)
         self.validation, self._validation_offset = _rows(ensemble, validation)
         d = training.variables
         targets = 0 if training.compensated is None else d
         self._sizes = [d + training.conditions.shape[1], d, 1, 1, targets]
-        self._sizes.append(self.rows.shape[1] - sum(self._sizes))
+        counts = int(isinstance(training.patches, Tensor))
+        self._sizes += [self.rows.shape[1] - sum(self._sizes) - counts, counts]
         reference = ensemble.diffusion_scale.double().cpu()
         scale = torch.diag(ensemble.drift_scale.double().cpu())
         # From the members' drift to the whitened one.
@@ -175,7 +182,8 @@ class PartialLikelihood(Trainable):
     def clip(self, name: str) -> tuple[str, float]:
         """Clip each network on its own; the noise's gradient is as large as there are patches."""
         network = self.ensemble.template.network(name)
-        return network, CLIP * (self.patches if network == "noise" else 1)
+        patches = float(torch.as_tensor(self.patches, dtype=torch.float64).mean())
+        return network, CLIP * (patches if network == "noise" else 1)
 
     def divergence(self, step: int) -> str:
         """Name what may help."""
@@ -187,7 +195,8 @@ class PartialLikelihood(Trainable):
 
     def _nll(self, parameters: Parameters, rows: Tensor) -> Tensor:
         """NLL less the constant offset, shape [M, batch]."""
-        inputs, increment, root_time, constant, target, scatter = rows.split(self._sizes, dim=-1)
+        parts = rows.split(self._sizes, dim=-1)
+        inputs, increment, root_time, constant, target, scatter, counts = parts
         inputs = inputs.expand(self.members, -1, -1)
         drift, triangle = self.ensemble.evaluate(parameters, inputs)
         moved = root_time * (drift @ self._whitened_drift)
@@ -199,7 +208,8 @@ class PartialLikelihood(Trainable):
         if triangle is None:
             return 0.5 * residual.square().sum(-1) if self._metric is None else misfit
         squares, log_diagonal = _whitened(residual, scatter, triangle)
-        return misfit + 0.5 * squares + self.patches * log_diagonal + constant[..., 0]
+        patches = counts[..., 0] if counts.shape[-1] else self.patches
+        return misfit + 0.5 * squares + patches * log_diagonal + constant[..., 0]
 
 
 def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tensor, Tensor]:
@@ -235,7 +245,8 @@ def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
     """
     scalers = {name: getattr(ensemble, name).double().cpu() for name in _SCALERS}
     reference = scalers["diffusion_scale"]
-    scale = (data.factor * data.elapsed.double().cpu()).sqrt()[:, None]
+    factor = data.factor.double().cpu() if isinstance(data.factor, Tensor) else data.factor
+    scale = (factor * data.elapsed.double().cpu()).sqrt()[:, None]
 
     def whiten(values: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(reference, values.T, upper=False).T
@@ -255,6 +266,7 @@ def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
         constant + (of_scatter - offset)[:, None],
         *([] if data.compensated is None else [whiten(data.compensated.double().cpu() / scale)]),
         scatter,
+        *([data.patches.cpu()[:, None]] if isinstance(data.patches, Tensor) else []),
     ]
     rows = torch.cat(columns, dim=1).to(ensemble.z_mean.device, torch.float32)
     return rows, offset
@@ -272,9 +284,12 @@ def _whitened_scatter(data: TransitionData, reference: Tensor) -> tuple[Tensor, 
         return reference.new_zeros(len(data), 0), reference.new_zeros(len(data))
     d = data.variables
     rows, columns = torch.tril_indices(d, d)
-    scatter = data.scatter.double().cpu() / math.sqrt(data.within)
+    within = torch.as_tensor(data.within, dtype=torch.float64).cpu()
+    patches = data.patches.double().cpu() if isinstance(data.patches, Tensor) else data.patches
+    of_sum = patches.log() if isinstance(patches, Tensor) else math.log(patches)
+    scatter = data.scatter.double().cpu() / within.sqrt().reshape(-1, 1, 1)
     scatter = torch.linalg.solve_triangular(reference, scatter, upper=False)
-    variance = 2.0 * math.pi * data.within * data.elapsed.double().cpu()
+    variance = 2.0 * math.pi * within * data.elapsed.double().cpu()
     constant = 0.5 * d * variance.log() + reference.diagonal().log().sum()
-    constant = (data.patches - 1) * constant + 0.5 * d * math.log(data.patches)
+    constant = (patches - 1) * constant + 0.5 * d * of_sum
     return scatter[:, rows, columns], constant

@@ -107,6 +107,7 @@ def learned_drift_diffusion(
             one.set_xlim(min(low), max(high))
     elapsed = style.quantity_value(float(first["elapsed"]), time_unit)
     factor = float(diagnostic.attrs["covariance_factor"])
+    known_as = diagnostic.attrs.get("factor_name", "K")
     handles = [
         Line2D([], [], color="black", marker="o", ls="", ms=4,
                label=f"pairs, mean of each bin, Δt = {elapsed}, ±1 std. error"),
@@ -116,7 +117,7 @@ def learned_drift_diffusion(
     ]  # fmt: skip
     if np.isfinite(true_drift).any() or np.isfinite(true_sigma).any():
         handles.append(Line2D([], [], color="black", lw=1.3, ls=_EXACT, label="exact, likewise"))
-    note = f"diffusion from pairs: of one patch, divided by K = {factor:g}"
+    note = f"diffusion from pairs: of one patch, divided by {known_as} = {factor:g}"
     handles.append(Line2D([], [], ls="", label=note))
     style.legend(figure, handles, title)
     return figure

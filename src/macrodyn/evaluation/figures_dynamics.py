@@ -66,7 +66,8 @@ def markov_lags(
                 panel.set_xlabel(names[0])
             panel.set_ylabel(style.rate(f"{quantity} of {style.symbol(name)}", time_unit))
     factor = float(diagnostic.attrs["covariance_factor"])
-    note = f"diffusion: of one patch, divided by K = {factor:g}"
+    known_as = diagnostic.attrs.get("factor_name", "K")
+    note = f"diffusion: of one patch, divided by {known_as} = {factor:g}"
     handles = [*axes[0, 0].get_legend_handles_labels()[0], Line2D([], [], ls="", label=note)]
     style.legend(figure, handles, title)
     return figure

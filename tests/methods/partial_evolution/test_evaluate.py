@@ -127,6 +127,20 @@ def test_closure_variables_and_candidates_are_judged(make_job_of_run, tmp_path, 
     assert Image.open(figure).width > 100
 
 
+@pytest.mark.parametrize("sizes", [[[20, 12], [30, 24]], [[20, 12]]], ids=["with", "without"])
+def test_a_model_of_other_sizes_than_the_large_one(make_job_of_run, tmp_path, sizes):
+    """Learned from 2 of 4 patches of one size, with 2 of 12 of the large one or without."""
+    job = make_job_of_run({"sizes": {"train": sizes}})
+    found = evaluated(job, tmp_path)
+    told = [
+        (size["sites"], size["patches_evolved"], size["patches_total"], size["used"])
+        for size in found["covariance_factor"]["ours"]["sizes"]
+    ]
+    assert told == [(720, 2, 12, 6.0), (240, 2, 4, 2.0)][2 - len(sizes) :]
+    assert found["samples"]["patches_total"] == told[0][2]
+    assert found["covariance_factor"]["ours"]["used"] == told[0][3]
+
+
 def test_without_closure_variables_nothing_is_judged(make_job_of_run, tmp_path):
     job = make_job_of_run({"closure": {**LITTLE["closure"], "dimension": 0}})
     assert evaluated(job, tmp_path)["closure"]["variables"] == {}

@@ -16,6 +16,7 @@ from macrodyn.dynamics import (
     latents_dataset,
     train_ensemble,
 )
+from macrodyn.dynamics.union import join
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.report import PartialEvolutionReport
 from macrodyn.streams import seeds
@@ -129,32 +130,47 @@ def test_the_report_says_the_sizes(make_run):
     )
 
 
-def test_the_spread_at_other_sizes_is_that_of_direct_simulation():
-    """Trained on 32^2 Curie-Weiss spins; at 16^2 and 64^2 within 5 %."""
-    system = CurieWeiss(CurieWeissParameters(temperature=1.1, field=0.1))
-    trained, dt, times = (32, 32), 0.5, (0.0, 1.0, 2.0, 4.0)
-    samples, groups = 60_000, 100
-    rng = np.random.default_rng(0)
+DT = 0.5
+
+
+def transitions(system, shape, samples, *, seed, sites=1024):
+    """Pairs of whole Curie-Weiss systems, the covariance that of so many sites."""
+    rng = np.random.default_rng(seed)
     m = rng.uniform(-0.9, 0.9, (samples, 1))
-    before = system.initial_states(m, trained, seeds(1, "before", index=samples))
+    before = system.initial_states(m, shape, seeds(1, "before", seed, index=samples))
     z = system.observe(before)
-    after = system.evolve(before, dt, seeds(1, "after", index=samples))
+    after = system.evolve(before, DT, seeds(1, "after", seed, index=samples))
+    own = int(np.prod(shape))
     latents = latents_dataset(
         z=z,
         increment=(system.observe(after) - z)[:, None, None],
-        elapsed=np.full((samples, 1, 1), dt),
+        elapsed=np.full((samples, 1, 1), DT),
         condition_values=np.empty((samples, 0)),
-        group=np.arange(samples) % groups,
+        group=np.arange(samples) % 100,
         time=np.zeros(samples),
         variables=list(system.observable_names),
         lags=[1],
         conditions=[],
         n_observables=1,
         patches_total=1,
-        sites=1024,
-        dt=dt,
+        sites=own,
+        dt=DT,
         time_unit=system.time_unit,
     )
+    return TransitionData.from_latents(latents, factor=sites / own)
+
+
+@pytest.mark.parametrize(
+    ("trained", "predicted"),
+    [([(32, 32)], [(16, 16), (64, 64)]), ([(16, 16), (32, 32)], [(16, 16), (32, 32), (64, 64)])],
+    ids=["from one size", "from two sizes"],
+)
+def test_the_spread_at_other_sizes_is_that_of_direct_simulation(trained, predicted):
+    """Learned from Curie-Weiss spins, within 5 %."""
+    system = CurieWeiss(CurieWeissParameters(temperature=1.1, field=0.1))
+    times = (0.0, 1.0, 2.0, 4.0)
+    each = 60_000 // len(trained)
+    parts = [transitions(system, shape, each, seed=i) for i, shape in enumerate(trained)]
     settings = DynamicsSettings(
         activation="tanh",
         hidden=(16, 16),
@@ -165,18 +181,17 @@ def test_the_spread_at_other_sizes_is_that_of_direct_simulation():
         validation_every=50,
         patience=10,
     )
-    data = TransitionData.from_latents(latents)
-    model, _ = train_ensemble(*data.split(0.15, seed=0), settings)
+    model, _ = train_ensemble(*join(parts).split(0.15, seed=0), settings)
     model.metadata = {"sites": 1024}
     replicas = 3000
     initial = np.repeat([-0.6, 0.5], replicas)
-    for shape in ((16, 16), (64, 64)):
+    for shape in predicted:
         keys = seeds(2, "initial", index=2 * replicas)
         now = system.initial_states(initial[:, None], shape, keys)
         z0 = torch.as_tensor(system.observe(now), dtype=torch.float32)
         noise = model.noise_scale(int(np.prod(shape)))
-        # With steps of dt, the mean of an increment is that of the pairs.
-        path = integrate(model, z0, times, step=dt, bounds=[(-1, 1)], seed=4, noise=noise)
+        # With steps of DT, the mean of an increment is that of the pairs.
+        path = integrate(model, z0, times, step=DT, bounds=[(-1, 1)], seed=4, noise=noise)
         found = path[..., 0].double().unflatten(1, (2, replicas)).std(dim=2).mean(dim=0)
         for i, (begin, end) in enumerate(pairwise(times), start=1):
             now = system.evolve(now, end - begin, seeds(3, "direct", i, index=len(now)))

@@ -109,12 +109,14 @@ def _pools(source: xr.Dataset, start: float, rows: NDArray[np.int64]) -> NDArray
 
 
 def relaxed_lattices(run: PartialEvolutionRun) -> list[Shape]:
-    """Return the lattices that are relaxed patch by patch."""
-    upsample = run.upsample
+    """Return the lattices that are relaxed patch by patch, each once."""
+    upsample, trained = run.upsample, run.trained
     if upsample.chains:
-        return [run.sizes.large] if any(chain.after[-1] > 0 for chain in upsample.chains) else []
-    relaxed = upsample.relaxation.duration > 0
-    return upsampling_levels(run.sizes.small, run.sizes.large) if relaxed else []
+        return list(trained) if any(chain.after[-1] > 0 for chain in upsample.chains) else []
+    if upsample.relaxation.duration == 0:
+        return []
+    levels = (level for size in trained for level in upsampling_levels(run.sizes.small, size))
+    return list(dict.fromkeys(levels))
 
 
 def check_chains(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:

@@ -13,13 +13,14 @@ from pydantic import ValidationError
 
 from macrodyn.closure.features import check_features, features_of
 from macrodyn.config.errors import problems
-from macrodyn.lattice import PatchGeometry, Tiling, upsampling_levels
-from macrodyn.methods.partial_evolution.chains import check_chains, relaxed_lattices
+from macrodyn.lattice import Tiling
+from macrodyn.methods.partial_evolution.chains import check_chains
 from macrodyn.methods.partial_evolution.check_cases import (
     check_evaluated_sizes,
     check_names,
     try_evaluated_sizes,
 )
+from macrodyn.methods.partial_evolution.check_sizes import check_factor, check_sizes
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.limits import (
     check_amounts,
@@ -27,9 +28,7 @@ from macrodyn.methods.partial_evolution.limits import (
     check_events,
     check_neighbours,
 )
-from macrodyn.sampling.evolve import EVENTS_IN_BUFFER
 from macrodyn.sampling.groups import initial_ranges, initial_values
-from macrodyn.sampling.relax import relaxed_patch
 from macrodyn.streams import seeds
 from macrodyn.systems import PatchSystem
 from macrodyn.systems.trial.case import Case
@@ -69,7 +68,7 @@ def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:
         parameters=run.system.parameters,
         ranges=tuple(initial_ranges(system, run.simulate.initial_range).values()),
         small=run.sizes.small,
-        large=run.sizes.large,
+        large=run.trained[0],
         patch=run.patch,
         buffer=run.buffer,
         boundary=run.evolve.boundary,
@@ -121,13 +120,14 @@ def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             f"{run.groups} is too few: give at least 2, as whole groups are held out for "
             "validation",
         )
-    alone = run.sizes.small == run.sizes.large and not run.upsample.chains
+    alone = run.sizes.small in run.trained and not run.upsample.chains
     if alone and run.simulate.replicas < run.upsample.snapshots:
         yield (
             "simulate.replicas",
             f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots}), "
-            "but the snapshots are the small systems themselves where sizes.small is sizes.large: "
-            "raise the one or lower the other",
+            "but the snapshots are the small systems themselves where sizes.small is "
+            f"{'one of sizes.train' if run.sizes.train else 'sizes.large'}: raise the one or "
+            "lower the other",
         )
     yield from check_chains(run)
     for horizon in sorted(run.published.keys() - run.evaluate.horizons.keys()):
@@ -136,80 +136,6 @@ def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             f"is no horizon of evaluate.horizons ({', '.join(run.evaluate.horizons)}): correct the "
             "name or add the horizon",
         )
-
-
-def check_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
-    """Check the three sizes against each other, and what is evolved against them."""
-    sizes = {"small": run.sizes.small, "large": run.sizes.large, "patch": run.patch}
-    given = [k for k in sizes if k != "patch" or run.sizes.patch]
-    wrong = [k for k in given if len(sizes[k]) != system.dimension]
-    for key in wrong:
-        yield (
-            f"sizes.{key}",
-            f"{list(sizes[key])} has {len(sizes[key])} side(s), but {run.system.name} lives in "
-            f"{system.dimension} dimension(s)",
-        )
-    if wrong:
-        return
-    for part in ("small", "patch"):
-        try:
-            Tiling(sizes["large"], sizes[part])
-        except ValueError:
-            key = part if part == "small" or run.sizes.patch else "small"
-            yield (
-                f"sizes.{key}",
-                f"{list(sizes[part])} does not divide the large lattice {list(sizes['large'])}: "
-                "every side must be a divisor",
-            )
-            return
-    if any(p > n for p, n in zip(sizes["patch"], sizes["small"], strict=True)):
-        yield (
-            "sizes.patch",
-            f"{list(sizes['patch'])} is larger than the small lattice {list(sizes['small'])}: what "
-            "is evolved must not be larger than what is simulated",
-        )
-        return
-    levels = [] if run.upsample.chains else upsampling_levels(sizes["small"], sizes["large"])
-    for level in levels:
-        if any(n % p for p, n in zip(sizes["patch"], level, strict=True)):
-            yield (
-                "sizes.patch",
-                f"{list(sizes['patch'])} does not divide {list(level)}, a level between the small "
-                "and the large lattice that is relaxed patch by patch: choose another patch",
-            )
-            return
-    if run.evolve.boundary == "periodic" and run.buffer:
-        yield "evolve.buffer", "a periodic patch has no surroundings: set it to 0"
-        return
-    yield from _check_windows(run, system)
-    number = Tiling(sizes["large"], sizes["patch"]).number
-    if run.evolve.patches > number:
-        yield (
-            "evolve.patches",
-            f"{run.evolve.patches} is more than the K = {number} patches there are",
-        )
-
-
-def _check_windows(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
-    """Check that what surrounds a patch is not the patch itself, nor another one that moves."""
-    large, evolve, relaxation = run.sizes.large, run.evolve, run.upsample.relaxation
-    size = "sizes.patch" if run.sizes.patch else "sizes.small"
-    if Tiling(large, run.patch).number > 1:
-        try:
-            patch = PatchGeometry(run.patch, system.halo, run.buffer, evolve.boundary)
-            patch.check(large, system.periodic)
-        except ValueError as error:
-            yield "evolve.buffer" if run.buffer else size, str(error)
-            return
-        if run.buffer and evolve.stop == "events":
-            yield "evolve.buffer", EVENTS_IN_BUFFER
-    patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)
-    for level in relaxed_lattices(run):
-        try:
-            relaxed_patch(system, patch, level)
-        except ValueError as error:
-            yield size, str(error)
-            return
 
 
 def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
@@ -291,25 +217,14 @@ def _of(system: PatchSystem, component: str) -> str:
     return f" ({component})" if len(system.macrostate) > 1 else ""
 
 
-def check_factor(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
-    """Check that the covariance factor can be had as it is asked for."""
-    if run.dynamics.covariance_factor == "estimated" and run.evolve.patches < 2:
-        number = Tiling(run.sizes.large, run.patch).number
-        if number > 1:
-            yield (
-                "dynamics.covariance_factor",
-                "cannot be estimated from one patch a snapshot: set evolve.patches to 2 or more",
-            )
-
-
 def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that the features are the system's, and have room on every lattice that is measured."""
     small = [run.sizes.small] if "naive" in run.baselines else []
     features = run.closure.features
-    # Candidates are measured on the large lattice only, beside what z holds already.
+    # Candidates are measured on the main lattice only, beside what z holds already.
     for key, names, lattices in (
-        ("closure.features", features, [run.sizes.large, *small]),
-        ("closure.candidates", run.closure.candidates, [run.sizes.large]),
+        ("closure.features", features, [*dict.fromkeys((*run.trained, run.sizes.large)), *small]),
+        ("closure.candidates", run.closure.candidates, [run.trained[0]]),
     ):
         try:
             check_features(
@@ -322,7 +237,7 @@ def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
         except ValueError as error:
             yield key, str(error)
             return
-    if run.closure.decoder == "whole" and Tiling(run.sizes.large, run.patch).number < 2:
+    if run.closure.decoder == "whole" and Tiling(run.trained[0], run.patch).number < 2:
         yield "closure.decoder", "whole needs two patches or more: choose a smaller sizes.patch"
     both = [feature.variable for feature in features_of(features, system)]
     given = [feature.variable for feature in features_of(run.closure.candidates, system)]

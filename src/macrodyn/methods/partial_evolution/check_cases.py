@@ -73,18 +73,23 @@ def _unfit(run: PartialEvolutionRun, system: PatchSystem, size: Shape) -> str | 
 
 
 def try_evaluated_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
-    """Check that the system makes, evolves and observes states of every size."""
+    """Check that the system makes, evolves and observes states of every size.
+
+    Of those that are evaluated, and of those that are learned from beside the main one.
+    """
     macrostate = initial_values(system, run.evaluate.initial)[:1]
     keys = seeds(0, "check", index=1)
-    for number, size in enumerate(run.evaluate.sizes):
-        if size == run.sizes.large or math.prod(size) > _MOST_SITES:
+    tried = [(f"evaluate.sizes.{i}", size) for i, size in enumerate(run.evaluate.sizes)]
+    tried += [(f"sizes.train.{i}", size) for i, size in enumerate(run.sizes.train)]
+    for key, size in tried:
+        if size in (run.sizes.large, run.trained[0]) or math.prod(size) > _MOST_SITES:
             continue
         try:
             states = system.initial_states(macrostate, size, keys)
             # A short time: what is wrong with a lattice shows at once.
             observed = system.observe(system.evolve(states, run.steps[-1], keys))
             if not np.isfinite(observed).all():
-                yield f"evaluate.sizes.{number}", f"{list(size)}: its observables are not finite"
+                yield key, f"{list(size)}: its observables are not finite"
         except Exception as error:  # own code may raise anything
             told = describe_failure(error, type(system))
-            yield f"evaluate.sizes.{number}", f"{list(size)}: {told}"
+            yield key, f"{list(size)}: {told}"

@@ -225,13 +225,14 @@ def _beyond(outside: Mapping[str, float]) -> float:
 
 
 def markov_metrics(
-    latents: xr.Dataset, findings: Findings | None = None
+    latents: xr.Dataset, findings: Findings | None = None, *, sites: int | None = None
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Run the Markov diagnostic, with fewer bins where there are few samples.
 
     Args:
         latents: The latents.
         findings: Of this diagnostic; notes what of it cannot be had, and why.
+        sites: Sites of the system whose diffusion is wanted, where it is not that of the latents.
 
     Returns:
         The diagnostic, and by variable the excess of drift and diffusion at each lag over the
@@ -243,7 +244,12 @@ def markov_metrics(
     findings = Findings() if findings is None else findings
     samples = latents.sizes["sample"]
     bins = int(np.clip(samples // 100, 4, 20))
-    diagnostic = markov_diagnostic(latents, bins=bins, min_count=min(50, max(4, samples // 50)))
+    least = min(50, max(4, samples // 50))
+    scale = 1.0 if sites is None else sites / latents.attrs["sites"]
+    factor = None if scale == 1.0 else scale * latents.attrs["patches_total"]
+    diagnostic = markov_diagnostic(latents, bins=bins, min_count=least, covariance_factor=factor)
+    if factor is not None:
+        diagnostic.attrs["factor_name"] = "K n / n′"
     lags = [str(int(lag)) for lag in latents.lag.values]
     summary: dict[str, Any] = {}
     for name in map(str, latents.variable.values):

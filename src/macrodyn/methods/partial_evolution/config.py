@@ -47,6 +47,12 @@ class SizesConfig(Section):
     patch: Lattice | None = Field(
         default=None, description="What is relaxed and evolved; the small size if left out."
     )
+    train: tuple[Lattice, ...] = Field(
+        default=(),
+        description="Lattices of the snapshots that the one model learns from, all together: its "
+        "drift is taken to be the same for every number of sites n, its covariance to go as 1/n. "
+        "sizes.large alone if left out.",
+    )
 
 
 class SimulateConfig(Section):
@@ -248,6 +254,16 @@ class PartialEvolutionRun(RunConfig):
     def patch(self) -> tuple[int, ...]:
         """Sides of the patch that is evolved: its own, or the small size."""
         return self.sizes.patch or self.sizes.small
+
+    @property
+    def trained(self) -> tuple[tuple[int, ...], ...]:
+        """Lattices that are learned from, the main one first, which the diagnostics are about.
+
+        That is sizes.large if it is among them, else the largest.
+        """
+        large, given = self.sizes.large, self.sizes.train or (self.sizes.large,)
+        main = large if large in given else max(sorted(given), key=math.prod)
+        return (main, *sorted(set(given) - {main}))
 
     @property
     def ages(self) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -158,7 +159,8 @@ def _diagnose(
         ensemble, system, run.conditions, run.evaluate.conditions
     )
     diagnosed = findings.attempt(
-        "markov", lambda: markov_metrics(latents, findings.below("markov"))
+        "markov",
+        lambda: markov_metrics(latents, findings.below("markov"), sites=math.prod(run.sizes.large)),
     )
     diagnostic = None
     if diagnosed is not None:
@@ -217,6 +219,9 @@ def _judge_closure(
     return summary
 
 
+_UNTOLD = "the increments are too few, or vary too little, to tell"
+
+
 def _covariance_factors(trainings: dict[str, Any], findings: Findings) -> dict[str, Any]:
     """Estimated and used covariance factor of each method."""
     factors = {}
@@ -224,11 +229,24 @@ def _covariance_factors(trainings: dict[str, Any], findings: Findings) -> dict[s
         factor = dict(training["factor"])
         # That there is no reason is no missing figure.
         reason = factor.pop("reason")
-        findings.below("covariance_factor", method).explain(
-            factor, reason or "the increments are too few, or vary too little, to tell"
-        )
+        findings.below("covariance_factor", method).explain(factor, reason or _UNTOLD)
         factors[method] = {**factor, "reason": reason, "used": training["factor_used"]}
+        if "sizes" in training:
+            factors[method]["sizes"] = [_size_factor(size) for size in training["sizes"]]
+            for place, size in enumerate(training["sizes"]):
+                findings.below("covariance_factor", method, "sizes", str(place)).explain(
+                    factors[method]["sizes"][place], size["factor"]["reason"] or _UNTOLD
+                )
     return factors
+
+
+def _size_factor(training: dict[str, Any]) -> dict[str, Any]:
+    """What of one of several sizes is reported: its data, and its covariance factor."""
+    factor, gain = training["factor"], training.get("compensation", {}).get("gain")
+    data = ("sites", "snapshots", "patches_evolved", "patches_total")
+    found = {name: training[name] for name in data}
+    found |= {name: factor[name] for name in ("theory", "estimated", "standard_error")}
+    return {**found, "used": training["factor_used"], **({} if gain is None else {"gain": gain})}
 
 
 def _samples(latents: xr.Dataset) -> dict[str, int]:

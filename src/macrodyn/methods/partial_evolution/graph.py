@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from macrodyn.lattice import Tiling
+from macrodyn.lattice import Shape, Tiling
 from macrodyn.methods.base import Graph
 from macrodyn.methods.partial_evolution import stages
-from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases
+from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases, size_name
 from macrodyn.methods.partial_evolution.config import UNUSED_BY_CHAINS, PartialEvolutionRun
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
+from macrodyn.streams import torch_seed
 
 # How each scheme makes its pairs: of what, and from which snapshots.
 SCOPES = {"ours": "partial", "naive": "small", "full": "whole"}
@@ -35,11 +38,15 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         run: The run in canonical form.
         planner: Makes the stages.
     """
+    main, *others = (_Size.of(run, shape) for shape in run.trained)
     make = _Stages(run, planner)
     small = make.simulate()
-    snapshots = make.upsample(small)
+    snapshots = make.upsample(small, main)
     closure = make.closure(snapshots)
     roles = {"small": small, "snapshots": snapshots, "closure": closure}
+    # Of other sizes that are learned from.
+    beside = {size: make.upsample(small, size) for size in others}
+    roles |= {f"snapshots/{size.name}": stage for size, stage in beside.items()}
     cases = evaluated_cases(run)
     for case in cases:
         roles.setdefault(case.reference, make.reference(case))
@@ -51,16 +58,21 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
             continue
         scope = SCOPES[scheme]
         source = small if scope == "small" else snapshots
-        pairs = make.evolve(scope, source, choice)
-        latents = make.encode(scope, pairs, source, closure)
-        model = make.dynamics(scope, latents)
-        found = {"pairs": pairs, "latents": latents, "model": model}
+        found = make.latents(scope, source, closure, choice, main)
         roles |= {f"{role}/{scheme}": stage for role, stage in found.items()}
+        several = {}
+        for size, source in beside.items() if scope != "small" else ():
+            made = make.latents(scope, source, closure, choice, size)
+            roles |= {f"{role}/{scheme}/{size.name}": stage for role, stage in made.items()}
+            several[f"latents/{size.name}"] = made["latents"]
+        latents = {"latents": found["latents"], **several}
+        model = roles[f"model/{scheme}"] = make.dynamics(scope, latents)
         for case in cases:
             roles[f"prediction/{scheme}/{case.name}"] = make.predict(case, scope, model, closure)
     if "polynomial" in run.baselines:
         # Another model of what ours learns from: it has no pairs and latents of its own.
-        model = make.dynamics("partial", roles["latents/ours"], model="polynomial")
+        latents = roles["model/ours"].parents
+        model = make.dynamics("partial", latents, model="polynomial")
         roles["model/polynomial"] = model
         for case in cases:
             roles[f"prediction/polynomial/{case.name}"] = make.predict(
@@ -69,13 +81,40 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
     direct = tuple(dict.fromkeys(case.reference for case in cases))
     # Of the baselines it reads what they have learned and predict, not the data that they had.
-    evaluated = [r for r in roles if not r.startswith(("pairs/", "latents/"))]
+    unread = ("pairs/", "latents/", "snapshots/")
+    evaluated = [r for r in roles if not r.startswith(unread)]
     return Graph(
         roles=roles,
         evaluated=(*evaluated, "latents/ours"),
         costs={"ours": ours, "direct": direct},
         order=(*(case.name for case in cases), "ours", *run.baselines),
     )
+
+
+@dataclass(frozen=True)
+class _Size:
+    """A size that is learned from.
+
+    Attributes:
+        shape: Its lattice.
+        seed: Seed of its stages: sizes share small simulations, and no random numbers.
+        patches: Patches of a snapshot that are evolved, at most all.
+    """
+
+    shape: Shape
+    seed: int
+    patches: int
+
+    @classmethod
+    def of(cls, run: PartialEvolutionRun, shape: Shape) -> _Size:
+        own = torch_seed(run.seed, "size", *shape)
+        patches = min(run.evolve.patches, Tiling(shape, run.patch).number)
+        return cls(shape, run.seed if shape == run.trained[0] else own, patches)
+
+    @property
+    def name(self) -> str:
+        """Its name in roles."""
+        return size_name(self.shape)
 
 
 class _Stages:
@@ -103,10 +142,11 @@ class _Stages:
         }
         return self.planner.stage(stages.SIMULATE, config, most=self.run.groups)
 
-    def upsample(self, small: Stage) -> Stage:
+    def upsample(self, small: Stage, size: _Size) -> Stage:
         config = {
             **self.sampled,
-            "large": self.large,
+            "seed": size.seed,
+            "large": size.shape,
             "patch": self.patch,
             "upsample": _upsample_config(self.run),
         }
@@ -127,39 +167,59 @@ class _Stages:
             "steps": list(run.steps),
             "planned": run.groups * len(run.ages) * run.upsample.snapshots,
         }
+        if len(run.trained) > 1:
+            # A buffer must fit wherever it is used.
+            config["beside"] = [s for s in run.trained[1:] if Tiling(s, run.patch).number > 1]
         return self.planner.stage(stages.RECOMMEND, config, {"states": snapshots})
 
-    def evolve(self, scope: str, source: Stage, choice: Stage | None) -> Stage:
+    def latents(
+        self, scope: str, source: Stage, closure: Stage, choice: Stage | None, size: _Size
+    ) -> dict[str, Stage]:
+        """Pairs of a scheme and their latents, of snapshots of one size or of small systems."""
+        pairs = self.evolve(scope, source, choice, size)
+        return {"pairs": pairs, "latents": self.encode(scope, pairs, source, closure, size)}
+
+    def evolve(self, scope: str, source: Stage, choice: Stage | None, size: _Size) -> Stage:
+        evolve = _evolve_config(self.run, scope)
+        if scope == "partial":
+            evolve["patches"] = size.patches
         config = {
             **self.sampled,
+            "seed": size.seed,
             "scope": scope,
             "patch": self.patch,
             "snapshots": self.run.upsample.snapshots,
-            "evolve": (evolve := _evolve_config(self.run, scope)),
+            "evolve": evolve,
         }
         parents = {"states": source}
         if choice is not None and "auto" in evolve.values():
             parents["choice"] = choice
         return self.planner.stage(stages.EVOLVE, config, parents, most=self.run.groups)
 
-    def encode(self, scope: str, pairs: Stage, source: Stage, closure: Stage) -> Stage:
+    def encode(self, scope: str, pairs: Stage, source: Stage, closure: Stage, size: _Size) -> Stage:
+        main = size.shape == self.run.trained[0]
         config = {
             **self.sampled,
             "scope": scope,
             "patch": self.patch,
             "features": list(self.run.closure.features),
-            # Only what is ours is judged.
-            "candidates": list(self.run.closure.candidates) if scope == "partial" else [],
+            # Only what is ours is judged, at the main size.
+            "candidates": list(self.run.closure.candidates) if scope == "partial" and main else [],
         }
         parents = {"pairs": pairs, "closure": closure}
         return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
 
-    def dynamics(self, scope: str, latents: Stage, *, model: str | None = None) -> Stage:
+    def dynamics(
+        self, scope: str, latents: Mapping[str, Stage], *, model: str | None = None
+    ) -> Stage:
         dynamics = _dynamics_config(self.run, scope, model or self.run.dynamics.model)
         config = {"seed": self.run.seed, "dynamics": dynamics}
         if dynamics["covariance_factor"] == "estimated":
             config["estimator"] = stages.ESTIMATOR_VERSION
-        return self.planner.stage(stages.DYNAMICS, config, {"latents": latents})
+        if scope != "small" and self.run.trained != (self.large,):
+            # Sigma is that of the large size, whatever it is learned from.
+            config["sites"] = math.prod(self.large)
+        return self.planner.stage(stages.DYNAMICS, config, latents)
 
     def predict(self, case: Case, scope: str, model: Stage, closure: Stage) -> Stage:
         evaluate = self.run.evaluate
@@ -231,6 +291,7 @@ def _dynamics_config(run: PartialEvolutionRun, scope: str, model: str) -> dict[s
         config = {key: config[key] for key in _POLYNOMIAL} | {"model": model}
     else:
         config = {k: v for k, v in config.items() if k not in ("model", "polynomial")}
-    if scope != "partial" or Tiling(run.sizes.large, run.patch).number == 1:
+    whole = all(Tiling(shape, run.patch).number == 1 for shape in run.trained)
+    if scope != "partial" or whole:
         config |= {"covariance_factor": "theory", "likelihood": "mean"}
     return config

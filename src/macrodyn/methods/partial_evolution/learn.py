@@ -14,21 +14,15 @@ from macrodyn.closure.model import PatchAutoencoder, save_autoencoder
 from macrodyn.closure.settings import ClosureSettings
 from macrodyn.closure.snapshots import encode_states, origin_share
 from macrodyn.closure.train import train_closure
-from macrodyn.dynamics.compensation import compensate
 from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.factor import (
-    covariance_factor,
-    estimate_covariance_factor,
-    within_factor,
-)
-from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.dynamics.members import drift_distances
 from macrodyn.dynamics.polynomial_fit import fit_polynomials
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each
+from macrodyn.methods.partial_evolution.transitions import read_transitions
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.storage.netcdf import read_dataset
@@ -127,29 +121,14 @@ def dynamics(job: Job) -> None:
     """Train the ensemble of drift and diffusion: networks, or polynomials.
 
     Args:
-        job: The job; input ``latents``, outputs ``model`` and ``training``; its configuration
-            holds ``dynamics``.
+        job: The job; input ``latents``, and those of other sizes (`read_transitions`), outputs
+            ``model`` and ``training``; its configuration holds ``dynamics``.
     """
     config = DynamicsSettings(**job.config["dynamics"])
     seed = job.config["seed"]
-    source = read_dataset(job.input("latents"))
-    arrays = LatentArrays.from_dataset(source)
-    estimate = estimate_covariance_factor(arrays, seed=seed)
-    factor = covariance_factor(config.covariance_factor, estimate)
-    job.info(f"covariance factor {factor:.4g}, {estimate.theory:.4g} by theory")
-    within = None
-    if config.likelihood == "patches" and arrays.averaged_patches > 1:
-        within = within_factor(config.covariance_factor, estimate, arrays)
-        job.info(f"factor within snapshots {within:.4g}, {arrays.patches_total} by theory")
-    compensation = compensate(arrays, seed=seed) if config.increments == "compensated" else None
-    data = TransitionData.from_latents(
-        source,
-        factor=factor,
-        likelihood=config.likelihood,
-        within=within,
-        compensation=compensation,
-    )
-    train, validation = data.split(config.validation_fraction, seed=seed)
+    found = read_transitions(job, config)
+    source = found.main.source
+    train, validation = found.split(config.validation_fraction, seed=seed)
     report: dict[str, Any] = {}
     if config.model == "polynomial":
         ensemble, history, selection = fit_polynomials(
@@ -179,30 +158,18 @@ def dynamics(job: Job) -> None:
     names = [str(n) for n in source.variable.values]
     conditions = [str(n) for n in source.condition.values]
     description = {"variables": names, "conditions": conditions, "dt": source.attrs["dt"]}
-    description["sites"] = int(source.attrs["sites"])
-    members = compare_members(job, ensemble, data, names)
+    description["sites"] = found.sites
+    if len(found.parts) > 1:
+        description["trained_sites"] = [part.sites for part in found.parts]
+    members = compare_members(job, ensemble, found.data, names)
     description["members"] = report["members"] = members
     ensemble.save(job.outputs["model"], {**description, **origin})
     report |= {
         "history": history.as_dict(),
-        "factor": estimate.as_dict(),
-        "factor_used": factor,
+        **found.report(),
         "cost": {"core_seconds": job.core_seconds},
     }
-    if compensation is not None:
-        job.info(f"variance of the increments reduced by {_listed(compensation.gain)}")
-        report["compensation"] = {
-            "gain": compensation.gain.tolist(),
-            "coefficients": compensation.coefficients.tolist(),
-            "controls": [str(name) for name in source.control.values],
-        }
-    if data.scatter is not None:
-        report["within_used"] = data.within
     write_sealed_json(job.outputs["training"], report)
-
-
-def _listed(values: NDArray[np.float64]) -> str:
-    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def compare_members(

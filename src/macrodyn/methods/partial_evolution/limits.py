@@ -86,11 +86,11 @@ def check_steps(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
 
 def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that arrays fit into some memory."""
-    sizes = run.sizes
     bytes_per_site = np.dtype(system.dtype).itemsize * system.channels
-    small, large = (math.prod(sides) * bytes_per_site for sides in (sizes.small, sizes.large))
+    small = math.prod(run.sizes.small) * bytes_per_site
     simulated = run.groups * len(run.simulate.times)
     snapshots = run.groups * len(run.ages) * run.upsample.snapshots
+    learned = sum(map(math.prod, run.trained)) * bytes_per_site
     initial = run.evaluate.initial
     macrostates = math.prod(map(len, initial.values() if isinstance(initial, dict) else [initial]))
     points = max(horizon.points for horizon in run.evaluate.horizons.values())
@@ -99,7 +99,7 @@ def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
     predicted = run.dynamics.members * run.evaluate.predicted_replicas
     amounts = {
         "simulate.replicas": ("the small systems", simulated * run.simulate.replicas * small),
-        "upsample.snapshots": ("the large snapshots", snapshots * large),
+        "upsample.snapshots": ("the large snapshots", snapshots * learned),
         "evaluate.replicas": (
             "the reference trajectories",
             macrostates * run.evaluate.replicas * points * len(system.observables) * 8,
@@ -168,7 +168,7 @@ def check_change(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tupl
     """
     if system.kind == "field" or run.evolve.stop == "events":
         return
-    patches = min(run.evolve.patches, Tiling(run.sizes.large, run.patch).number)
+    patches = min(run.evolve.patches, Tiling(run.trained[0], run.patch).number)
     snapshots = run.groups * len(run.ages) * run.upsample.snapshots
     pairs = snapshots * patches * math.prod(run.patch) * run.steps[-1] * run.evolve.lags[-1]
     # Sites of the built-in systems change about once in a unit of time.

@@ -12,6 +12,7 @@ from macrodyn.methods.partial_evolution.config import (
     HorizonOption,
     PartialEvolutionRun,
     RelaxationConfig,
+    SizesConfig,
     UpsampleConfig,
 )
 from macrodyn.systems import PatchSystem
@@ -42,8 +43,9 @@ class PartialEvolution(Method):
     report: ClassVar[str] = "macrodyn.methods.partial_evolution.report:PartialEvolutionReport"
 
     def canonical(self, run: PartialEvolutionRun) -> PartialEvolutionRun:
-        """Sort what is named, and leave to its default what chains do not use."""
+        """Sort what has no order, and leave to its default what says or changes nothing."""
         sections = {
+            "sizes": _without_order(run.sizes),
             "upsample": _without_unused(run.upsample),
             "simulate": _sorted(run.simulate, "initial_range"),
             "evaluate": _sorted(_sorted(run.evaluate, "initial"), "conditions"),
@@ -80,6 +82,12 @@ class PartialEvolution(Method):
 
         yield from extrapolations(run, system)
         yield from unused_settings(run)
+
+
+def _without_order(section: SizesConfig) -> SizesConfig:
+    """Sort the sizes that are learned from; the large one alone need not be said."""
+    given = tuple(sorted(section.train))
+    return section.model_copy(update={"train": () if given == (section.large,) else given})
 
 
 def _without_unused(section: UpsampleConfig) -> UpsampleConfig:

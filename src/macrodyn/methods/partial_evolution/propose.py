@@ -50,7 +50,7 @@ def mmd_against_factor(runs: Runs) -> dict[str, Proposal]:
 
 def covariance_factors(runs: Runs) -> dict[str, Proposal]:
     """Estimated factors of runs that have more than one patch."""
-    several = [n for n, run in runs.items() if Tiling(run.sizes.large, run.patch).number > 1]
+    several = [n for n, run in runs.items() if Tiling(run.trained[0], run.patch).number > 1]
     return {"covariance-factor": Proposal(runs=several)} if several else {}
 
 

@@ -41,7 +41,8 @@ def recommend(job: Job) -> None:
     samples = _pilot(read_dataset(job.input("states")), config["seed"])
     settings = EvolveConfig(**config["evolve"])
     steps = config["steps"]
-    buffers = candidate_buffers(system, config, settings, samples.states.shape[2:])
+    lattices = [samples.states.shape[2:], *map(tuple, config.get("beside", []))]
+    buffers = min((candidate_buffers(system, config, settings, s) for s in lattices), key=len)
     observed = system.observe(samples.states.values)
     inputs = np.concatenate([observed, samples.condition_values.values], axis=1)
     pairs = StepPairs(

@@ -35,11 +35,14 @@ class PartialEvolutionReport(Report):
     def facts(self, runs: Sequence[Metrics]) -> dict[str, list[str]]:
         """Return system, parameters and sizes of each run."""
         configs = [run["config"] for run in runs]
+        several = any(c["sizes"].get("train") for c in configs)
+        learned = {"Learned from": [_learned_from(c) for c in configs]} if several else {}
         return {
             "System": [str(c["system"]["name"]) for c in configs],
             "Parameters": [_parameters(c) for c in configs],
             "Large system": [_sites(c["sizes"]["large"]) for c in configs],
             "Small systems": [_sites(c["sizes"]["small"]) for c in configs],
+            **learned,
             "Patches": [
                 f"K = {run['samples']['patches_total']:,}, of which m = "
                 f"{run['samples']['patches_evolved']:,} of each snapshot were evolved"
@@ -247,6 +250,13 @@ def _sites(shape: Sequence[int]) -> str:
     for side in shape:
         number *= side
     return f"{size} sites" if len(shape) == 1 else f"{size} = {number:,} sites"
+
+
+def _learned_from(config: Metrics) -> str:
+    sizes = config["sizes"]
+    given = sizes.get("train") or [sizes["large"]]
+    together = " together" if len(given) > 1 else ""
+    return f"snapshots of {', '.join(map(_sites, given))}{together}"
 
 
 def _compared(config: Metrics) -> str:
