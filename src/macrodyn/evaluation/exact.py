@@ -17,7 +17,7 @@ __all__ = ["QUANTILES", "ExactComparison", "compare_with_exact", "exact_moments"
 Floats = NDArray[np.float64]
 Moments = tuple[Floats, Floats]
 
-QUANTILES = (0.025, 0.975)
+QUANTILES = (0.005, 0.995)
 """Data is where every variable lies between these quantiles of the samples."""
 GRID_POINTS = 201
 

@@ -108,7 +108,7 @@ EVALUATE = StageKind(
     carries_cost="",
     minutes=30,
     environment="report",
-    version=3,
+    version=4,
     place="run",
     figures=(
         Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
