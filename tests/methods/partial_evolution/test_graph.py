@@ -165,7 +165,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 175, "047d0ec688b2f2aa"), ("config", 14, "a6dd2aa47d0a2170")],
+    [("ising", 179, "e2e549a8dd91f80d"), ("config", 14, "74a207af91c6fb93")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
