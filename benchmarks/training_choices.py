@@ -2,7 +2,7 @@
 
 Each choice is trained on four fifths of the groups and scored on the last, five times:
 
-- misfit: mean square of what the drift leaves of the (compensated) increments of groups left out, in
+- misfit: mean square of what the drift leaves of the compensated increments of groups left out, in
   units of the noise that a polynomial fit leaves, less that of the default, in thousandths;
 - likelihood: negative log likelihood of the increments of groups left out, less the default's,
   in thousandths;
