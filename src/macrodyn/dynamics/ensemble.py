@@ -143,6 +143,10 @@ class Ensemble(nn.Module):
         """The members' parameters by their names in the latent model, stacked, [M, ...]."""
         return {name.replace("/", "."): value for name, value in self.stacked.items()}
 
+    def constants_by_name(self) -> dict[str, Tensor]:
+        """The members' buffers by their names in the latent model, stacked, [M, ...]."""
+        return {name.replace("/", "."): b for name, b in self.constants.named_buffers()}
+
     def evaluate(
         self, parameters: dict[str, Tensor], inputs: Tensor
     ) -> tuple[Tensor, Tensor | None]:
@@ -152,7 +156,7 @@ class Ensemble(nn.Module):
             parameters: The members' parameters, as `parameters_by_name` gives them.
             inputs: Standardised inputs, shape [M, batch, d + c].
         """
-        constants = {name.replace("/", "."): b for name, b in self.constants.named_buffers()}
+        constants = self.constants_by_name()
 
         def one(own: tuple[dict[str, Tensor], ...], x: Tensor) -> Any:
             result = functional_call(self.template, own, (x,))

@@ -74,8 +74,8 @@ def _products(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, Tensor,
         parameters = ensemble.parameters_by_name()
         drift = ensemble.evaluate(parameters, inputs)[0].double()
         call = _OutputFeatures(ensemble.template)
-        constants = {n.replace("/", "."): b for n, b in ensemble.constants.named_buffers()}
-        own = {f"model.{name}": value for name, value in (parameters | constants).items()}
+        values = parameters | ensemble.constants_by_name()
+        own = {f"model.{name}": value for name, value in values.items()}
         features = vmap(lambda p, x: functional_call(call, p, (x,)))(own, inputs).double()
     weight = data.exposure.double()[:, None]
     increment = data.drift_increment.double() / ensemble.drift_scale
