@@ -689,13 +689,15 @@ def test_worth_of_variables_is_drawn_by_row_and_observable() -> None:
         chi2_all=two,
         gain_all=two,
         gain_all_error=two,
+        proposed=("correlation_4",),
+        chi2_proposed=two,
     )
     figure = variables_worth(judged, names=["m", "rho"], title="run")
     gains, squares = figure.axes
     labels = [text.get_text() for text in gains.get_yticklabels()]
     assert labels == [
         "closure_0\nworth having: cannot tell",
-        "correlation_4 (candidate)\nworth having: yes",
+        "correlation_4 (candidate)\nworth having: yes, proposed 1",
     ]
     places = sorted(line.get_xdata()[0] for line in gains.lines if line.get_marker() == "o")
     assert places == [-0.01, 0.02, 0.1, 0.2]

@@ -62,6 +62,17 @@ def test_boundary_is_the_difference_to_the_widest_buffer(planted):
     assert pairs.errors(drift + noise[0], drift + noise[1], dt=1, buffer=0).boundary < 0.02
 
 
+def test_memory_is_that_of_the_widest_buffer(planted):
+    z, age, group, drift, rng = planted
+    shift = 0.2 * drift.std(axis=0) * np.where(age < AGES / 2, 1.0, -1.0)[:, None]
+    noise = 0.1 * drift.std(axis=0) * rng.normal(size=(2, *drift.shape))
+    pairs = StepPairs(z, age, group)
+    hidden = pairs.errors(drift + noise[0], drift + shift + noise[1], dt=1, buffer=0)
+    assert hidden.memory == pytest.approx(0.2, rel=0.05)
+    spurious = pairs.errors(drift + shift + noise[0], drift + noise[1], dt=1, buffer=0)
+    assert spurious.memory < 0.03
+
+
 def test_no_number_depends_on_units(planted):
     z, age, group, drift, rng = planted
     rate = drift + 0.5 * rng.normal(size=drift.shape)

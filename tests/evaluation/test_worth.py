@@ -84,6 +84,29 @@ def test_standard_error_is_that_over_repetitions():
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(gains.std(), rel=0.4)
 
 
+def test_one_of_those_that_tell_the_same_is_proposed():
+    x, y, _, rng, common = snapshots()
+    noise = rng.normal(size=len(x))
+    told = {"noise": noise, "blurred": y + 0.3 * noise, "y": y, "twin": np.exp(y)}
+    judged = judge_variables({"x": x}, {"noise": told.pop("noise")}, told, **common)
+    assert judged.proposed in (("y",), ("twin",))
+    assert judged.chi2_proposed[0] == pytest.approx(judged.chi2_observables[0])
+    assert judged.chi2_proposed[0] > 10
+    assert judged.chi2_proposed[1] < 2
+    assert judged.summary()["proposed"]["names"] == list(judged.proposed)
+    assert f"most: {judged.proposed[0]} (chi2 " in judged.lines()[-1]
+
+
+def test_where_the_observables_close_the_dynamics_nothing_is_proposed():
+    x, y, _, rng, common = snapshots()
+    dt = common["elapsed"]
+    closed = (-x + x**3 / 3) * dt + 0.05 * np.sqrt(dt) * rng.normal(size=len(x))
+    judged = judge_variables({"x": x}, {}, {"y": y}, **{**common, "increment": closed[:, None]})
+    assert judged.proposed == ()
+    assert len(judged.chi2_proposed) == 1 and judged.chi2_proposed[0] < 2
+    assert "most: none" in judged.lines()[-1]
+
+
 def test_verdicts():
     def said(gain, error, before=1.0, after=1.0):
         arrays = (np.array([0.0, value]) for value in (gain, error, before, after))

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from macrodyn.dynamics.constraints import LinearConstraint
+from macrodyn.dynamics.continuation import Continuation
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.latent import LatentModel, latent_model
-from macrodyn.dynamics.scalers import Scalers
+from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.paths import StrPath
 from macrodyn.storage.models import check_kind, load_model, save_model
 
@@ -32,6 +33,7 @@ class Ensemble(nn.Module):
 
     Attributes:
         metadata: What was saved with it (see `save`).
+        continuation: What takes over outside of the data; training sets it.
 
     Args:
         kind: The latent model, see `latent_model`.
@@ -111,6 +113,7 @@ class Ensemble(nn.Module):
         kept = models[0].state_dict()
         for name, value in constants.items():
             self.constants.register_buffer(name.replace(".", "/"), value, persistent=name in kept)
+        self.continuation = Continuation(d, conditions)
         # Outside of the module's own children: its parameters are placeholders.
         self._template = (models[0].to("meta"),)
 
@@ -169,6 +172,8 @@ class Ensemble(nn.Module):
     def forward(self, z: Tensor, conditions: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Drift and noise at once.
 
+        Where there were no data, `continuation` takes over.
+
         Args:
             z: Macroscopic states, shape [M or 1, batch, d] or [batch, d].
             conditions: Shape [M or 1, batch or 1, c] or [batch or 1, c]; None if c = 0.
@@ -181,7 +186,13 @@ class Ensemble(nn.Module):
         Raises:
             ValueError: If the numbers of variables or conditions are others.
         """
-        drift, triangle = self.evaluate(self.parameters_by_name(), self._inputs(z, conditions))
+        inputs, share = self._inputs(z, conditions), None
+        given = inputs
+        if not self.template.continues:
+            inputs, share = self.continuation.hold(given)
+        drift, triangle = self.evaluate(self.parameters_by_name(), inputs)
+        if share is not None:
+            drift = self.continuation.blend(drift, given, share)
         drift = drift * self.drift_scale
         factor = None
         if triangle is not None:
@@ -238,17 +249,16 @@ class Ensemble(nn.Module):
             raise ValueError(f"The model has {self.variables} variables, z {z.shape[-1]}")
         if self.constraint is not None:
             z = self.constraint.reduce(z)
-        z = ((z - self.z_mean) / self.z_scale).expand(self.members, -1, -1)
+        z = z.expand(self.members, -1, -1)
         if self.conditions == 0:
-            return z
+            return standardised(self, z, z[..., :0])
         if conditions is None or conditions.shape[-1] != self.conditions:
             given = None if conditions is None else tuple(conditions.shape)
             raise ValueError(
                 f"The model needs {self.conditions} condition(s) per state, got {given}"
             )
         conditions = (conditions[None] if conditions.dim() == 2 else conditions).to(z.dtype)
-        standardised = (conditions - self.condition_mean) / self.condition_scale
-        return torch.cat([z, standardised.expand(*z.shape[:-1], -1)], dim=-1)
+        return standardised(self, z, conditions.expand(*z.shape[:-1], -1))
 
     def save(self, path: StrPath, metadata: dict[str, Any] | None = None) -> None:
         """Write the model to `path` (.safetensors) and a JSON file beside it.

@@ -38,6 +38,8 @@ class LatentModel(nn.Module, ABC):
         independent: Whether the noise of each variable is its own: L_ref is then diagonal.
         linear_output: Whether the drift is linear in some of the parameters, and the model says in
             which (`output_features`, `output_change`): training then solves for these exactly.
+        continues: Whether it says itself what happens where there were no data; else the ensemble
+            does (`Continuation`).
 
     Args:
         variables: Number of macroscopic variables d.
@@ -47,6 +49,7 @@ class LatentModel(nn.Module, ABC):
     noisy: ClassVar[bool] = True
     independent: bool = False
     linear_output: ClassVar[bool] = False
+    continues: ClassVar[bool] = False
 
     def __init__(self, variables: int, conditions: int) -> None:
         super().__init__()

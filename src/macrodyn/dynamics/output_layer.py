@@ -14,6 +14,7 @@ from torch.func import functional_call, vmap
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.latent import LatentModel
+from macrodyn.dynamics.scalers import standardised
 
 # Transitions whose features are in memory at once.
 CHUNK = 65_536
@@ -63,13 +64,7 @@ def _products(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, Tensor,
         Features with features, shape [M, f, f]; features with what the drift leaves, [M, f, d]; and
         the weights.
     """
-    inputs = torch.cat(
-        [
-            (data.z - ensemble.z_mean) / ensemble.z_scale,
-            (data.conditions - ensemble.condition_mean) / ensemble.condition_scale,
-        ],
-        dim=-1,
-    ).expand(ensemble.members, -1, -1)
+    inputs = standardised(ensemble, data.z, data.conditions).expand(ensemble.members, -1, -1)
     with torch.no_grad():
         parameters = ensemble.parameters_by_name()
         drift = ensemble.evaluate(parameters, inputs)[0].double()

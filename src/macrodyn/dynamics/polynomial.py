@@ -6,11 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from macrodyn.dynamics.chebyshev import chebyshev_exponents, chebyshev_features, feature_number
+from macrodyn.dynamics.continuation import EDGE
 from macrodyn.dynamics.latent import CovarianceForm, LatentModel
-
-# How far beyond the range of the data, in half ranges, polynomials are evaluated, if their leverage
-# lets them; beyond, they are held and fade over the same distance.
-EDGE = 0.1
 
 
 class Polynomial(LatentModel):
@@ -43,6 +40,8 @@ class Polynomial(LatentModel):
     Source: Pourahmadi (1999), Biometrika 86, 677, for the noise; Montgomery, Peck and Vining,
     Introduction to Linear Regression Analysis, section 3.8, for extrapolation by leverage.
     """
+
+    continues = True
 
     def __init__(
         self,

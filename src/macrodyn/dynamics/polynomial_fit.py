@@ -17,6 +17,7 @@ from macrodyn.dynamics.chebyshev import (
     feature_number,
 )
 from macrodyn.dynamics.constraints import LinearConstraint
+from macrodyn.dynamics.continuation import contracting_fit
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
@@ -29,7 +30,7 @@ from macrodyn.dynamics.polynomial_drift import (
     DriftScores,
 )
 from macrodyn.dynamics.polynomial_noise import NoiseFit, fit_noise
-from macrodyn.dynamics.scalers import Scalers
+from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.dynamics.scaling import fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.train import PartialLikelihood
@@ -39,8 +40,6 @@ Array = NDArray[np.float64]
 
 # Highest degree of the noise's functions that is tried.
 NOISE_DEGREE = 4
-# Rate at which a strayed trajectory comes back at least, over the drift's typical rate.
-SLOWEST = 0.1
 # Keeps the leverage of features that others determine finite.
 LEVERAGE_RIDGE = 1e-6
 
@@ -197,9 +196,8 @@ class _Design:
     """Inputs and features of the training data, and what of them all members share."""
 
     def __init__(self, data: TransitionData, scalers: Scalers, settings: DynamicsSettings) -> None:
-        z = (data.z.double().cpu() - scalers.z_mean) / scalers.z_scale
-        conditions = data.conditions.double().cpu() - scalers.condition_mean
-        self.x = torch.cat([z, conditions / scalers.condition_scale], dim=1).numpy()
+        z, conditions = (values.double().cpu() for values in (data.z, data.conditions))
+        self.x = standardised(scalers, z, conditions).numpy()
         low, high = self.x.min(axis=0), self.x.max(axis=0)
         # What does not vary is in the middle of a range of its own.
         flat = high - low <= 1e-12
@@ -231,7 +229,7 @@ class _Design:
             "high": self.high,
             "whitening": whitening,
             "leverage": np.square(features @ whitening).sum(axis=1).max(),
-            "linear": _continuation(self.x, drift, scalers, self.low, self.high),
+            "linear": contracting_fit(self.x, drift, scalers, self.low, self.high),
         }
 
 
@@ -270,39 +268,6 @@ def _squares(data: TransitionData, drift: Array, reference: Array) -> Array:
         scatter = np.linalg.solve(reference, scatter)
         squares = squares + scatter @ scatter.transpose(0, 2, 1)
     return np.asarray(squares)
-
-
-def _continuation(x: Array, drift: Array, scalers: Scalers, low: Array, high: Array) -> Array:
-    """The linear fit of the drift, made contracting towards a point in the data's range.
-
-    Eigenvalues of the symmetric part of its matrix are lowered to at most -`SLOWEST` times the
-    drift's typical rate: the distance from its fixed point then falls along every trajectory. A
-    fixed point outside of the range is moved to the nearest point of it.
-
-    Returns:
-        Intercept and rows of the inputs, in the members' units, shape [1 + k, d].
-    """
-    d = drift.shape[1]
-    # Rates in units of the standardised variables.
-    rate = (scalers.drift_scale / scalers.z_scale).double().numpy()
-    speed = drift * rate
-    middle = x.mean(axis=0)
-    design = np.concatenate([np.ones((len(x), 1)), x - middle], axis=1)
-    linear = np.linalg.lstsq(design, speed, rcond=1e-8)[0]
-    matrix = linear[1 : 1 + d].T
-    symmetric, rest = (matrix + matrix.T) / 2, (matrix - matrix.T) / 2
-    values, vectors = np.linalg.eigh(symmetric)
-    spread = np.square(x[:, :d]).mean() + 1e-300
-    slowest = -SLOWEST * np.sqrt(np.square(speed).mean() / spread)
-    values = np.minimum(values, min(slowest, -1e-12))
-    matrix = (vectors * values) @ vectors.T + rest
-    fixed = middle[:d] - np.linalg.solve(matrix, linear[0])
-    fixed = np.clip(fixed, low[:d], high[:d])
-    found = np.zeros((1 + x.shape[1], d))
-    found[1 : 1 + d] = matrix.T
-    found[1 + d :] = linear[1 + d :]
-    found[0] = -matrix @ fixed - middle[d:] @ linear[1 + d :]
-    return found / rate
 
 
 def _history(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -62,3 +63,32 @@ class Scalers:
     def as_dict(self) -> dict[str, Tensor]:
         """The scalers by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+class Standardising(Protocol):
+    """What knows mean and scale of z and of the conditions: `Scalers`, or an ensemble."""
+
+    @property
+    def z_mean(self) -> Tensor: ...  # noqa: D102
+    @property
+    def z_scale(self) -> Tensor: ...  # noqa: D102
+    @property
+    def condition_mean(self) -> Tensor: ...  # noqa: D102
+    @property
+    def condition_scale(self) -> Tensor: ...  # noqa: D102
+
+
+def standardised(scalers: Standardising, z: Tensor, conditions: Tensor) -> Tensor:
+    """Standardised inputs of a latent model, in the precision of z.
+
+    Args:
+        scalers: Mean and scale.
+        z: What the members model, shape [..., d].
+        conditions: Shape [..., c], as many as z.
+
+    Returns:
+        Shape [..., d + c].
+    """
+    z = (z - scalers.z_mean.to(z)) / scalers.z_scale.to(z)
+    conditions = (conditions - scalers.condition_mean.to(z)) / scalers.condition_scale.to(z)
+    return torch.cat([z, conditions], dim=-1)

@@ -12,7 +12,8 @@ from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.output_layer import solve_output_layer
+from macrodyn.dynamics.output_layer import CHUNK, solve_output_layer
+from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.dynamics.scaling import drift_metric, fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.union import join
@@ -93,10 +94,23 @@ def train_ensemble(
         for name, value in ensemble.parameters_by_name().items():
             value.copy_(best[name])
     ensemble.requires_grad_(False).cpu().eval()
+    both = join([training, validation]).to("cpu")
     if training.compensated is not None and settings.output_ridge is not None:
-        both = join([training, validation]).to("cpu")
         solve_output_layer(ensemble, both, settings.output_ridge)
+    _continue_outside(ensemble, both, scalers)
     return ensemble, history
+
+
+def _continue_outside(ensemble: Ensemble, data: TransitionData, scalers: Scalers) -> None:
+    """Set what takes over outside of the data, from the members' mean drift on them."""
+    inputs = standardised(ensemble, data.z, data.conditions)
+    with torch.no_grad():
+        parameters = ensemble.parameters_by_name()
+        drift = [
+            ensemble.evaluate(parameters, chunk.expand(ensemble.members, -1, -1))[0].mean(0)
+            for chunk in inputs.split(CHUNK)
+        ]
+    ensemble.continuation.fit(inputs.double().numpy(), torch.cat(drift).double().numpy(), scalers)
 
 
 class PartialLikelihood(Trainable):
@@ -243,8 +257,7 @@ def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
 
     In each row that constant would cost the single precision of what varies.
     """
-    scalers = {name: getattr(ensemble, name).double().cpu() for name in _SCALERS}
-    reference = scalers["diffusion_scale"]
+    reference = ensemble.diffusion_scale.double().cpu()
     factor = data.factor.double().cpu() if isinstance(data.factor, Tensor) else data.factor
     scale = (factor * data.elapsed.double().cpu()).sqrt()[:, None]
 
@@ -252,15 +265,13 @@ def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
         return torch.linalg.solve_triangular(reference, values.T, upper=False).T
 
     d = data.variables
-    z = (data.z.double().cpu() - scalers["z_mean"]) / scalers["z_scale"]
-    conditions = data.conditions.double().cpu() - scalers["condition_mean"]
+    z, conditions = (values.double().cpu() for values in (data.z, data.conditions))
     constant = d * scale.log() + reference.diagonal().log().sum()
     constant = constant + 0.5 * d * math.log(2.0 * math.pi)
     scatter, of_scatter = _whitened_scatter(data, reference)
     offset = float(of_scatter.mean())
     columns = [
-        z,
-        conditions / scalers["condition_scale"],
+        standardised(ensemble, z, conditions),
         whiten(data.increment.double().cpu() / scale),
         data.elapsed.double().cpu()[:, None] / scale,
         constant + (of_scatter - offset)[:, None],
@@ -270,9 +281,6 @@ def _rows(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, float]:
     ]
     rows = torch.cat(columns, dim=1).to(ensemble.z_mean.device, torch.float32)
     return rows, offset
-
-
-_SCALERS = ("z_mean", "z_scale", "condition_mean", "condition_scale", "diffusion_scale")
 
 
 def _whitened_scatter(data: TransitionData, reference: Tensor) -> tuple[Tensor, Tensor]:

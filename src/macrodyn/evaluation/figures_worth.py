@@ -53,7 +53,11 @@ def variables_worth(judged: Judged, *, names: Sequence[str], title: str | None =
         squares.set_xscale("log")
     squares.axvline(1, color="black", lw=0.6, ls=":")
     squares.set_xlabel(r"$\chi^2$ per degree, without (open) and with")
-    labels = [f"{w.name}{_mark(w.role)}\nworth having: {w.verdict}" for w in judged.each]
+    places = {name: f", proposed {k}" for k, name in enumerate(judged.proposed, 1)}
+    labels = [
+        f"{w.name}{_mark(w.role)}\nworth having: {w.verdict}{places.get(w.name, '')}"
+        for w in judged.each
+    ]
     gains.set_yticks(range(rows), labels)
     gains.set_ylim(rows - 0.5, -0.5)
     handles = [

@@ -76,11 +76,12 @@ class StepPairs:
         z: Observables, and conditions, of the snapshots, shape [N, k].
         age: Age of each snapshot, shape [N].
         group: Group of each snapshot, shape [N].
-        planned: Number of snapshots that the drift will be learned from.
+        planned: Number of such snapshots that the drift will be learned from; a snapshot with
+            more patches than these counts as so many more, as the noise of their mean is less.
     """
 
     def __init__(
-        self, z: Floats, age: Floats, group: NDArray[np.int64], *, planned: int | None = None
+        self, z: Floats, age: Floats, group: NDArray[np.int64], *, planned: float | None = None
     ) -> None:
         self._inputs = standardise(np.asarray(z, np.float64))[0]
         self._age, self._group = np.asarray(age), np.asarray(group)
@@ -101,9 +102,12 @@ class StepPairs:
         spread = drift.var(axis=0)
         spread = np.where(spread > 0, spread, np.finfo(float).tiny)
         noise = np.square(residual).sum(axis=0) / max(count - p, 1) * p / self._planned
-        memory = self._memory(residual)
         boundary = np.full(rate.shape[1], np.nan)
-        if widest is not None:
+        if widest is None:
+            memory = self._memory(residual)
+        else:
+            # Memory is the system's: what the surroundings do to it counts as their error.
+            memory = self._memory(_fit(features, widest)[1])
             few = self._features(BOUNDARY_DEGREE)
             apart, left = _fit(few, rate - widest)
             own = np.square(left).sum(axis=0) / max(count - few.shape[1], 1)

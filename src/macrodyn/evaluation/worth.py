@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ MATERIAL = 1e-4
 # A residual by age is worth lowering above the first, and lowered by the second or less.
 _POOR, _LOWERED = 2.0, 0.75
 _LEVEL = 0.05
+# Variables that are proposed at most.
+_MOST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,10 @@ class Judged:
         chi2_all: chi^2 of all of z.
         gain_all: Gain of all closure variables together.
         gain_all_error: Its standard error.
+        proposed: Variables and candidates that close the dynamics best, in the order in which they
+            were added to the observables.
+        chi2_proposed: Mean chi^2 over the observables with the first 0, 1, 2, ... of them, shape
+            [1 + proposed].
     """
 
     observables: tuple[str, ...]
@@ -91,6 +97,8 @@ class Judged:
     chi2_all: Floats
     gain_all: Floats
     gain_all_error: Floats
+    proposed: tuple[str, ...]
+    chi2_proposed: Floats
 
     def summary(self) -> dict[str, Any]:
         """Return what is reported, as plain Python values."""
@@ -106,11 +114,15 @@ class Judged:
                 "chi2_before": named(self.chi2_observables),
                 "chi2_after": named(self.chi2_all),
             },
+            "proposed": {"names": list(self.proposed), "chi2": self.chi2_proposed.tolist()},
         }
 
     def lines(self) -> list[str]:
-        """Say in a line for each variable whether it is worth having, and why."""
-        return [_line(worth, self.observables) for worth in self.each]
+        """Say in a line for each variable whether it is worth having, and why; and the choice."""
+        found = ", ".join(self.proposed) or "none"
+        chi2 = " to ".join(f"{value:.2g}" for value in self.chi2_proposed)
+        last = f"closure variables that lower the residual by age most: {found} (chi2 {chi2})"
+        return [*(_line(worth, self.observables) for worth in self.each), last]
 
 
 def judge_variables(
@@ -139,6 +151,11 @@ def judge_variables(
     where its gain is positive beyond chance (5 % in all, over observables) and of size: `MATERIAL`,
     or it takes a residual by age of chi^2 > 2 to 3/4 of it or less. It is not where the gain is
     below `MATERIAL` beyond chance.
+
+    Many may be worth having that tell the same, or that tell of fluctuations which a mean
+    trajectory does not feel. So some are proposed: one after the other is added to the observables,
+    that which lowers the residual by age most, while it does so to 3/4 or less and chi^2 is above
+    2.
 
     Args:
         observables: The observables of the snapshots, each of shape [sample].
@@ -193,6 +210,7 @@ def judge_variables(
         )
 
     gain, error = scores.gain((), inside)
+    proposed, chi2_proposed = _propose(chi2, tuple(extra))
     return Judged(
         observables=tuple(observables),
         each=tuple(judged(name) for name in extra),
@@ -200,7 +218,30 @@ def judge_variables(
         chi2_all=chi2(inside),
         gain_all=gain,
         gain_all_error=error,
+        proposed=proposed,
+        chi2_proposed=chi2_proposed,
     )
+
+
+def _propose(
+    chi2: Callable[[tuple[str, ...]], Floats], names: tuple[str, ...]
+) -> tuple[tuple[str, ...], Floats]:
+    """Add the variable that lowers the mean chi^2 most, while that is worth it."""
+
+    def mean(chosen: tuple[str, ...]) -> float:
+        # What is below 1 is chance, and makes up for nothing.
+        return float(np.maximum(chi2(chosen), 1.0).mean())
+
+    chosen: tuple[str, ...] = ()
+    course = [mean(chosen)]
+    while len(chosen) < _MOST and course[-1] > _POOR:
+        found = {name: mean((*chosen, name)) for name in names if name not in chosen}
+        known = {name: value for name, value in found.items() if np.isfinite(value)}
+        best = min(known, key=lambda name: known[name], default=None)
+        if best is None or known[best] > _LOWERED * course[-1]:
+            break
+        chosen, course = (*chosen, best), [*course, known[best]]
+    return chosen, np.array(course)
 
 
 def verdict(gain: Floats, error: Floats, before: Floats, after: Floats, groups: int) -> Verdict:

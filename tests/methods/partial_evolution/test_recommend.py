@@ -49,8 +49,8 @@ def test_the_least_total_of_all_that_fits_is_taken(chosen):
     plan, _, path = chosen
     found = of_pilot(path)
     steps = {error.dt for error in found.table}
-    # Half of the shortest spacing of the ages, then each twice the one before.
-    assert steps == set(plan.config.steps) == {0.5, 1.0, 2.0, 4.0, 8.0}
+    # A sixteenth of the shortest spacing of the ages, then each twice the one before.
+    assert steps == set(plan.config.steps) == {2.0**k for k in range(-4, 4)}
     buffers = sorted({error.buffer for error in found.table})
     assert buffers[0] == 0 and len(buffers) > 1
     assert found.used.total == min(error.total for error in found.table)

@@ -36,7 +36,7 @@ UNUSED_BY_CHAINS = ("duration", "up_to_age")
 
 
 # How many dt are tried where it is chosen from data, each twice the one before.
-AUTOMATIC_STEPS = 5
+AUTOMATIC_STEPS = 8
 
 
 class SizesConfig(Section):
@@ -278,8 +278,8 @@ class PartialEvolutionRun(RunConfig):
             return (self.evolve.dt,)
         ages = sorted({0.0, *self.ages})
         gaps = [b - a for a, b in pairwise(ages)]
-        # What happens between two snapshots is worth a step or two.
-        shortest = 0.5 * min(gaps, default=1.0)
+        # From far below the time between two snapshots to several of them.
+        shortest = min(gaps, default=1.0) / 16
         return tuple(shortest * 2.0**k for k in range(AUTOMATIC_STEPS))
 
     @property

@@ -45,9 +45,8 @@ def recommend(job: Job) -> None:
     buffers = min((candidate_buffers(system, config, settings, s) for s in lattices), key=len)
     observed = system.observe(samples.states.values)
     inputs = np.concatenate([observed, samples.condition_values.values], axis=1)
-    pairs = StepPairs(
-        inputs, samples.time.values, samples.group.values, planned=int(config["planned"])
-    )
+    planned = config["planned"] * settings.patches / _patches(settings)
+    pairs = StepPairs(inputs, samples.time.values, samples.group.values, planned=planned)
     rates = {}
     for buffer in buffers:
         rates[buffer] = _rates(job, system, samples, observed, settings, steps, buffer)
@@ -101,6 +100,10 @@ def candidate_buffers(
     return tuple(fitting)
 
 
+def _patches(settings: EvolveConfig) -> int:
+    return min(settings.patches, PILOT_PATCHES)
+
+
 def _pilot(samples: xr.Dataset, seed: int) -> xr.Dataset:
     """Draw snapshots of all groups and ages."""
     count = samples.sizes["sample"]
@@ -126,7 +129,7 @@ def _rates(
             "dt": steps[0],
             "lags": lags,
             "buffer": buffer,
-            "patches": min(settings.patches, PILOT_PATCHES),
+            "patches": _patches(settings),
         }
     )
     config = {"scope": "partial", "patch": job.config["patch"]}

@@ -40,6 +40,7 @@ RECOMMEND = StageKind(
     outputs={"choice": "choice.json"},
     carries_cost="",
     devices="system",
+    version=2,
 )
 EVOLVE = StageKind(
     name="evolve",
@@ -90,7 +91,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=5,
+    version=6,
 )
 PREDICT = StageKind(
     name="predict",
@@ -108,7 +109,7 @@ EVALUATE = StageKind(
     carries_cost="",
     minutes=30,
     environment="report",
-    version=4,
+    version=5,
     place="run",
     figures=(
         Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
