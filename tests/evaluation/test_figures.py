@@ -446,12 +446,19 @@ def test_error_against_patch_size() -> None:
         ErrorSeries(name="ours", sizes=SIZES, errors=[[1e-3, 2e-3], [1e-4, 3e-4], [2e-4, 2e-4]]),
         ErrorSeries(name="naive", sizes=SIZES, errors=[[np.inf, 1.0], [3e-2, 4e-2], [1e-2, 2e-2]]),
     ]
-    published = [ErrorSeries(name="published", sizes=SIZES[:2], errors=[2e-2, 8e-4])]
+    published = [
+        ErrorSeries(name="elsewhere", sizes=SIZES[:2], errors=[2e-2, 8e-4]),
+        ErrorSeries(name="published, naive", sizes=SIZES[:2], errors=[3e-2, 9e-4]),
+    ]
     figure = error_against_patch_size(series, sampling_error=(5e-5, 2e-4), published=published)
     panel = figure.axes[0]
     assert panel.get_xscale() == panel.get_yscale() == "log"
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["8 × 8", "20 × 12", "16 × 16"]
-    assert _legend(figure)[:3] == ["ours", "naive", "published"]
+    assert _legend(figure)[:4] == ["ours", "naive", "elsewhere", "published, naive"]
+    colours = {line.get_label(): line.get_color() for line in panel.lines}
+    of_naive = panel.containers[1].lines[0].get_color()
+    assert colours["published, naive"] == of_naive
+    assert colours["elsewhere"] not in (of_naive, panel.containers[0].lines[0].get_color())
     np.testing.assert_allclose(panel.containers[0].lines[0].get_ydata(), [1.5e-3, 2e-4, 2e-4])
     assert [text.get_text() for text in panel.texts] == ["naive: diverged"]
     assert panel.get_ylim()[0] > 1e-6

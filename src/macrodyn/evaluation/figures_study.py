@@ -52,7 +52,8 @@ def error_against_patch_size(
         series: Ours and the baselines; points are averages over members, bars span the members.
         sampling_error: 5 % and 95 % quantiles of the sampling error (`bootstrap`): below it no
             model can be told from an exact one.
-        published: Values from elsewhere, drawn as open symbols.
+        published: Values from elsewhere, drawn as open symbols; in the colour of the series whose
+            name theirs ends with ("published, naive").
         ylabel: What the error is.
         title: Title of the figure.
 
@@ -90,7 +91,9 @@ def error_against_patch_size(
                 place, 0.98, f"{entry.name}: diverged", color=colour, rotation=90, fontsize=8,
                 ha="center", va="top", transform=panel.get_xaxis_transform(),
             )  # fmt: skip
-    for n, entry in enumerate(published):
+    for k, entry in enumerate(published):
+        stem = entry.name.removesuffix(" (published)")
+        n = next((n for n, s in enumerate(series) if stem.endswith(s.name)), len(series) + k)
         mean = np.array([np.mean(np.asarray(e, np.float64)) for e in entry.errors])
         handles += panel.plot(
             _sites(entry), mean, color=style.PALETTE[n % len(style.PALETTE)], ls=":", lw=1.0,
