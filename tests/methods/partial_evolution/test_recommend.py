@@ -50,7 +50,7 @@ def test_the_least_total_of_all_that_fits_is_taken(chosen):
     found = of_pilot(path)
     steps = {error.dt for error in found.table}
     # A sixteenth of the shortest spacing of the ages, then each twice the one before.
-    assert steps == set(plan.config.steps) == {2.0**k for k in range(-4, 4)}
+    assert steps == set(plan.config.steps) == {2.0**k for k in range(-4, 0)}
     buffers = sorted({error.buffer for error in found.table})
     assert buffers[0] == 0 and len(buffers) > 1
     assert found.used.total == min(error.total for error in found.table)
@@ -59,6 +59,14 @@ def test_the_least_total_of_all_that_fits_is_taken(chosen):
     assert json.loads(read_sealed_json(path)["provenance"]["stage_config"])["steps"] == sorted(
         steps
     )
+
+
+@pytest.mark.parametrize(("spacings", "longest"), [((0.25, 6.0), 0.25), ((100.0, 7.0), 4.0)])
+def test_no_dt_is_tried_that_is_longer_than_a_prediction_is_fine(make_run, spacings, longest):
+    names = ("transient", "other")
+    horizons = {n: {"spacing": s, "points": 3} for n, s in zip(names, spacings, strict=True)}
+    run = make_run({**AUTO, "evaluate": {"horizons": horizons}})
+    assert run.steps == tuple(2.0**k for k in range(-4, 1 + round(np.log2(longest))))
 
 
 def test_pairs_model_and_prediction_use_what_was_chosen(chosen, make_job, tmp_path):

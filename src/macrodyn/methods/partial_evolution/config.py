@@ -280,7 +280,10 @@ class PartialEvolutionRun(RunConfig):
         gaps = [b - a for a, b in pairwise(ages)]
         # From far below the time between two snapshots to several of them.
         shortest = min(gaps, default=1.0) / 16
-        return tuple(shortest * 2.0**k for k in range(AUTOMATIC_STEPS))
+        steps = [shortest * 2.0**k for k in range(AUTOMATIC_STEPS)]
+        # Within a pair the model knows nothing of how its change comes about.
+        finest = min((h.spacing for h in self.evaluate.horizons.values()), default=steps[-1])
+        return tuple(step for step in steps if step <= max(finest, steps[0]))
 
     @property
     def buffer(self) -> int:
