@@ -165,7 +165,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 179, "e2e549a8dd91f80d"), ("config", 14, "74a207af91c6fb93")],
+    [("ising", 227, "fac6687e07aadfe5"), ("config", 14, "1899c5987a4ab6bf")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
