@@ -210,7 +210,7 @@ def test_a_member_keeps_its_best_validated_parameters(
     """Few samples are overfitted: training stops early, and what is kept is the minimum."""
     split = TransitionData.from_latents(ornstein_uhlenbeck(samples=120)).split(0.3, seed=0)
     settings = changed(
-        SETTINGS, steps=2000, learning_rate=1e-2, validation_every=10, patience=5, weight_decay=0.0
+        SETTINGS, steps=2000, learning_rate=1e-2, validation_every=10, patience=5, output_ridge=None
     )
     model, history = train_ensemble(*split, settings)
     assert history.finished_step < settings.steps

@@ -1,4 +1,4 @@
-"""The drift's output layer, solved for exactly where the drift is fitted by least squares.
+"""The drift's output layer, solved for exactly by least squares.
 
 An optimiser reaches last the directions in which a network's features hardly vary. What is left of
 them is far below the noise of a step, but not of a trajectory that passes a slow region. In the

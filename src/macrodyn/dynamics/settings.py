@@ -75,7 +75,7 @@ class DynamicsSettings(TrainingSettings, LikelihoodSettings):
     learning_rate: LearningRate = 2e-3
     output_ridge: Ridge | None = Field(
         default=1e-4,
-        description="Where the drift is fitted to compensated increments, its output layer is "
-        "solved for in the end by ridge regression of this strength, relative to the mean square "
-        "of the features. Null: it stays as it was trained.",
+        description="The drift's output layer is solved for in the end by ridge regression of this "
+        "strength, relative to the mean square of the features; of a hundred times as much where "
+        "increments are not compensated. Null: it stays as it was trained.",
     )

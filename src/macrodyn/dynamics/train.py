@@ -23,6 +23,8 @@ from macrodyn.storage.checkpoints import Checkpoints
 
 # Of the moving average of the parameters, per step.
 AVERAGE = 0.995
+# How much stronger the ridge of the output layer is where increments are as noisy as they come.
+PLAIN = 100.0
 # Largest gradient norm of one network.
 CLIP = 1.0
 
@@ -44,9 +46,8 @@ def train_ensemble(
 
     The likelihood is that of the mean increment, or of all m increments of a snapshot where the
     data hold their scatter. A model without noise is fitted by least squares, in units of the
-    increments' scatter around a polynomial fit. Where the drift is fitted to compensated
-    increments, its output layer is solved for in the end, on all transitions
-    (`solve_output_layer`).
+    increments' scatter around a polynomial fit. The drift's output layer is solved for in the end,
+    on all transitions (`solve_output_layer`).
 
     Args:
         data_train: Transitions to learn from.
@@ -95,8 +96,9 @@ def train_ensemble(
             value.copy_(best[name])
     ensemble.requires_grad_(False).cpu().eval()
     both = join([training, validation]).to("cpu")
-    if training.compensated is not None and settings.output_ridge is not None:
-        solve_output_layer(ensemble, both, settings.output_ridge)
+    if settings.output_ridge is not None:
+        stronger = PLAIN if training.compensated is None else 1.0
+        solve_output_layer(ensemble, both, stronger * settings.output_ridge)
     _continue_outside(ensemble, both, scalers)
     return ensemble, history
 
