@@ -111,7 +111,7 @@ def test_far_outside_the_drift_is_the_linear_one(ensemble):
 def test_a_little_outside_the_model_still_counts():
     outline = Continuation(1, 0)
     z = np.linspace(-1, 1, 101)[:, None]
-    outline.fit(z, -z, Scalers.identity(1, 0))
+    outline.fit(z, -z, Scalers.identity(1, 0), step=0.1)
     places = [1.0, 1.0 + EDGE, 1.0 + 2 * EDGE, 1.0 + 11 * EDGE]
     held, share = outline.hold(torch.tensor(places, dtype=torch.float32)[:, None])
     np.testing.assert_allclose(held[:, 0], [1.0, *[1.0 + EDGE] * 3], rtol=1e-6)
@@ -147,8 +147,24 @@ def test_it_is_saved(ensemble, tmp_path):
 def test_an_expanding_drift_is_made_contracting():
     x = np.random.default_rng(0).uniform(-1, 1, (500, 2))
     scalers = Scalers.identity(2, 0)
-    linear = contracting_fit(x, x + 0.1, scalers, x.min(axis=0), x.max(axis=0))
+    linear = contracting_fit(x, x + 0.1, scalers, x.min(axis=0), x.max(axis=0), step=0.1)
     matrix = linear[1:].T
     assert np.linalg.eigvalsh(matrix + matrix.T).max() < 0
     fixed = -np.linalg.solve(matrix, linear[0])
     assert (np.abs(fixed) <= 1).all()
+
+
+@pytest.mark.parametrize("step", [0.01, 1.0, 30.0])
+def test_no_step_of_a_prediction_jumps_over_the_fixed_point(step):
+    x = np.random.default_rng(0).uniform(-1, 1, (500, 2))
+    turning = x @ np.array([[-3.0, 8.0], [-8.0, -0.2]])
+    linear = contracting_fit(
+        x, turning, Scalers.identity(2, 0), x.min(axis=0), x.max(axis=0), step=step
+    )
+    fixed = -np.linalg.solve(linear[1:].T, linear[0])
+    z = np.array([40.0, -7.0])
+    distances = []
+    for _ in range(20):
+        z = z + step * (linear[0] + z @ linear[1:])
+        distances.append(np.linalg.norm(z - fixed))
+    assert (np.diff(distances) <= 1e-12).all()

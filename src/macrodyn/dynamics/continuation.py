@@ -52,13 +52,14 @@ class Continuation(nn.Module):
         self.register_buffer("high", endless)
         self.register_buffer("linear", torch.zeros(1 + variables + conditions, variables))
 
-    def fit(self, inputs: Array, drift: Array, scalers: Scalers) -> None:
+    def fit(self, inputs: Array, drift: Array, scalers: Scalers, *, step: float) -> None:
         """Take the outline of the data, and the linear drift from what was learned on them.
 
         Args:
             inputs: Standardised inputs of all data, shape [N, d + c].
             drift: Learned drift in the members' units, shape [N, d].
             scalers: The members' units.
+            step: Time of the increments, which is the longest step of a prediction.
         """
         d = drift.shape[1]
         z = inputs[:, :d]
@@ -67,7 +68,8 @@ class Continuation(nn.Module):
         low, high = along.min(axis=0), along.max(axis=0)
         thin = np.maximum(_THINNEST - (high - low) / 2, 0.0)
         edge = EDGE * (high - low + 2 * thin) / 2
-        linear = contracting_fit(inputs, drift, scalers, z.min(axis=0), z.max(axis=0))
+        ends = z.min(axis=0), z.max(axis=0)
+        linear = contracting_fit(inputs, drift, scalers, *ends, step=step)
         for name, value in {
             "axes": axes,
             "low": low - thin - edge,
@@ -105,12 +107,15 @@ class Continuation(nn.Module):
         return drift + (1.0 - share) * (linear - drift)
 
 
-def contracting_fit(x: Array, drift: Array, scalers: Scalers, low: Array, high: Array) -> Array:
+def contracting_fit(
+    x: Array, drift: Array, scalers: Scalers, low: Array, high: Array, *, step: float
+) -> Array:
     """The linear fit of the drift, made contracting towards a point in the data's range.
 
-    Eigenvalues of the symmetric part of its matrix are lowered to at most -`SLOWEST` times the
-    drift's typical rate: the distance from its fixed point then falls along every trajectory. A
-    fixed point outside of the range is moved to the nearest point of it.
+    Of its matrix only the symmetric part is kept, with eigenvalues of at most -`SLOWEST` times the
+    drift's typical rate: the distance from its fixed point then falls along every trajectory; and
+    of at least -1 / step: Euler's steps then do not jump over it. A fixed point outside of the
+    range is moved to the nearest point of it.
 
     Args:
         x: Standardised inputs, shape [N, d + c].
@@ -118,6 +123,7 @@ def contracting_fit(x: Array, drift: Array, scalers: Scalers, low: Array, high: 
         scalers: The members' units.
         low: Lowest values of the inputs, the variables first.
         high: Highest values.
+        step: Longest step of a prediction.
 
     Returns:
         Intercept and rows of the inputs, in the members' units, shape [1 + d + c, d].
@@ -130,12 +136,11 @@ def contracting_fit(x: Array, drift: Array, scalers: Scalers, low: Array, high: 
     design = np.concatenate([np.ones((len(x), 1)), x - middle], axis=1)
     linear = np.linalg.lstsq(design, speed, rcond=1e-8)[0]
     matrix = linear[1 : 1 + d].T
-    symmetric, rest = (matrix + matrix.T) / 2, (matrix - matrix.T) / 2
-    values, vectors = np.linalg.eigh(symmetric)
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     spread = np.square(x[:, :d]).mean() + 1e-300
     slowest = -SLOWEST * np.sqrt(np.square(speed).mean() / spread)
-    values = np.minimum(values, min(slowest, -1e-12))
-    matrix = (vectors * values) @ vectors.T + rest
+    values = np.maximum(np.minimum(values, min(slowest, -1e-12)), -1.0 / step)
+    matrix = (vectors * values) @ vectors.T
     fixed = middle[:d] - np.linalg.solve(matrix, linear[0])
     fixed = np.clip(fixed, low[:d], high[:d])
     found = np.zeros((1 + x.shape[1], d))

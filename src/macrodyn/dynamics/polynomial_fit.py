@@ -198,6 +198,7 @@ class _Design:
     def __init__(self, data: TransitionData, scalers: Scalers, settings: DynamicsSettings) -> None:
         z, conditions = (values.double().cpu() for values in (data.z, data.conditions))
         self.x = standardised(scalers, z, conditions).numpy()
+        self.step = float(data.elapsed.mean())
         low, high = self.x.min(axis=0), self.x.max(axis=0)
         # What does not vary is in the middle of a range of its own.
         flat = high - low <= 1e-12
@@ -229,7 +230,7 @@ class _Design:
             "high": self.high,
             "whitening": whitening,
             "leverage": np.square(features @ whitening).sum(axis=1).max(),
-            "linear": contracting_fit(self.x, drift, scalers, self.low, self.high),
+            "linear": contracting_fit(self.x, drift, scalers, self.low, self.high, step=self.step),
         }
 
 

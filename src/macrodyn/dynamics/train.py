@@ -112,7 +112,9 @@ def _continue_outside(ensemble: Ensemble, data: TransitionData, scalers: Scalers
             ensemble.evaluate(parameters, chunk.expand(ensemble.members, -1, -1))[0].mean(0)
             for chunk in inputs.split(CHUNK)
         ]
-    ensemble.continuation.fit(inputs.double().numpy(), torch.cat(drift).double().numpy(), scalers)
+    found = torch.cat(drift).double().numpy()
+    step = float(data.elapsed.mean())
+    ensemble.continuation.fit(inputs.double().numpy(), found, scalers, step=step)
 
 
 class PartialLikelihood(Trainable):
