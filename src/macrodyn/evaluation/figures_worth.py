@@ -47,12 +47,12 @@ def variables_worth(judged: Judged, *, names: Sequence[str], title: str | None =
     gains.set_xscale("symlog", linthresh=MATERIAL)
     gains.axvline(0, color="black", lw=0.6)
     gains.axvline(MATERIAL, color="black", lw=0.6, ls=":")
-    gains.set_xlabel("gain, share of the drift's variance")
+    gains.set_xlabel("gain, share of\nthe drift's variance")
     known = [np.r_[w.chi2_before, w.chi2_after] for w in judged.each]
     if np.isfinite(known).any() and (np.nan_to_num(known, nan=1.0) > 0).all():
         squares.set_xscale("log")
     squares.axvline(1, color="black", lw=0.6, ls=":")
-    squares.set_xlabel(r"$\chi^2$ per degree, without (open) and with")
+    squares.set_xlabel("$\\chi^2$ per degree of freedom,\nwithout (open) and with")
     places = {name: f", proposed {k}" for k, name in enumerate(judged.proposed, 1)}
     labels = [
         f"{w.name}{_mark(w.role)}\nworth having: {w.verdict}{places.get(w.name, '')}"
