@@ -39,7 +39,6 @@ from macrodyn.learning.holdout import group_folds
 from macrodyn.storage.netcdf import read_dataset
 
 FOLDS, SEED = 4, 1
-LONG = {"steps": 4000, "batch": 1024, "learning_rate": 1e-3}
 CHOICES: dict[str, dict[str, Any]] = {
     "default": {},
     "tanh": {"activation": "tanh"},
@@ -48,7 +47,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "width 32": {"hidden": (32, 32)},
     "500 steps": {"steps": 500},
     "batch 2048": {"batch": 2048},
-    "4000 steps of 1024, rate 0.001": LONG,
+    "4000 steps of 1024, rate 0.001": {"steps": 4000, "batch": 1024, "learning_rate": 1e-3},
     "output ridge 1e-6": {"output_ridge": 1e-6},
     "output ridge 0.01": {"output_ridge": 1e-2},
     "output layer as trained": {"output_ridge": None},

@@ -186,10 +186,9 @@ class Ensemble(nn.Module):
         Raises:
             ValueError: If the numbers of variables or conditions are others.
         """
-        inputs, share = self._inputs(z, conditions), None
-        given = inputs
-        if not self.template.continues:
-            inputs, share = self.continuation.hold(given)
+        given = self._inputs(z, conditions)
+        own = self.template.continues
+        inputs, share = (given, None) if own else self.continuation.hold(given)
         drift, triangle = self.evaluate(self.parameters_by_name(), inputs)
         if share is not None:
             drift = self.continuation.blend(drift, given, share)
@@ -249,9 +248,9 @@ class Ensemble(nn.Module):
             raise ValueError(f"The model has {self.variables} variables, z {z.shape[-1]}")
         if self.constraint is not None:
             z = self.constraint.reduce(z)
-        z = z.expand(self.members, -1, -1)
         if self.conditions == 0:
-            return standardised(self, z, z[..., :0])
+            return standardised(self, z, z[..., :0]).expand(self.members, -1, -1)
+        z = z.expand(self.members, -1, -1)
         if conditions is None or conditions.shape[-1] != self.conditions:
             given = None if conditions is None else tuple(conditions.shape)
             raise ValueError(

@@ -99,7 +99,8 @@ def train_ensemble(
     if settings.output_ridge is not None:
         stronger = PLAIN if training.compensated is None else 1.0
         solve_output_layer(ensemble, both, stronger * settings.output_ridge)
-    _continue_outside(ensemble, both, scalers)
+    if not ensemble.template.continues:
+        _continue_outside(ensemble, both, scalers)
     return ensemble, history
 
 

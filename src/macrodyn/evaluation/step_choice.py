@@ -103,11 +103,9 @@ class StepPairs:
         spread = np.where(spread > 0, spread, np.finfo(float).tiny)
         noise = np.square(residual).sum(axis=0) / max(count - p, 1) * p / self._planned
         boundary = np.full(rate.shape[1], np.nan)
-        if widest is None:
-            memory = self._memory(residual)
-        else:
-            # Memory is the system's: what the surroundings do to it counts as their error.
-            memory = self._memory(_fit(features, widest)[1])
+        # Memory is the system's: what the surroundings do to it counts as their error.
+        memory = self._memory(residual if widest is None else _fit(features, widest)[1])
+        if widest is not None:
             few = self._features(BOUNDARY_DEGREE)
             apart, left = _fit(few, rate - widest)
             own = np.square(left).sum(axis=0) / max(count - few.shape[1], 1)
