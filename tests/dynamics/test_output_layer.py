@@ -1,4 +1,4 @@
-"""The drift's output layer, solved for by ridge regression."""
+"""Output layers of drift and noise, solved for by ridge regression and by scoring."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import torch
 
 from macrodyn.dynamics import DynamicsSettings, Ensemble, TransitionData, train_ensemble
 from macrodyn.dynamics import output_layer as module
-from macrodyn.dynamics.output_layer import solve_output_layer
+from macrodyn.dynamics.output_layer import solve_noise_layer, solve_output_layer
+from macrodyn.dynamics.partial_likelihood import Whitened
+from macrodyn.dynamics.scatter import scatter_factor
+from macrodyn.dynamics.union import join
 
 from .conftest import changed
 
@@ -104,10 +107,11 @@ def test_chunks_add_up(monkeypatch):
 
 
 def test_noise_is_as_it_was():
-    data = transitions()
-    z = torch.rand(20, 2)
-    models = [trained(data, output_ridge=ridge) for ridge in (None, 1e-4)]
-    torch.testing.assert_close(models[1].covariance(z), models[0].covariance(z), rtol=0, atol=0)
+    data, z = transitions(), torch.rand(20, 2)
+    model = trained(data, output_ridge=None)
+    before = model.covariance(z)
+    assert solve_output_layer(model, data, 1e-4)
+    torch.testing.assert_close(model.covariance(z), before, rtol=0, atol=0)
 
 
 def test_for_increments_as_they_are_the_ridge_is_a_hundred_times_as_strong():
@@ -122,3 +126,118 @@ def test_for_increments_as_they_are_the_ridge_is_a_hundred_times_as_strong():
 def test_a_model_without_an_output_layer_is_left_alone():
     model = Ensemble("polynomial", variables=2, members=2, options={"degree": 2})
     assert not solve_output_layer(model, transitions(), 1e-4)
+
+
+def sigma(z: torch.Tensor) -> torch.Tensor:
+    """A covariance rate whose variances vary fivefold and whose correlation changes its sign."""
+    first, second = (0.6 * z[:, 0]).exp(), (0.5 + 0.3 * z[:, 1] ** 2)
+    cross = 0.4 * z[:, 0] * z[:, 1] * (first * second).sqrt()
+    return torch.stack([first, cross, cross, second], dim=1).reshape(-1, 2, 2)
+
+
+def noisy(*, samples: int = 3000, patches: int = 12, seed: int = 0) -> TransitionData:
+    """Increments of many patches, whose covariance is `sigma`."""
+    rng = np.random.default_rng(seed)
+    z = torch.as_tensor(rng.uniform(-1, 1, (samples, 2)))
+    elapsed = np.where(np.arange(samples) % 2, 1.0, 0.25)
+    root = torch.linalg.cholesky(sigma(z)).numpy()
+    unit = rng.normal(size=(samples, patches, 2)) * elapsed[:, None, None] ** 0.5
+    increments = np.einsum("nij,nmj->nmi", root, unit)
+    increments = increments + truth(z).numpy()[:, None] * elapsed[:, None, None]
+    made = {
+        "z": z,
+        "increment": increments.mean(1),
+        "elapsed": elapsed,
+        "conditions": np.zeros((samples, 0)),
+        "scatter": scatter_factor(increments, elapsed),
+    }
+    tensors = {name: torch.as_tensor(value, dtype=torch.float32) for name, value in made.items()}
+    group = torch.arange(samples) % 50
+    return TransitionData(**tensors, group=group, factor=1.0 / patches, patches=patches)
+
+
+def noise_error(model: Ensemble) -> float:
+    """Root mean square of L^-1 Sigma_model L^-T - 1, on a grid."""
+    axis = torch.linspace(-0.9, 0.9, 15)
+    z = torch.cartesian_prod(axis, axis)
+    inverse = torch.linalg.inv(torch.linalg.cholesky(sigma(z)))
+    with torch.no_grad():
+        ratio = inverse @ model.covariance(z) @ inverse.mT
+    return float((ratio - torch.eye(2)).square().mean().sqrt())
+
+
+def test_a_noise_of_few_steps_becomes_as_good_as_its_features():
+    data = noisy()
+    model = trained(data, output_ridge=None)
+    z = torch.rand(20, 2)
+    before, drift = noise_error(model), model.drift(z)
+    assert solve_noise_layer(model, *data.split(0.2, seed=1)) in module.RIDGES
+    assert noise_error(model) < 0.08
+    assert noise_error(model) < 0.7 * before
+    torch.testing.assert_close(model.drift(z), drift, rtol=0, atol=0)
+
+
+def test_training_solves_for_both_layers():
+    data = noisy()
+    as_trained, solved = (trained(data, output_ridge=ridge) for ridge in (None, 1e-4))
+    assert noise_error(solved) < 0.5 * noise_error(as_trained)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal", "constant"])
+def test_the_likelihood_is_stationary_in_the_noise_s_output_layer(monkeypatch, covariance):
+    monkeypatch.setattr(module, "RIDGES", (1e-9,))
+    monkeypatch.setattr(module, "_SETTLED", 1e-6)
+    monkeypatch.setattr(module, "_SCORING_STEPS", 60)
+    monkeypatch.setattr(module, "CHUNK", 700)
+    data = noisy()
+    model = trained(data, output_ridge=None, covariance=covariance, hidden=(6,), steps=30)
+    training, validation = data.split(0.2, seed=1)
+    whitened = Whitened(model, join([training, validation]))
+    rows, _ = whitened.rows(join([training, validation]))
+    inputs = whitened.inputs(rows).expand(model.members, -1, -1)
+
+    def slopes() -> dict[str, torch.Tensor]:
+        own = {name: value.detach().clone() for name, value in model.parameters_by_name().items()}
+        layer = ["noise_bias", *(["noise.out.weight"] if covariance != "constant" else [])]
+        for name in layer:
+            own[name].requires_grad_()
+        drift, triangle = model.evaluate(own, inputs)
+        loss = whitened.nll(rows, drift, triangle).sum()
+        found = torch.autograd.grad(loss, [own[name] for name in layer])
+        return {name: value.norm() for name, value in zip(layer, found, strict=True)}
+
+    before = slopes()
+    assert solve_noise_layer(model, training, validation) == 1e-9
+    for name, slope in slopes().items():
+        assert slope < 0.02 * before[name], name
+
+
+def test_the_information_is_the_mean_square_of_the_likelihood_s_slopes():
+    data = noisy(samples=1)
+    model = Ensemble(variables=2, members=1)
+    triangle = torch.tensor([1.3, -0.4, 0.7])
+    lower = torch.tensor([[1.3, 0.0], [-0.4, 0.7]])
+    unit = torch.randn(400_000, 2, generator=torch.Generator().manual_seed(3))
+    one = replace(data, scatter=None, patches=1)
+    whitened = Whitened(model, one)
+    rows = torch.cat([torch.zeros(len(unit), 2), unit @ lower.T, torch.zeros(len(unit), 2)], dim=1)
+    entries = triangle.expand(1, len(unit), -1).clone().requires_grad_()
+    nll = whitened.noise_nll(rows[None], torch.zeros(1, len(unit), 2), entries)
+    (slopes,) = torch.autograd.grad(nll.sum(), entries)
+    found = whitened.information(rows[None, :1], triangle.expand(1, 1, -1))[0, 0]
+    torch.testing.assert_close(found, slopes[0].square().mean(0), rtol=0.02, atol=0.0)
+
+
+def test_where_the_data_say_no_more_the_noise_stays_as_it_was_trained():
+    """One mean increment each, and features enough to fit their noise."""
+    few = replace(noisy(samples=300), scatter=None, patches=1)
+    model = trained(few, output_ridge=None, steps=400, hidden=(64,))
+    z = torch.rand(20, 2)
+    before = model.covariance(z)
+    assert solve_noise_layer(model, *few.split(0.2, seed=1)) is None
+    torch.testing.assert_close(model.covariance(z), before, rtol=0, atol=0)
+
+
+def test_a_noise_without_an_output_layer_is_left_alone():
+    model = Ensemble("polynomial", variables=2, members=2, options={"degree": 2})
+    assert solve_noise_layer(model, *noisy(samples=200).split(0.2, seed=1)) is None

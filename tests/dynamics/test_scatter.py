@@ -24,7 +24,7 @@ from macrodyn.dynamics import (
     train_ensemble,
     within_factor,
 )
-from macrodyn.dynamics.train import CLIP, PartialLikelihood
+from macrodyn.dynamics.partial_likelihood import CLIP, PartialLikelihood
 from macrodyn.methods.partial_evolution.learn import dynamics as dynamics_stage
 from macrodyn.pipeline.job import Job
 from macrodyn.storage.checkpoints import Checkpoints, Interrupted, fingerprint

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from macrodyn.dynamics.train import PartialLikelihood
+from macrodyn.dynamics.partial_likelihood import PartialLikelihood
 from macrodyn.learning.loop import Course
 from macrodyn.methods.partial_evolution import learn
 from macrodyn.methods.partial_evolution.compare import markov_metrics

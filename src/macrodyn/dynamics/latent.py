@@ -38,6 +38,9 @@ class LatentModel(nn.Module, ABC):
         independent: Whether the noise of each variable is its own: L_ref is then diagonal.
         linear_output: Whether the drift is linear in some of the parameters, and the model says in
             which (`output_features`, `output_change`): training then solves for these exactly.
+        linear_noise: Whether the noise is a function, entry by entry, of numbers that are linear in
+            some of the parameters, and the model says which (`noise_outputs`, `noise_triangle`,
+            `noise_features`, `noise_change`): training then solves for these as well.
         continues: Whether it says itself what happens where there were no data; else the ensemble
             does (`Continuation`).
 
@@ -49,6 +52,7 @@ class LatentModel(nn.Module, ABC):
     noisy: ClassVar[bool] = True
     independent: bool = False
     linear_output: ClassVar[bool] = False
+    linear_noise: ClassVar[bool] = False
     continues: ClassVar[bool] = False
 
     def __init__(self, variables: int, conditions: int) -> None:
@@ -84,6 +88,26 @@ class LatentModel(nn.Module, ABC):
 
         Args:
             change: Coefficients, shape [f, d].
+        """
+        raise NotImplementedError
+
+    def noise_outputs(self, inputs: Tensor) -> Tensor:
+        """What `noise_triangle` makes the noise of, shape [..., e], where ``linear_noise``."""
+        raise NotImplementedError
+
+    def noise_triangle(self, outputs: Tensor) -> Tensor:
+        """The noise's triangle, as `forward` gives it; no two outputs share an entry."""
+        raise NotImplementedError
+
+    def noise_features(self, inputs: Tensor) -> Tensor:
+        """Features that the outputs are linear in, shape [..., f], where ``linear_noise``."""
+        raise NotImplementedError
+
+    def noise_change(self, change: Tensor) -> dict[str, Tensor]:
+        """What to add to which parameters to add features @ change to the outputs.
+
+        Args:
+            change: Coefficients, shape [f, e].
         """
         raise NotImplementedError
 
@@ -141,6 +165,7 @@ class NeuralSDE(LatentModel):
     """
 
     linear_output = True
+    linear_noise = True
     on_diagonal: Tensor
     placed: Tensor
 
@@ -183,16 +208,8 @@ class NeuralSDE(LatentModel):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate drift and noise; see `LatentModel.forward`."""
-        raw: Tensor = self.noise_bias
-        if self.noise is None:
-            raw = raw.expand(*inputs.shape[:-1], -1)
-        else:
-            raw = self.noise(inputs).add_(raw)
-        positive = nn.functional.softplus(raw + SOFTPLUS_ONE)
-        entries = torch.where(self.on_diagonal, positive, raw)
-        if self.independent:
-            entries = entries @ self.placed
-        return self.drift(inputs).add_(self.linear(inputs)), entries
+        triangle = self.noise_triangle(self.noise_outputs(inputs))
+        return self.drift(inputs).add_(self.linear(inputs)), triangle
 
     def output_features(self, inputs: Tensor) -> Tensor:
         """Unity, the inputs and the drift network's last hidden layer."""
@@ -204,6 +221,29 @@ class NeuralSDE(LatentModel):
         sizes = [1, self.linear.in_features, self.drift.out.in_features]
         bias, linear, out = change.split(sizes)
         return {"linear.bias": bias[0], "linear.weight": linear.mT, "drift.out.weight": out.mT}
+
+    def noise_outputs(self, inputs: Tensor) -> Tensor:
+        """The noise network's output and its bias."""
+        if self.noise is None:
+            return self.noise_bias.expand(*inputs.shape[:-1], -1)
+        outputs: Tensor = self.noise(inputs).add_(self.noise_bias)
+        return outputs
+
+    def noise_triangle(self, outputs: Tensor) -> Tensor:
+        """Softplus on the diagonal; what is below it as it is."""
+        positive = nn.functional.softplus(outputs + SOFTPLUS_ONE)
+        entries = torch.where(self.on_diagonal, positive, outputs)
+        return entries @ self.placed if self.independent else entries
+
+    def noise_features(self, inputs: Tensor) -> Tensor:
+        """Unity and the noise network's last hidden layer."""
+        one = torch.ones_like(inputs[..., :1])
+        return one if self.noise is None else torch.cat([one, self.noise.hidden(inputs)], dim=-1)
+
+    def noise_change(self, change: Tensor) -> dict[str, Tensor]:
+        """Change the noise network's output."""
+        found = {"noise_bias": change[0]}
+        return found if self.noise is None else {**found, "noise.out.weight": change[1:].mT}
 
     def decays(self, name: str) -> bool:
         """Whether it is a weight matrix of a network; biases and the linear drift do not decay."""

@@ -21,6 +21,7 @@ from macrodyn.dynamics.continuation import contracting_fit
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.partial_likelihood import PartialLikelihood
 from macrodyn.dynamics.polynomial_drift import (
     BLOCKS,
     FOLDS,
@@ -33,7 +34,6 @@ from macrodyn.dynamics.polynomial_noise import NoiseFit, fit_noise
 from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.dynamics.scaling import fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
-from macrodyn.dynamics.train import PartialLikelihood
 from macrodyn.learning.history import History
 
 Array = NDArray[np.float64]

@@ -77,5 +77,6 @@ class DynamicsSettings(TrainingSettings, LikelihoodSettings):
         default=1e-4,
         description="The drift's output layer is solved for in the end by ridge regression of this "
         "strength, relative to the mean square of the features; of a hundred times as much where "
-        "increments are not compensated. Null: it stays as it was trained.",
+        "increments are not compensated. The noise's is as well, where the validation data gain by "
+        "it. Null: both stay as they were trained.",
     )

@@ -91,7 +91,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=6,
+    version=7,
 )
 PREDICT = StageKind(
     name="predict",
