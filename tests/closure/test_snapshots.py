@@ -252,3 +252,21 @@ def test_share_of_the_origin_is_that_of_its_variance(monkeypatch) -> None:
     (share,) = origin_share(make_model((50,)), states, periodic=True, rng=rng) or [0.0]
     # Var(within) = 1/n (less by 1/50, as origins repeat), Var(all) = 1/n + 4/n + 4/n^1.5.
     assert share == pytest.approx(0.98 / (5 + 4 / np.sqrt(n)), rel=0.05)
+
+
+@pytest.mark.parametrize("buffer", [0, 2])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_what_is_added_to_patches_is_added_where_they_stand(buffer, periodic) -> None:
+    rng = np.random.default_rng(5)
+    states = rng.random((3, 2, 24)).astype(np.float32)
+    geometry = PatchGeometry((6,), buffer=buffer)
+    origins = rng.choice([0, 6, 12, 18], (3, 2))[:, :, None]
+    moved = np.zeros((3, 2, 1, 2, *geometry.active), np.float32)
+    evolved = EvolvedPatches(states, periodic, geometry, origins, moved)
+    change = rng.random(moved.shape)
+    shifted = evolved.shifted(change)
+    inner = slice(buffer, buffer + 6)
+    np.testing.assert_array_equal(evolved.shifted(0.0 * change).after[:, :, 0], evolved.before)
+    added = shifted.after[:, :, 0] - evolved.before
+    np.testing.assert_allclose(added, change[:, :, 0, :, inner], atol=1e-6)
+    assert shifted.moved.dtype == np.float32

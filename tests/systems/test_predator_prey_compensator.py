@@ -201,3 +201,34 @@ def test_windows_that_do_not_fit_are_refused():
         make().evolve_compensated(
             rough_states(2, 8), PatchGeometry((8,), halo=0), 0.1, seeds(1, index=2)
         )
+
+
+@WAYS
+@pytest.mark.parametrize("name", INTEGRATORS)
+def test_the_noise_told_is_what_chance_has_added(name, side, buffer, boundary):
+    """Its mean over the patch is the martingale; of one step of Euler's it is all but the drift."""
+    system, states = make(integrator=name, step=0.05, noise=0.03), rough_states(5)
+    patch = PatchGeometry((side,), buffer=buffer, boundary=boundary)
+    windows, around = cut(system, states, patch)
+    keys = seeds(4, index=len(windows))
+    after, compensator, noise = system.evolve_driven(windows, patch, 0.2, keys, around)
+    plain = system.evolve_compensated(windows, patch, 0.2, keys, around)
+    np.testing.assert_array_equal(after, plain[0])
+    np.testing.assert_array_equal(compensator, plain[1])
+    martingale = system.observable_increment(windows, after, patch, around) - compensator
+    np.testing.assert_allclose(system.observe(patch.cut(noise)), martingale, atol=1e-7)
+    halo = patch.margin - buffer
+    if halo and boundary == "frozen" and side < N:
+        inner = Tiling((N,), patch.shape).number // 2
+        assert not noise[inner, :, :halo].any()
+        assert not noise[inner, :, -halo:].any()
+    if name != "euler-maruyama":
+        return
+    after, _, noise = system.evolve_driven(windows, patch, 0.05, keys, around)
+    moving = (..., *patch.moving)
+    whole = (..., *patch.core)
+    if not buffer and boundary == "frozen":
+        exact = windows.astype(float)[whole] + noise[whole]
+        drifts = drift(states).reshape(5, 2, N // side, side).swapaxes(1, 2).reshape(-1, 2, side)
+        np.testing.assert_allclose(after[whole], exact + 0.05 * drifts, atol=1e-6)
+    assert noise[moving].std() == pytest.approx(0.03 * 0.05**0.5, rel=0.15)

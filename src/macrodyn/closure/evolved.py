@@ -51,6 +51,16 @@ class EvolvedPatches:
         )
         return np.ascontiguousarray(self.moved[inner])
 
+    def shifted(self, change: NDArray) -> EvolvedPatches:
+        """The patches as if that had been added to them, before they evolved.
+
+        Args:
+            change: Shape [batch, M, lag, channel, *geometry.active].
+        """
+        corners = self.origins - self.geometry.buffer
+        still = gather_each(self.states, corners, self.geometry.active, self.periodic)
+        return replace(self, moved=(still[:, :, None] + change).astype(self.states.dtype))
+
     def chunks(self, each: int) -> Iterator[tuple[slice, EvolvedPatches]]:
         """Yield the patches of a few states at a time, with the rows of these states."""
         for begin in range(0, len(self.states), each):

@@ -6,6 +6,10 @@ to be zero. Two are at hand where the system says its expected rates L phi:
 - the martingale Delta - A of the observables, A the integral of L phi along the path (Dynkin);
 - the excess of L phi in the m patches that were drawn over that of the whole snapshot.
 
+Of closure variables, whose L zhat nobody knows, a field has the like to first order, if it tells
+the noise of its sites: what this makes of zhat when it is added to the snapshot, of which the odd
+part is taken, as the noise and its negative are equally likely.
+
 For any matrix C the compensated increment Delta - C controls has the mean of Delta, for any dt. The
 C of least variance is a regression. It is fitted on other groups than those it is used for
 (cross-fitting): so it knows nothing of the noise that it is multiplied with, and the mean stays.
@@ -93,26 +97,23 @@ def mean_increment(arrays: LatentArrays, *, seed: int = 0) -> Floats:
 
 
 def control_variates(
-    increments: Floats,
-    elapsed: Floats,
-    compensators: Floats | None,
-    rate_excess: Floats | None,
+    elapsed: Floats, martingales: Floats | None, rate_excess: Floats | None
 ) -> Floats:
     """Lay out what is zero on average, given the snapshot.
 
     Args:
-        increments: Of the observables, shape [N, m, lag, observable].
         elapsed: Physical time, shape [N, m, lag].
-        compensators: A, shaped like the increments; None where it is not known.
-        rate_excess: L phi of each patch less that of the whole, shape [N, m, observable]; None
-            where it is not known, or where the whole was evolved.
+        martingales: What chance has made of the pair, shape [N, m, lag, variable]; None where it is
+            not known.
+        rate_excess: Rates of each patch less those of the whole, shape [N, m, variable]; None where
+            they are not known, or where the whole was evolved.
 
     Returns:
         Martingales, then excesses over the time of the pair, shape [N, m, lag, control].
     """
     parts = [np.empty((*elapsed.shape, 0))]
-    if compensators is not None:
-        parts.append(increments - compensators)
+    if martingales is not None:
+        parts.append(martingales)
     if rate_excess is not None:
         parts.append(rate_excess[:, :, None] * elapsed[..., None])
     return np.concatenate(parts, axis=-1)

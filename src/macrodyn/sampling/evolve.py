@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class Pairs:
         origins: First site of each patch, [sample, patch, dimension].
         moved: Patches with their buffers afterwards, [sample, patch, lag, channel, *patch.active];
             no channel where there is no buffer, as ``after`` tells all.
+        noise: Noise that has driven the same sites, shaped alike; no channel where the system does
+            not tell it.
     """
 
     before: NDArray
@@ -49,6 +51,7 @@ class Pairs:
     rate_excess: NDArray[np.float64]
     origins: NDArray[np.int64]
     moved: NDArray
+    noise: NDArray
 
 
 def evolve_patches(
@@ -99,12 +102,11 @@ def evolve_patches(
     windows, around = cut_windows(system, states, origins[chosen], patch)
     patch_keys = substreams(np.repeat(keys, number), np.tile(np.arange(1, number + 1), len(states)))
 
-    def evolve(now: NDArray, units: int, k: Seeds) -> tuple[NDArray, NDArray, NDArray]:
+    def evolve(now: NDArray, units: int, k: Seeds) -> _Step:
         if events is None and system.knows_rates:
             return _compensated(system, now, patch, units * dt, k, around)
         count = None if events is None else units * events
-        now, passed = system.evolve_patch(now, patch, units * dt, k, count, around)
-        return now, passed, np.empty((len(now), 0))
+        return _Step(*system.evolve_patch(now, patch, units * dt, k, count, around))
 
     pairs = _evolve_lags(
         windows,
@@ -157,11 +159,10 @@ def evolve_whole(
     if system.knows_rates:
         windows, patch, around = whole_window(system, states)
 
-    def evolve(now: NDArray, units: int, k: Seeds) -> tuple[NDArray, NDArray, NDArray]:
+    def evolve(now: NDArray, units: int, k: Seeds) -> _Step:
         if system.knows_rates:
             return _compensated(system, now, patch, units * dt, k, around)
-        passed = np.full(len(now), units * dt)
-        return system.evolve(now, units * dt, k), passed, np.empty((len(now), 0))
+        return _Step(system.evolve(now, units * dt, k), np.full(len(now), units * dt))
 
     def increment(before: NDArray, after: NDArray) -> NDArray:
         before, after = patch.cut(before), patch.cut(after)
@@ -177,6 +178,15 @@ def evolve_whole(
     return Pairs(**batched, rate_excess=nothing, origins=first)
 
 
+class _Step(NamedTuple):
+    """Windows afterwards, the time that passed, A and the noise where the system tells them."""
+
+    windows: NDArray
+    elapsed: NDArray[np.float64]
+    compensator: NDArray[np.float64] | None = None
+    noise: NDArray | None = None
+
+
 def _compensated(
     system: PatchSystem,
     windows: NDArray,
@@ -184,15 +194,19 @@ def _compensated(
     duration: float,
     keys: Seeds,
     around: Surroundings,
-) -> tuple[NDArray, NDArray, NDArray]:
-    """Evolve with compensators: windows, elapsed time and A."""
-    now, compensator = system.evolve_compensated(windows, patch, duration, keys, around)
-    return now, np.full(len(now), duration), compensator
+) -> _Step:
+    """Evolve with compensators, and with noise where the system tells it."""
+    noise = None
+    if system.knows_noise:
+        now, compensator, noise = system.evolve_driven(windows, patch, duration, keys, around)
+    else:
+        now, compensator = system.evolve_compensated(windows, patch, duration, keys, around)
+    return _Step(now, np.full(len(now), duration), compensator, noise)
 
 
 def _evolve_lags(
     states: NDArray,
-    evolve: Callable[[NDArray, int, Seeds], tuple[NDArray, NDArray, NDArray]],
+    evolve: Callable[[NDArray, int, Seeds], _Step],
     increment: Callable[[NDArray, NDArray], NDArray],
     patch: PatchGeometry,
     lags: Sequence[int],
@@ -200,23 +214,32 @@ def _evolve_lags(
 ) -> dict[str, NDArray]:
     """Evolve from lag to lag; everything is still flat: [sample, lag, ...]."""
     moving: tuple[Any, ...] = (..., *patch.moving)
-    after, increments, elapsed, moved, compensators = [], [], [], [], []
+    after, increments, elapsed, moved, compensators, noises = [], [], [], [], [], []
     now, done, time = states, 0, np.zeros(len(states))
     integral: NDArray | float = 0.0
+    kicks: NDArray | float = 0.0
     for i, lag in enumerate(lags):
-        now, passed, compensator = evolve(now, lag - done, substreams(keys, i))
-        time, done, integral = time + passed, lag, integral + compensator
+        step = evolve(now, lag - done, substreams(keys, i))
+        now, done, time = step.windows, lag, time + step.elapsed
+        integral = integral + _or_nothing(step.compensator, (len(now), 0))
+        kicks = kicks + _or_nothing(step.noise, (len(now), 0, *now.shape[2:]))
         after.append(patch.cut(now))
         moved.append(now[moving] if patch.buffer else now[moving][:, :0])
         increments.append(increment(states, now))
         elapsed.append(time)
         compensators.append(integral)
+        noises.append(kicks[moving])
     several = {
         "after": after,
         "increments": increments,
         "elapsed": elapsed,
         "moved": moved,
         "compensators": compensators,
+        "noise": noises,
     }
     stacked = {name: np.stack(parts, axis=1) for name, parts in several.items()}
     return {"before": patch.cut(states), **stacked}
+
+
+def _or_nothing(values: NDArray | None, shape: tuple[int, ...]) -> NDArray:
+    return np.empty(shape) if values is None else values

@@ -217,6 +217,42 @@ class PatchSystem(System):
             compensator = compensator + weight * self.expected_rates(now, patch, around)
         return now, compensator * (duration / (3.0 * parts))
 
+    @property
+    def knows_noise(self) -> bool:
+        """Whether the system says which noise has driven its sites."""
+        return type(self).evolve_driven is not PatchSystem.evolve_driven
+
+    def evolve_driven(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64], NDArray]:
+        """Do as `evolve_compensated` does, and tell the noise that has driven the sites.
+
+        Given the windows before, the noise and its negative are equally likely. To first order it
+        is what chance has added to the sites. So what it makes of a closure variable, to first
+        order, is known to be zero on average, and can be taken out. Optional.
+
+        Args:
+            windows: Patches with their margin, shape [batch, channel, *patch.window]; left
+                unchanged.
+            patch: Geometry of the windows.
+            duration: Physical time.
+            seeds: One stream per window, shape [batch], uint64.
+            around: What of the surroundings is not in the windows; see `evolve_patch`.
+
+        Returns:
+            The windows afterwards and A, as of `evolve_compensated`; and the noise summed along the
+            path, shaped like the windows, zero where nothing evolves.
+
+        Raises:
+            NotImplementedError: If the system does not tell.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not tell the noise of its sites")
+
     def rest(self, states: NDArray, active: NDArray) -> NDArray[np.float64] | None:
         """Measure what patches see of their states beyond the window, frozen while they evolve.
 

@@ -221,6 +221,53 @@ def test_right_rates_are_accepted(monkeypatch, members, way):
     assert problems(monkeypatch, members, {"evolve": EVOLVE[way]}) == ""
 
 
+def driven(change=lambda noise, patch: noise, *, returned=lambda *parts: parts):
+    """Noise of the sites, Gaussian, of mean zero; what it does to them is of no account here."""
+
+    def method(self, windows, patch, duration, seeds, around=ALONE):
+        after, integral = compensated(self, windows, patch, duration, seeds)
+        noise = np.zeros(windows.shape)
+        for number, key in enumerate(seeds):
+            drawn = np.random.Generator(np.random.Philox(key=int(key))).normal(size=patch.active)
+            noise[(number, slice(None), *patch.moving)] = drawn
+        return returned(after, integral, change(noise, patch))
+
+    return method
+
+
+def everywhere(noise, patch):
+    return noise + 0.0 * noise + (np.abs(noise) == 0) * 1e-3
+
+
+DRIVEN: dict[str, tuple[Any, str]] = {
+    "mean": (driven(lambda noise, patch: noise + 2.0 * (noise != 0)), "must be equally likely"),
+    "halo": (driven(everywhere), "evolve_driven tells noise of sites of the halo"),
+    "patches": (
+        driven(lambda noise, patch: patch.cut(noise)),
+        "evolve_driven (noise) returns shape (128, 1, 6): it should be (128, 1, 8)",
+    ),
+    "two": (driven(returned=lambda *parts: parts[:2]), "does not return three arrays"),
+    "other compensators": (
+        driven(returned=lambda after, a, noise: (after, a + 1e-6, noise)),
+        "evolve_driven gives other windows or compensators than evolve_compensated",
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "message"), DRIVEN.values(), ids=DRIVEN)
+def test_wrong_noise_is_found_out(monkeypatch, method, message):
+    members = {**ONE, "evolve_compensated": compensated, "evolve_driven": method}
+    text = problems(monkeypatch, members, {"evolve": EVOLVE["frozen"]})
+    assert message in text
+    assert ";" not in text, "one mistake is reported as several"
+
+
+@pytest.mark.parametrize("way", EVOLVE)
+def test_right_noise_is_accepted(monkeypatch, way):
+    members = {**ONE, "evolve_compensated": compensated, "evolve_driven": driven()}
+    assert problems(monkeypatch, members, {"evolve": EVOLVE[way]}) == ""
+
+
 @pytest.mark.parametrize("dt", [0.02, 3.0])
 def test_right_rates_are_accepted_at_any_duration(monkeypatch, dt):
     """Few flips, whose scatter few paths do not show; and more than Simpson's rule resolves."""

@@ -63,12 +63,17 @@ class Encoding:
         self.system, self.model, self.pairs, self.whole = system, model, pairs, whole
         self.names, self.patch = tuple(names), patch
         self.features = Features(system, names, patch)
-        parts = by_condition(system, condition_names(pairs), pairs.condition_values.values)
-        self._parts = [(Features(part, names, patch), rows) for part, rows in parts]
+        conditions = by_condition(system, condition_names(pairs), pairs.condition_values.values)
+        self._parts = [(part, Features(part, names, patch), rows) for part, rows in conditions]
         self.z_features = np.zeros((len(whole), len(self.features.all)))
-        for features, rows in self._parts:
+        for _, features, rows in self._parts:
             self.z_features[rows] = features.values(whole[rows])
         self.z_closure = encode_states(model, whole, periodic=system.periodic)
+        # The whole is one patch, whose states are measured as they are.
+        self._alone = bool(pairs.attrs["patches_total"] == 1)
+        buffer, boundary = int(pairs.attrs.get("buffer", 0)), pairs.attrs.get("boundary", "frozen")
+        shape = pairs.after.shape[4:]
+        self._geometry = PatchGeometry(shape, system.halo, buffer, boundary)
 
     @property
     def z(self) -> Floats:
@@ -78,30 +83,61 @@ class Encoding:
     def increments(self, progress: Progress | None = None) -> Floats:
         """Their increments, shape [sample, patch, lag, variable]."""
         after = self.pairs.after.values
-        lead = after.shape[:3]
-        changes = np.zeros((*lead, self.z_features.shape[1]))
-        if self.pairs.attrs["patches_total"] == 1:
-            flat = after.reshape(-1, *after.shape[3:])
-            found = encode_states(
-                self.model, flat, periodic=self.system.periodic, progress=progress
-            ).reshape(*lead, -1)
-            for features, rows in self._parts:
-                some = after[rows]
-                measured = features.values(some.reshape(-1, *some.shape[3:]))
-                before = self.z_features[rows][:, None, None]
-                changes[rows] = measured.reshape(*some.shape[:3], -1) - before
-            return np.concatenate([changes, found - self.z_closure[:, None, None]], axis=-1)
-        evolved = self._evolved()
-        for features, rows in self._parts:
-            changes[rows] = features.increments(evolved.select(rows))
-        return np.concatenate([changes, encode_increments(self.model, evolved, progress)], axis=-1)
+        out = np.empty((*after.shape[:3], self.z.shape[1]))
+        for _, features, rows in self._parts:
+            if self._alone:
+                changes = self._of_states(features, after[rows], progress)
+                out[rows] = changes - self.z[rows][:, None, None]
+            else:
+                moved = self.pairs.moved.values if self._geometry.buffer else after
+                evolved = self._evolved(rows, moved[rows])
+                out[rows] = self._of_patches(features, evolved, progress)
+        return out
 
-    def _evolved(self) -> EvolvedPatches:
-        source, after = self.pairs, self.pairs.after.values
-        buffer, boundary = int(source.attrs["buffer"]), source.attrs["boundary"]
-        patch = PatchGeometry(after.shape[4:], self.system.halo, buffer, boundary)
-        moved = source.moved.values if buffer else after
-        return EvolvedPatches(self.whole, self.system.periodic, patch, source.origin.values, moved)
+    def noise_controls(self) -> Floats | None:
+        """What the noise of the sites makes of the variables, to first order.
+
+        Half the difference of what it and its negative make when they are added to the snapshot:
+        they are equally likely, so that the mean is zero.
+
+        Returns:
+            Shape [sample, patch, lag, variable]; None where the system tells no noise.
+        """
+        if "noise" not in self.pairs or not self.z.shape[1]:
+            return None
+        noise = self.pairs.noise.values
+        out = np.empty((*noise.shape[:3], self.z.shape[1]))
+        for _, features, rows in self._parts:
+            some = noise[rows]
+            if self._alone:
+                before = self.whole[rows][:, None, None]
+                more, less = (self._of_states(features, before + n) for n in (some, -some))
+            else:
+                still = self._evolved(rows, some)
+                more, less = (self._of_patches(features, still.shifted(n)) for n in (some, -some))
+            out[rows] = 0.5 * (more - less)
+        return out
+
+    def _of_patches(
+        self, features: Features, evolved: EvolvedPatches, progress: Progress | None = None
+    ) -> Floats:
+        """Increments by patches of some samples, shape [sample, patch, lag, variable]."""
+        measured = features.increments(evolved)
+        encoded = encode_increments(self.model, evolved, progress)
+        return np.concatenate([measured, encoded], axis=-1)
+
+    def _of_states(
+        self, features: Features, states: NDArray, progress: Progress | None = None
+    ) -> Floats:
+        """Variables of whole states [sample, patch, lag, ...]: [sample, patch, lag, variable]."""
+        flat = states.reshape(-1, *states.shape[3:]).astype(self.whole.dtype)
+        encoded = encode_states(self.model, flat, periodic=self.system.periodic, progress=progress)
+        found = np.concatenate([features.values(flat), encoded], axis=-1)
+        return found.reshape(*states.shape[:3], -1)
+
+    def _evolved(self, rows: NDArray[np.intp], moved: NDArray) -> EvolvedPatches:
+        whole, origins = self.whole[rows], self.pairs.origin.values[rows]
+        return EvolvedPatches(whole, self.system.periodic, self._geometry, origins, moved)
 
 
 def candidate_values(
@@ -180,7 +216,7 @@ def encode(job: Job) -> xr.Dataset:
         sites=math.prod(whole.shape[2:]),
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
-        **_controls(source),
+        **_controls(source, encoding, variables[len(names) :]),
     )
     if config["candidates"]:
         found, measured = candidate_values(system, config["candidates"], patch, source, whole)
@@ -194,12 +230,21 @@ def encode(job: Job) -> xr.Dataset:
     return latents.assign_attrs(constraint_matrix=matrix, constraint_values=values)
 
 
-def _controls(pairs: xr.Dataset) -> dict[str, Any]:
+def _controls(pairs: xr.Dataset, encoding: Encoding, variables: Sequence[str]) -> dict[str, Any]:
     """Control variates of the increments and their names."""
-    names, parts = [], {}
-    for word, name in (("martingale", "compensators"), ("excess", "rate_excess")):
-        parts[name] = pairs[name].values if name in pairs else None
-        if name in pairs:
-            names += [f"{word}_{observable}" for observable in pairs.observable.values]
-    controls = control_variates(pairs.increments.values, pairs.elapsed.values, **parts)
-    return {"controls": controls, "control_names": names}
+    martingales = excess = None
+    if "compensators" in pairs:
+        martingales = pairs.increments.values - pairs.compensators.values
+    if "rate_excess" in pairs:
+        excess = pairs.rate_excess.values
+    observables = [str(name) for name in pairs.observable.values]
+    noise = encoding.noise_controls()
+    known = [
+        *((f"martingale_{name}" for name in observables) if martingales is not None else ()),
+        *((f"excess_{name}" for name in observables) if excess is not None else ()),
+        *((f"noise_{name}" for name in variables) if noise is not None else ()),
+    ]
+    controls = control_variates(pairs.elapsed.values, martingales, excess)
+    if noise is not None:
+        controls = np.concatenate([controls, noise], axis=-1)
+    return {"controls": controls, "control_names": known}

@@ -137,9 +137,10 @@ def _rates(
     data = (samples.states.values, samples.number.values, np.array(buffer))
     work = job.work(f"recommend, buffer {buffer}", *data)
     pairs = evolve_samples(system, samples, config, trial, keys, work)
-    controls = control_variates(
-        pairs.increments, pairs.elapsed, _known(pairs.compensators), _known(pairs.rate_excess)
-    )
+    known = pairs.compensators.shape[-1] > 0
+    martingales = pairs.increments - pairs.compensators if known else None
+    excess = pairs.rate_excess if pairs.rate_excess.shape[-1] else None
+    controls = control_variates(pairs.elapsed, martingales, excess)
     rates = []
     for k in range(len(lags)):
         arrays = LatentArrays(
@@ -155,7 +156,3 @@ def _rates(
         mean = mean_increment(arrays, seed=job.config["seed"])
         rates.append(mean / pairs.elapsed[:, :1, k])
     return rates
-
-
-def _known(values: NDArray) -> NDArray | None:
-    return values if values.shape[-1] else None

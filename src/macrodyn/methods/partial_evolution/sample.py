@@ -188,12 +188,16 @@ def _pairs_dataset(
 
 
 def _moved(system: PatchSystem, pairs: Pairs) -> dict[str, Any]:
-    """Patches with their buffers afterwards, where there are any."""
-    if pairs.moved.shape[3] == 0:
-        return {}
+    """Patches with their buffers afterwards, and their noise, where there are any."""
     axes = axis_names(system.dimension, "active_")
     dims = ("sample", "patch", "lag", "channel", *axes)
-    return {"moved": (dims, pairs.moved, state_attributes(system))}
+    found: dict[str, Any] = {}
+    if pairs.moved.shape[3]:
+        found["moved"] = (dims, pairs.moved, state_attributes(system))
+    if pairs.noise.shape[3]:
+        text = "noise of the sites, summed along the path"
+        found["noise"] = (dims, pairs.noise, {"long_name": text, "units": "1"})
+    return found
 
 
 def _rates(pairs: Pairs, unit: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class PredatorPrey(PatchSystem):
     stops = ("time",)
     upsamplings = ("tile", "interpolate", "replicate")
     devices = ("cpu", "cuda")
+    version = 2
     Parameters = PredatorPreyParameters
     parameters: PredatorPreyParameters
 
@@ -159,6 +160,17 @@ class PredatorPrey(PatchSystem):
         noise of the patch, whose mean is zero. The states are those of `evolve_patch`. See
         `PatchSystem.evolve_compensated`.
         """
+        return self.evolve_driven(windows, patch, duration, seeds, around)[:2]
+
+    def evolve_driven(
+        self,
+        windows: NDArray,
+        patch: PatchGeometry,
+        duration: float,
+        seeds: Seeds,
+        around: Surroundings = ALONE,
+    ) -> tuple[NDArray, NDArray[np.float64], NDArray]:
+        """The same, with the noise of all steps; see `PatchSystem.evolve_driven`."""
         after, noise = np.empty_like(windows), np.empty_like(windows)
         for segment, ends, which in self._segments(windows, patch, duration, around):
             kicked = np.zeros_like(windows[which])
@@ -167,7 +179,7 @@ class PredatorPrey(PatchSystem):
             )
             after[which], noise[which] = _with_ends(moved, *ends), _with_ends(kicked, *ends)
         increment = self.observable_increment(windows, after, patch, around)
-        return after, increment - self.observe(patch.cut(noise))
+        return after, increment - self.observe(patch.cut(noise)), noise
 
     def observe(self, states: NDArray) -> NDArray[np.float64]:
         """Measure the mean densities of prey and predators: [batch, 2]."""

@@ -1,11 +1,12 @@
 """Tell right expected rates of a microscopic system from wrong ones.
 
-Two statements hold whatever the physics is:
+Three statements hold whatever the physics is:
 
-| of                    | what must agree                                                 |
-|-----------------------|-----------------------------------------------------------------|
-| all K patches         | the mean of their rates, and the rates of the whole: to rounding |
-| paths from one state  | mean increment, and mean integral of the rates, for any duration |
+| of                    | what must hold                                                   |
+|-----------------------|------------------------------------------------------------------|
+| all K patches         | the mean of their rates is that of the whole: to rounding        |
+| paths from one state  | mean increment = mean integral of the rates, for any duration    |
+| noise of the sites    | zero on average, and everywhere where no site evolves            |
 
 The first finds pairs across the edge that are dropped and buffers that are counted, the second a
 wrong sign, factor or term: as far as the paths' scatter tells, beyond 5 % (integrators have finite
@@ -16,8 +17,10 @@ Source of the second: Dynkin's formula.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +71,8 @@ def check_rates(calls: Calls, moved: Moved, duration: float) -> None:
         after, integral, _ = integrate(windows, keys, moved.around)
         calls.check_alone(what, (after, integral), one, patch, duration, keys[-1:], alone)
         broken = None if calls.wrong else broken_mean(calls, moved, integrate, what)
+    if system.knows_noise and not (calls.wrong or broken):
+        broken = broken_noise(calls, moved, duration)
     if broken:
         calls.note(broken)
 
@@ -148,6 +153,54 @@ def broken_mean(calls: Calls, moved: Moved, integrate: Integrate, what: str) -> 
         f"state, but observable_increment is {found:.4g} +- {paths.scatter[row, column]:.2g} on "
         f"average over {paths.number} of them: {hint} ({WHERE})"
     )
+
+
+def broken_noise(calls: Calls, moved: Moved, duration: float) -> str | None:
+    """Compare `evolve_driven` with `evolve_compensated`, and its noise with what must hold of it.
+
+    Args:
+        calls: Calls of the system's methods.
+        moved: Patches of states.
+        duration: Time for which they evolve.
+
+    Returns:
+        What is wrong; None if nothing is.
+
+    Raises:
+        FailedError: If a method fails; it is noted.
+    """
+    method, patch = "evolve_driven", moved.patch
+    windows = moved.windows.repeat(REPLICAS, axis=0)
+    around = Surroundings(*(_repeated(p) for p in (moved.around.outside, moved.around.rest)))
+    keys = seeds(0, "check driven", index=len(windows))
+    result = calls.call(method, windows, patch, duration, keys, around)
+    if calls.failed(method):
+        raise FailedError
+    if not isinstance(result, tuple) or len(result) != 3:
+        calls.note(f"{method} does not return three arrays (windows, compensators, noise)")
+        raise FailedError
+    after, integral, noise = result
+    plain = calls.call("evolve_compensated", windows, patch, duration, keys, around)
+    if calls.failed("evolve_compensated"):
+        raise FailedError
+    if not (np.array_equal(after, plain[0]) and np.array_equal(integral, plain[1])):
+        return f"{method} gives other windows or compensators than evolve_compensated ({WHERE})"
+    if not calls.check(f"{method} (noise)", noise, windows.shape):
+        raise FailedError
+    moving: tuple[Any, ...] = (..., *patch.moving)
+    still = noise.copy()
+    still[moving] = 0
+    inside = moved.around.outside is None
+    if inside and still.any():
+        return f"{method} tells noise of sites of the halo, which do not evolve ({WHERE})"
+    means = noise[moving].reshape(len(windows), -1).mean(axis=1)
+    error = means.std() / math.sqrt(len(means))
+    if abs(means.mean()) > 6.0 * error:
+        return (
+            f"{method} tells noise whose mean is {means.mean():.3g} +- {error:.2g}: given the "
+            f"windows before, it and its negative must be equally likely ({WHERE})"
+        )
+    return None
 
 
 def _by_rates(calls: Calls, patch: PatchGeometry, duration: float) -> Integrate:
