@@ -60,8 +60,8 @@ PLAIN = [name for name in CHOICES if "output" not in name]
 def score(ensemble: Ensemble, metric: Tensor, held: TransitionData) -> tuple[float, float, float]:
     """Misfit, negative log likelihood and scatter on what was held out."""
     with torch.no_grad():
-        drift, factor = ensemble(held.z, held.conditions)
-    assert factor is not None
+        drift = ensemble.drift(held.z, held.conditions)
+        factor = ensemble.cholesky(held.z, held.conditions)
     elapsed = held.elapsed[:, None]
     left = (held.drift_increment - drift * elapsed) / (held.factor * elapsed).sqrt()
     misfit = (left.double() @ metric.T).square().mean()

@@ -104,7 +104,7 @@ def test_far_outside_the_drift_is_the_linear_one(ensemble):
     drift = ensemble.drift(z)
     inputs = ensemble._inputs(z, None)
     linear = ensemble.continuation.linear
-    expected = (inputs @ linear[1:] + linear[0]) * ensemble.drift_scale
+    expected = (inputs @ linear[1:] + linear[0]) * ensemble.drift_scale @ ensemble.basis.T
     assert torch.allclose(drift, expected, rtol=1e-3)
 
 

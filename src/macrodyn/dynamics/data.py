@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from macrodyn.dynamics.compensation import Compensation
-from macrodyn.dynamics.constraints import LinearConstraint
+from macrodyn.dynamics.constraints import Coordinates, LinearConstraint
 from macrodyn.dynamics.latents import LatentArrays
 from macrodyn.dynamics.scatter import scatter_factor
 from macrodyn.learning.holdout import hold_out
@@ -195,21 +195,26 @@ class TransitionData:
             ValueError: If they do not keep it.
         """
         constraint.check(self.z, self.increment)
+        if self.compensated is not None:
+            constraint.check(self.z, self.compensated)
+        return self.along(constraint)
+
+    def along(self, coordinates: Coordinates) -> TransitionData:
+        """The same transitions in linear coordinates."""
         compensated = self.compensated
         if compensated is not None:
-            constraint.check(self.z, compensated)
-            compensated = constraint.reduce_change(compensated)
+            compensated = coordinates.reduce_change(compensated)
         scatter = self.scatter
         if scatter is not None:
-            moved = constraint.reduce_change(scatter.mT)
+            moved = coordinates.reduce_change(scatter.mT)
             # Of full rank or not, X^T X = R^T R.
             factor = torch.linalg.qr(moved.double(), mode="r")[1].mT
             negative = factor.diagonal(dim1=1, dim2=2) < 0
             scatter = factor.where(~negative[:, None], -factor).to(scatter.dtype)
         return replace(
             self,
-            z=constraint.reduce(self.z),
-            increment=constraint.reduce_change(self.increment),
+            z=coordinates.reduce(self.z),
+            increment=coordinates.reduce_change(self.increment),
             scatter=scatter,
             compensated=compensated,
         )

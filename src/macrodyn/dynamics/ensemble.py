@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from macrodyn.dynamics.constraints import LinearConstraint
+from macrodyn.dynamics.constraints import Coordinates, LinearConstraint
 from macrodyn.dynamics.continuation import Continuation
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.latent import LatentModel, latent_model
@@ -29,7 +29,8 @@ class Ensemble(nn.Module):
     along a first dimension and evaluated at once. Sigma = L L^T is the covariance of dz per unit
     time of the whole system, without the factor K/m of a partial observation; L = L_ref M(z), with
     the constant L_ref of the scalers. Where a constraint z = z0 + B y holds, the members model y:
-    drift and noise then lie in the constraint exactly, and L is B times that of y.
+    drift and noise then lie in the constraint exactly, and L is B times that of y. So it is along
+    principal axes (`principal_axes`), of z or of y.
 
     Attributes:
         metadata: What was saved with it (see `save`).
@@ -45,6 +46,8 @@ class Ensemble(nn.Module):
         linear_drift: First guess of the drift in the members' units, see `LatentModel.begin`.
         seed: Seed of the initial parameters; a member's do not depend on the number of members.
         constraint: Exact linear relations among the variables; None for none.
+        axes: Coordinates, of what the constraint leaves free, that the members model; None for
+            these themselves.
 
     Source: eq. (6) of arXiv:2511.12842.
     """
@@ -56,6 +59,9 @@ class Ensemble(nn.Module):
     drift_scale: Tensor
     diffusion_scale: Tensor
     triangle_map: Tensor
+    origin: Tensor
+    coordinates: Tensor
+    basis: Tensor
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class Ensemble(nn.Module):
         linear_drift: Tensor | None = None,
         seed: int = 0,
         constraint: LinearConstraint | None = None,
+        axes: Coordinates | None = None,
     ) -> None:
         super().__init__()
         if variables < 1 or conditions < 0 or members < 1:
@@ -78,7 +85,7 @@ class Ensemble(nn.Module):
             )
         self.kind, self.options = kind, dict(options or {})
         self.variables, self.conditions, self.members = variables, conditions, members
-        self.constraint = constraint
+        self.constraint, self.axes = constraint, axes
         self.metadata: dict[str, Any] = {}
         self._domain: Domain | None = None
         d = variables if constraint is None else constraint.free
@@ -101,6 +108,13 @@ class Ensemble(nn.Module):
         for name, value in scalers.as_dict().items():
             self.register_buffer(name, value.to(torch.float32).clone())
         self.register_buffer("triangle_map", _triangle_map(self.diffusion_scale))
+        # What the members model, of the variables, and back.
+        frame = constraint if axes is None else axes.within(constraint)
+        self._in_frame = frame is not None
+        if frame is not None:
+            self.register_buffer("origin", frame.origin, persistent=False)
+            self.register_buffer("coordinates", frame.inverse.T.contiguous(), persistent=False)
+            self.register_buffer("basis", frame.basis.to(torch.float32), persistent=False)
         stacked, constants = stack_module_state(models)
         # A name of a parameter may hold no dot.
         self.stacked = nn.ParameterDict(
@@ -142,6 +156,11 @@ class Ensemble(nn.Module):
     def domain(self, domain: Domain) -> None:
         self._domain = domain
 
+    @property
+    def log_volume(self) -> float:
+        """Logarithm of what a volume in the members' coordinates is in the variables."""
+        return 0.0 if self.axes is None else float(torch.linalg.slogdet(self.axes.basis)[1])
+
     def parameters_by_name(self) -> dict[str, Tensor]:
         """The members' parameters by their names in the latent model, stacked, [M, ...]."""
         return {name.replace("/", "."): value for name, value in self.stacked.items()}
@@ -180,8 +199,8 @@ class Ensemble(nn.Module):
 
         Returns:
             The drift per unit time, shape [M, batch, d]; and L with Sigma = L L^T, shape
-            [M, batch, d, d], lower triangular; under a constraint [M, batch, d, free]. None for a
-            model without noise.
+            [M, batch, d, d], not always triangular (`cholesky`); under a constraint
+            [M, batch, d, free]. None for a model without noise.
 
         Raises:
             ValueError: If the numbers of variables or conditions are others.
@@ -197,10 +216,9 @@ class Ensemble(nn.Module):
         if triangle is not None:
             size = len(self.z_mean)
             factor = (triangle @ self.triangle_map).unflatten(-1, (size, size))
-        if self.constraint is not None:
-            basis = self.constraint.basis.to(drift)
-            drift = drift @ basis.T
-            factor = None if factor is None else basis @ factor
+        if self._in_frame:
+            drift = drift @ self.basis.T
+            factor = None if factor is None else self.basis @ factor
         return drift, factor
 
     def drift(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
@@ -210,17 +228,24 @@ class Ensemble(nn.Module):
     def cholesky(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Factor L with Sigma = L L^T, [M, batch, d, d]; arguments as in `forward`.
 
+        It is lower triangular, but under a constraint [M, batch, d, free].
+
         Raises:
             ValueError: If the model has no noise.
         """
         factor = self(z, conditions)[1]
         if factor is None:
             raise ValueError(f"The latent model {self.kind} has no noise")
-        return factor
+        if self.axes is None or self.constraint is not None:
+            return factor
+        found: Tensor = torch.linalg.cholesky((factor @ factor.mT).double())
+        return found.to(factor.dtype)
 
     def covariance(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Covariance rate Sigma(z) of the whole system, shape [M, batch, d, d]."""
-        factor = self.cholesky(z, conditions)
+        factor = self(z, conditions)[1]
+        if factor is None:
+            raise ValueError(f"The latent model {self.kind} has no noise")
         return factor @ factor.mT
 
     def noise_scale(self, sites: int) -> float:
@@ -246,8 +271,9 @@ class Ensemble(nn.Module):
         z = (z[None] if z.dim() == 2 else z).to(self.z_mean.dtype)
         if z.shape[-1] != self.variables:
             raise ValueError(f"The model has {self.variables} variables, z {z.shape[-1]}")
-        if self.constraint is not None:
-            z = self.constraint.reduce(z)
+        if self._in_frame:
+            # In double precision: a thin axis is a small difference of large numbers.
+            z = ((z.double() - self.origin) @ self.coordinates).to(z.dtype)
         if self.conditions == 0:
             return standardised(self, z, z[..., :0]).expand(self.members, -1, -1)
         z = z.expand(self.members, -1, -1)
@@ -268,12 +294,13 @@ class Ensemble(nn.Module):
                 variables, dt, provenance); `load` gives it back as `model.metadata`.
         """
         facts = ("variables", "conditions", "members", "options")
-        constraint = self.constraint
+        constraint, axes = self.constraint, self.axes
         description = {
             "kind": KIND,
             "model": self.kind,
             **{name: getattr(self, name) for name in facts},
             "constraint": None if constraint is None else constraint.as_dict(),
+            "axes": None if axes is None else axes.as_dict(),
             "domain": None if self._domain is None else self._domain.as_dict(),
             "metadata": self.metadata if metadata is None else metadata,
         }
@@ -295,6 +322,7 @@ class Ensemble(nn.Module):
         tensors, description = load_model(path)
         check_kind(path, description, KIND)
         constraint, domain = description["constraint"], description["domain"]
+        axes = description.get("axes")
         try:
             latent_model(description["model"], trusted=False)
         except ValueError as error:
@@ -306,6 +334,7 @@ class Ensemble(nn.Module):
             members=description["members"],
             options=description["options"],
             constraint=None if constraint is None else LinearConstraint.from_dict(constraint),
+            axes=None if axes is None else Coordinates.from_dict(axes),
         )
         model.load_state_dict(tensors)
         model._domain = None if domain is None else Domain.from_dict(domain)

@@ -41,6 +41,8 @@ class LatentModel(nn.Module, ABC):
         linear_noise: Whether the noise is a function, entry by entry, of numbers that are linear in
             some of the parameters, and the model says which (`noise_outputs`, `noise_triangle`,
             `noise_features`, `noise_change`): training then solves for these as well.
+        along_axes: Whether it models coordinates along the data's principal axes
+            (`principal_axes`); else the variables themselves, standardised one by one.
         continues: Whether it says itself what happens where there were no data; else the ensemble
             does (`Continuation`).
 
@@ -53,6 +55,7 @@ class LatentModel(nn.Module, ABC):
     independent: bool = False
     linear_output: ClassVar[bool] = False
     linear_noise: ClassVar[bool] = False
+    along_axes: bool = False
     continues: ClassVar[bool] = False
 
     def __init__(self, variables: int, conditions: int) -> None:
@@ -188,6 +191,8 @@ class NeuralSDE(LatentModel):
         rows, columns = torch.tril_indices(variables, variables)
         on_diagonal = rows == columns
         self.independent = covariance == "diagonal"
+        # Noise of each variable's own is not of each axis' own.
+        self.along_axes = not self.independent
         if self.independent:
             place = torch.eye(len(rows))[on_diagonal]
             self.register_buffer("placed", place, persistent=False)

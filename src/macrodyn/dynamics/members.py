@@ -148,6 +148,8 @@ def drift_distances(
     mu = drift.double().numpy() @ basis
     if factor is None:
         reference = ensemble.diffusion_scale.double().numpy()
+        if ensemble.axes is not None:
+            reference = ensemble.axes.basis.numpy() @ reference
         covariance = np.broadcast_to(reference @ reference.T, (len(part), *reference.shape))
     else:
         reduced = basis.T @ factor.double().numpy()

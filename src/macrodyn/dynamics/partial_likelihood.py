@@ -150,9 +150,11 @@ class Whitened:
 
         d = data.variables
         z, conditions = (values.double().cpu() for values in (data.z, data.conditions))
-        constant = d * scale.log() + reference.diagonal().log().sum()
+        # As a density of the variables, whatever coordinates the members have.
+        log_determinant = reference.diagonal().log().sum() + self._ensemble.log_volume
+        constant = d * scale.log() + log_determinant
         constant = constant + 0.5 * d * math.log(2.0 * math.pi)
-        scatter, of_scatter = _whitened_scatter(data, reference)
+        scatter, of_scatter = _whitened_scatter(data, reference, log_determinant)
         offset = float(of_scatter.mean())
         target = data.compensated
         columns = [
@@ -260,7 +262,9 @@ def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tens
     return squares, log_diagonal
 
 
-def _whitened_scatter(data: TransitionData, reference: Tensor) -> tuple[Tensor, Tensor]:
+def _whitened_scatter(
+    data: TransitionData, reference: Tensor, log_determinant: Tensor
+) -> tuple[Tensor, Tensor]:
     """Lower triangle of c by rows [N, d (d+1) / 2], and the constant of its NLL [N].
 
     Without a scatter there are no columns, and the constant is 0.
@@ -275,6 +279,6 @@ def _whitened_scatter(data: TransitionData, reference: Tensor) -> tuple[Tensor, 
     scatter = data.scatter.double().cpu() / within.sqrt().reshape(-1, 1, 1)
     scatter = torch.linalg.solve_triangular(reference, scatter, upper=False)
     variance = 2.0 * math.pi * within * data.elapsed.double().cpu()
-    constant = 0.5 * d * variance.log() + reference.diagonal().log().sum()
+    constant = 0.5 * d * variance.log() + log_determinant
     constant = (patches - 1) * constant + 0.5 * d * of_sum
     return scatter[:, rows, columns], constant

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from macrodyn.dynamics.constraints import LinearConstraint
+from macrodyn.dynamics.constraints import Coordinates, LinearConstraint, principal_axes
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.latent import latent_model
 from macrodyn.dynamics.output_layer import (
     CHUNK,
     solve_noise_layer,
@@ -77,7 +78,11 @@ def train_ensemble(
         training, validation = (d.within_constraint(constraint) for d in (training, validation))
     if options is None and kind == "neural-sde":
         options = settings.model_dump(mode="json", include={"hidden", "activation", "covariance"})
+    # What is wrong with a variable is said of the variable, not of an axis.
     scalers, linear = fit_scalers(training)
+    if (axes := _axes(training, kind, options or {})) is not None:
+        training, validation = (d.along(axes) for d in (training, validation))
+        scalers, linear = fit_scalers(training)
     ensemble = Ensemble(
         kind,
         variables=data_train.variables,
@@ -88,6 +93,7 @@ def train_ensemble(
         linear_drift=linear,
         seed=seed,
         constraint=constraint,
+        axes=axes,
     )
     ensemble.domain = Domain.of(data_train, data_val)
     ensemble.to(device)
@@ -107,6 +113,12 @@ def train_ensemble(
     if not ensemble.template.continues:
         _continue_outside(ensemble, both, scalers)
     return ensemble, history
+
+
+def _axes(data: TransitionData, kind: str, options: dict[str, Any]) -> Coordinates | None:
+    """Principal axes of the data, if the latent model is one along them."""
+    model = latent_model(kind)(data.variables, data.conditions.shape[1], **options)
+    return principal_axes(data.z) if model.along_axes else None
 
 
 def _continue_outside(ensemble: Ensemble, data: TransitionData, scalers: Scalers) -> None:

@@ -91,7 +91,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=7,
+    version=8,
 )
 PREDICT = StageKind(
     name="predict",
