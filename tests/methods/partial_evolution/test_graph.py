@@ -165,7 +165,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 227, "fac6687e07aadfe5"), ("config", 14, "1899c5987a4ab6bf")],
+    [("ising", 227, "5255ac0cae256f87"), ("config", 14, "706e1818f753b26e")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
