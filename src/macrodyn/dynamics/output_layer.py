@@ -27,7 +27,7 @@ from macrodyn.dynamics.union import join
 # Transitions whose features are in memory at once.
 CHUNK = 65_536
 # Strengths of the noise's penalty to choose from, the strongest first.
-RIDGES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # Most steps of the scoring, and the change of the log likelihood of all data that ends it.
 _SCORING_STEPS = 20
 _SETTLED = 0.05
@@ -129,8 +129,6 @@ def solve_noise_layer(
         gain, error = float(by_group.sum()), math.sqrt(len(by_group)) * float(by_group.std())
         if gain > max(most, error):
             best, most = ridge, gain
-        elif gain < most - error:
-            break
     if best is None:
         return None
     both = join([training, validation])

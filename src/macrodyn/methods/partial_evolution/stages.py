@@ -91,7 +91,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=8,
+    version=9,
 )
 PREDICT = StageKind(
     name="predict",
