@@ -56,7 +56,6 @@ class PredatorPrey(PatchSystem):
     stops = ("time",)
     upsamplings = ("tile", "interpolate", "replicate")
     devices = ("cpu", "cuda")
-    version = 2
     Parameters = PredatorPreyParameters
     parameters: PredatorPreyParameters
 
