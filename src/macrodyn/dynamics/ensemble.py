@@ -233,9 +233,7 @@ class Ensemble(nn.Module):
         Raises:
             ValueError: If the model has no noise.
         """
-        factor = self(z, conditions)[1]
-        if factor is None:
-            raise ValueError(f"The latent model {self.kind} has no noise")
+        factor = self._factor(z, conditions)
         if self.axes is None or self.constraint is not None:
             return factor
         found: Tensor = torch.linalg.cholesky((factor @ factor.mT).double())
@@ -243,10 +241,15 @@ class Ensemble(nn.Module):
 
     def covariance(self, z: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Covariance rate Sigma(z) of the whole system, shape [M, batch, d, d]."""
+        factor = self._factor(z, conditions)
+        return factor @ factor.mT
+
+    def _factor(self, z: Tensor, conditions: Tensor | None) -> Tensor:
+        """L as of `forward`, where there is noise."""
         factor = self(z, conditions)[1]
         if factor is None:
             raise ValueError(f"The latent model {self.kind} has no noise")
-        return factor @ factor.mT
+        return factor
 
     def noise_scale(self, sites: int) -> float:
         """By how much to scale the noise for a system of so many sites, see `integrate`.

@@ -58,10 +58,7 @@ def solve_output_layer(ensemble: Ensemble, data: TransitionData, ridge: float) -
     parts = [_products(ensemble, chunk) for chunk in chunks]
     square, cross, weight = (torch.stack(sums).sum(0) for sums in zip(*parts, strict=True))
     square, cross = square / weight, cross / weight
-    diagonal = square.diagonal(dim1=-2, dim2=-1)
-    # A feature that vanishes on all the data must not make the equation singular.
-    least = torch.finfo(square.dtype).eps * diagonal.amax(-1, keepdim=True)
-    change = torch.linalg.solve(square + torch.diag_embed(ridge * diagonal + least), cross)
+    change = torch.linalg.solve(square + torch.diag_embed(_penalty(square, ridge)), cross)
     changes = vmap(ensemble.template.output_change)(change.to(ensemble.z_mean))
     _add(ensemble, changes)
     return True
@@ -117,6 +114,20 @@ def solve_noise_layer(
     """
     if not (ensemble.noisy and ensemble.template.linear_noise):
         return None
+    ridge = _best_ridge(ensemble, training, validation)
+    if ridge is None:
+        return None
+    both = join([training, validation])
+    layer = _NoiseLayer(ensemble, Whitened(ensemble, both), both)
+    change = layer.solve(ridge, layer.none).to(ensemble.z_mean)
+    _add(ensemble, vmap(ensemble.template.noise_change)(change))
+    return ridge
+
+
+def _best_ridge(
+    ensemble: Ensemble, training: TransitionData, validation: TransitionData
+) -> float | None:
+    """The ridge that the validation data like best; None if they gain by none of them."""
     whitened = Whitened(ensemble, training)
     layer = _NoiseLayer(ensemble, whitened, training)
     held_out = _NoiseLayer(ensemble, whitened, validation)
@@ -129,12 +140,6 @@ def solve_noise_layer(
         gain, error = float(by_group.sum()), math.sqrt(len(by_group)) * float(by_group.std())
         if gain > max(most, error):
             best, most = ridge, gain
-    if best is None:
-        return None
-    both = join([training, validation])
-    layer = _NoiseLayer(ensemble, Whitened(ensemble, both), both)
-    change = layer.solve(best, layer.none).to(ensemble.z_mean)
-    _add(ensemble, vmap(ensemble.template.noise_change)(change))
     return best
 
 
@@ -166,11 +171,9 @@ class _NoiseLayer:
         taken, and a shorter one follows.
         """
         information = self._information
-        diagonal = information.diagonal(dim1=-2, dim2=-1)
-        # A feature that vanishes on all the data must not make the equation singular.
-        least = torch.finfo(information.dtype).eps * diagonal.amax(-1, keepdim=True)
-        added = ridge * diagonal + least
-        factor, penalty = torch.linalg.cholesky(information + torch.diag_embed(added)), added.mT
+        penalty = _penalty(information, ridge)
+        factor = torch.linalg.cholesky(information + torch.diag_embed(penalty))
+        penalty = penalty.mT
         value, slope = self._evaluate(change, penalty)
         length = torch.ones(len(change), 1, 1, dtype=torch.float64)
         for _ in range(_SCORING_STEPS):
@@ -244,6 +247,13 @@ class _Part:
             features = _of_members(ensemble, "noise_features", inputs)
             outputs = _of_members(ensemble, "noise_outputs", inputs)
         return cls(rows, drift, features, outputs)
+
+
+def _penalty(square: Tensor, ridge: float) -> Tensor:
+    """Penalties relative to the diagonal of a matrix of features, [..., f, f] to [..., f]."""
+    diagonal = square.diagonal(dim1=-2, dim2=-1)
+    # A feature that vanishes on all the data must not make the equation singular.
+    return ridge * diagonal + torch.finfo(square.dtype).eps * diagonal.amax(-1, keepdim=True)
 
 
 def _add(ensemble: Ensemble, changes: dict[str, Tensor]) -> None:

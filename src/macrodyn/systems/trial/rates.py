@@ -129,9 +129,7 @@ def broken_mean(calls: Calls, moved: Moved, integrate: Integrate, what: str) -> 
         What is wrong; None if nothing is.
     """
     system, patch, number = calls.system, moved.patch, len(moved.windows)
-    windows = moved.windows.repeat(REPLICAS, axis=0)
-    around = Surroundings(*(_repeated(p) for p in (moved.around.outside, moved.around.rest)))
-    keys = seeds(0, "check rates", index=len(windows))
+    windows, around, keys = _replicas(moved, "check rates")
     paths, until = Paths(number, len(system.observables)), time.monotonic() + SECONDS
     for turn in range(ROUNDS):
         after, integral, error = integrate(windows, substreams(keys, turn), around)
@@ -170,9 +168,7 @@ def broken_noise(calls: Calls, moved: Moved, duration: float) -> str | None:
         FailedError: If a method fails; it is noted.
     """
     method, patch = "evolve_driven", moved.patch
-    windows = moved.windows.repeat(REPLICAS, axis=0)
-    around = Surroundings(*(_repeated(p) for p in (moved.around.outside, moved.around.rest)))
-    keys = seeds(0, "check driven", index=len(windows))
+    windows, around, keys = _replicas(moved, "check driven")
     result = calls.call(method, windows, patch, duration, keys, around)
     if calls.failed(method):
         raise FailedError
@@ -241,6 +237,13 @@ def _by_itself(calls: Calls, patch: PatchGeometry, duration: float) -> Integrate
         return after, integral, np.zeros_like(integral)
 
     return integrate
+
+
+def _replicas(moved: Moved, purpose: str) -> tuple[NDArray, Surroundings, Seeds]:
+    """Each window before, several times, with its surroundings and a stream for each."""
+    windows = moved.windows.repeat(REPLICAS, axis=0)
+    around = Surroundings(*(_repeated(p) for p in (moved.around.outside, moved.around.rest)))
+    return windows, around, seeds(0, purpose, index=len(windows))
 
 
 def _repeated(part: NDArray | None) -> NDArray | None:
