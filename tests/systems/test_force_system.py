@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from macrodyn.streams import seeds
-from macrodyn.systems import Component, ForceSystem, Observable, Parameters, Particles, Trajectories
+from macrodyn.systems import Component, ForceSystem, Observable, Parameters, Particles
 from macrodyn.systems.trial.declarations import check_class
 
 POSITION, VELOCITY = 0, 1
@@ -16,6 +16,7 @@ class Chain(ForceSystem):
     """A ring of unit masses and springs: dx_i/dt = v_i, dv_i/dt = x_{i-1} - 2 x_i + x_{i+1}."""
 
     space = Particles(("x", "v"))
+    known = ("x",)
     observables = (Observable("position"), Observable("energy", (0.0, np.inf)))
     macrostate = (Component("position", -1.0, 1.0),)
     Parameters = Parameters
@@ -48,7 +49,7 @@ class Chain(ForceSystem):
         spring = left - 2 * x[rows, particle] + right
         return np.where(component == POSITION, states[rows, particle, VELOCITY], spring)
 
-    def trajectories(self, states, times, seeds, coordinates=None):
+    def trajectories(self, states, times, seeds):
         """Integrate by velocity Verlet in equal steps between the record times."""
         x, v = states[..., POSITION].copy(), states[..., VELOCITY].copy()
         recorded, now = [], 0.0
@@ -60,11 +61,20 @@ class Chain(ForceSystem):
                 v += 0.5 * self.STEP * self._springs(x)
             now = time
             recorded.append(np.stack([x, v], axis=-1))
-        found = np.stack(recorded, axis=1)
-        if coordinates is None:
-            return Trajectories(found)
-        asked = [self.forces(found[:, t], coordinates[:, t]) for t in range(len(times))]
-        return Trajectories(found, np.stack(asked, axis=1))
+        return np.stack(recorded, axis=1)
+
+    def gradient(self, states):
+        """Differentiate mean position and energy per particle."""
+        n = states.shape[1]
+        found = np.zeros((len(states), 2, n, 2))
+        found[:, 0, :, POSITION] = 1 / n
+        found[:, 1, :, POSITION] = -self._springs(states[..., POSITION]) / n
+        found[:, 1, :, VELOCITY] = states[..., VELOCITY] / n
+        return found
+
+    def known_rates(self, states):
+        """Read the velocities."""
+        return states[..., VELOCITY:]
 
     @staticmethod
     def _springs(x):
@@ -102,26 +112,34 @@ def test_some_forces_are_those_of_all_at_their_share_of_the_cost(chain, states):
 
 def test_forces_are_the_rates_of_change_of_trajectories(chain, states):
     times = np.array([0.0, 2 * chain.STEP])
-    start, end = np.moveaxis(chain.trajectories(states, times, seeds(1, index=2)).states, 1, 0)
+    start, end = np.moveaxis(chain.trajectories(states, times, seeds(1, index=2)), 1, 0)
     np.testing.assert_array_equal(start, states)
-    middle = chain.trajectories(states, times[1:] / 2, seeds(1, index=2)).states[:, 0]
+    middle = chain.trajectories(states, times[1:] / 2, seeds(1, index=2))[:, 0]
     np.testing.assert_allclose((end - start) / times[1], all_forces(chain, middle), atol=2e-4)
 
 
-def test_forces_are_recorded_where_they_are_asked_for(chain, states):
-    times = np.array([0.0, 0.5, 1.0])
-    coordinates = np.random.default_rng(2).integers(0, 12, (2, 3, 4))
-    found = chain.trajectories(states, times, seeds(1, index=2), coordinates)
-    assert found.states.shape == (2, 3, 6, 2) and found.forces.shape == (2, 3, 4)
-    for t in range(3):
-        np.testing.assert_array_equal(
-            found.forces[:, t], chain.forces(found.states[:, t], coordinates[:, t])
-        )
-    assert chain.trajectories(states, times, seeds(1, index=2)).forces is None
+def test_gradients_are_the_derivatives_of_the_observables(chain, states):
+    found, step = chain.gradient(states), 1e-6
+    for particle, component in ((0, POSITION), (4, POSITION), (2, VELOCITY)):
+        moved = np.zeros_like(states)
+        moved[:, particle, component] = step
+        change = (chain.observe(states + moved) - chain.observe(states - moved)) / (2 * step)
+        np.testing.assert_allclose(found[..., particle, component], change, atol=1e-8)
+
+
+def test_known_rates_are_forces(chain, states):
+    whole = all_forces(chain, states)
+    np.testing.assert_array_equal(chain.known_rates(states), whole[..., :1])
+
+
+def test_a_system_that_knows_no_complement_pulls_modes_back_as_they_are(chain, states):
+    modes = np.random.default_rng(3).normal(size=(3, 6, 2))
+    np.testing.assert_array_equal(chain.complement(states), states)
+    np.testing.assert_array_equal(chain.pull_back(states, modes), np.stack([modes, modes]))
 
 
 def test_energy_is_kept_and_the_centre_moves_on(chain, states):
-    found = chain.trajectories(states, np.array([5.0]), seeds(1, index=2)).states[:, 0]
+    found = chain.trajectories(states, np.array([5.0]), seeds(1, index=2))[:, 0]
     before, after = chain.observe(states), chain.observe(found)
     np.testing.assert_allclose(after[:, 1], before[:, 1], rtol=1e-4)
     drift = states[..., VELOCITY].mean(axis=1)

@@ -1,7 +1,7 @@
 """The microscopic systems and how they are found."""
 
 from macrodyn.systems.base import System
-from macrodyn.systems.force_system import ForceSystem, Trajectories
+from macrodyn.systems.force_system import ForceSystem
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.registry import UnknownSystemError, available_systems, system_class
@@ -16,7 +16,6 @@ __all__ = [
     "Particles",
     "PatchSystem",
     "System",
-    "Trajectories",
     "UnknownSystemError",
     "available_systems",
     "system_class",

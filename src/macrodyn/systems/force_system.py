@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -14,39 +13,30 @@ from macrodyn.systems.base import System
 from macrodyn.systems.space import Particles
 
 
-@dataclass(frozen=True)
-class Trajectories:
-    """Trajectories of a batch of states.
-
-    Attributes:
-        states: Recorded states, shape [batch, time, particle, component].
-        forces: Forces on the coordinates that were asked for, shape [batch, time, p]; None where
-            none were.
-    """
-
-    states: NDArray[np.float64]
-    forces: NDArray[np.float64] | None = None
-
-
 class ForceSystem(System):
     """A deterministic system dx/dt = f(x) of N numbers x: n particles of some components each.
 
     States are arrays ``[batch, particle, component]``. A coordinate is one of the N numbers,
     counted particle by particle: component c of particle i is the coordinate
     ``i * len(space.components) + c``. The force f_j on it is its rate of change: of a position the
-    velocity, of a velocity the acceleration.
+    velocity, of a velocity the acceleration. A field's particles are the sites of its grid.
+
+    Attributes:
+        space: What a state is.
+        known: Components whose rates of change stand in the state itself, such as positions, whose
+            rates are the velocities: they cost nothing.
+        together: Whether the forces on all other components of a particle are computed together,
+            as those on an atom are; else each coordinate is one of its own.
     """
 
     space: ClassVar[Particles]
+    known: ClassVar[tuple[str, ...]] = ()
+    together: ClassVar[bool] = False
 
     @abstractmethod
     def trajectories(
-        self,
-        states: NDArray[np.float64],
-        times: NDArray[np.float64],
-        seeds: Seeds,
-        coordinates: NDArray[np.int64] | None = None,
-    ) -> Trajectories:
+        self, states: NDArray[np.float64], times: NDArray[np.float64], seeds: Seeds
+    ) -> NDArray[np.float64]:
         """Follow states through time.
 
         Args:
@@ -54,11 +44,9 @@ class ForceSystem(System):
             times: Record times, growing, shape [time]; 0 records the states as they are.
             seeds: One stream per state, shape [batch], uint64, for what is random, if anything is,
                 such as a thermostat.
-            coordinates: If given, the forces on these coordinates are recorded too: numbers of p
-                of them at each time, shape [batch, time, p]. An integrator may have them at hand.
 
         Returns:
-            The trajectories.
+            Recorded states, shape [batch, time, particle, component].
         """
 
     @abstractmethod
@@ -77,3 +65,55 @@ class ForceSystem(System):
         Returns:
             Forces f_j on them, per unit of time, shape [batch, p].
         """
+
+    @abstractmethod
+    def gradient(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute the gradients of the observables: their rows of the encoder's Jacobian.
+
+        Args:
+            states: Shape [batch, particle, component].
+
+        Returns:
+            Derivatives of each observable by each coordinate, shape
+            [batch, observable, particle, component].
+        """
+
+    def known_rates(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Read the rates of change of the ``known`` components from states.
+
+        Args:
+            states: Shape [batch, particle, component].
+
+        Returns:
+            Shape [batch, particle, known component].
+        """
+        return np.empty((*states.shape[:2], 0))
+
+    def complement(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return coordinates y of the states that do not feel the observables.
+
+        Functions of y have gradients orthogonal to those of the observables, so that the encoder's
+        Jacobian is well conditioned: a mean is taken off, or velocities are divided by their
+        norm. The states themselves, where a system knows nothing better.
+
+        Args:
+            states: Shape [batch, particle, component].
+
+        Returns:
+            As many numbers, of the same shape and in the same units.
+        """
+        return states
+
+    def pull_back(
+        self, states: NDArray[np.float64], modes: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Compute the gradients, by the coordinates, of linear functions of `complement`.
+
+        Args:
+            states: Shape [batch, particle, component].
+            modes: Coefficients of the functions, shape [function, particle, component].
+
+        Returns:
+            Modes times the Jacobian of y, shape [batch, function, particle, component].
+        """
+        return np.broadcast_to(modes, (len(states), *modes.shape))

@@ -37,7 +37,7 @@ BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
     "predator-prey": PredatorPreyParameters,
 }
 # `System.version` of those of them that say another than 1.
-BUILT_IN_VERSIONS: dict[str, int] = {}
+BUILT_IN_VERSIONS: dict[str, int] = {"predator-prey": 2}
 
 
 class UnknownSystemError(ValueError):

@@ -44,6 +44,7 @@ class PredatorPrey(PatchSystem):
     the fields agree to rounding.
     """
 
+    version: ClassVar[int] = 2
     space: ClassVar[Grid] = Grid("field", 1, channels=2, dtype=np.float32)
     periodic: ClassVar[bool] = False
     halo: ClassVar[int] = 1

@@ -166,6 +166,15 @@ def _attributes(cls: type[System]) -> dict[str, tuple[Callable[[Any], bool], str
             "stops": _some_of(STOPS),
             "upsamplings": _some_of(UPSAMPLINGS),
         }
+    if particles:
+        components = cls.space.components if isinstance(getattr(cls, "space", None), space) else ()
+        found |= {
+            "known": (
+                lambda value: isinstance(value, tuple) and set(value) < set(components),
+                "a tuple of components whose rates of change the state holds; not all of them",
+            ),
+            "together": (_is_bool, "True or False"),
+        }
     return found
 
 
