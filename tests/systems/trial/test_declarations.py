@@ -127,7 +127,7 @@ def observing(self, *arguments):
 def test_a_system_of_another_method_is_refused():
     class Forces(ForceSystem):
         space, observables, Parameters = Particles(("x",)), (Observable("mean"),), Parameters
-        initial_states = observe = trajectories = forces = observing
+        initial_states = observe = trajectories = forces = gradient = observing
         dimension = 3  # its own affair
 
     ((_, said),) = check_class(Forces, PatchSystem)

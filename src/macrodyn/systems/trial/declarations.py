@@ -167,7 +167,8 @@ def _attributes(cls: type[System]) -> dict[str, tuple[Callable[[Any], bool], str
             "upsamplings": _some_of(UPSAMPLINGS),
         }
     if particles:
-        components = cls.space.components if isinstance(getattr(cls, "space", None), space) else ()
+        declared = getattr(cls, "space", None)
+        components = declared.components if isinstance(declared, Particles) else ()
         found |= {
             "known": (
                 lambda value: isinstance(value, tuple) and set(value) < set(components),
