@@ -132,8 +132,8 @@ def test_without_noise_trajectories_are_of_fourth_order() -> None:
 
 
 def test_an_unknown_model_is_named() -> None:
-    with pytest.raises(ValueError, match="no latent model 'gfinn'; known: neural-sde"):
-        Ensemble("gfinn", variables=1)
+    with pytest.raises(ValueError, match="no latent model 'unheard'; known: neural-sde"):
+        Ensemble("unheard", variables=1)
     with pytest.raises(ValueError, match="no latent model 'math:sqrt'"):
         Ensemble("math:sqrt", variables=1)
 

@@ -105,6 +105,10 @@ class Ensemble(nn.Module):
         if models[0].independent:
             spread = scalers.diffusion_scale.square().sum(1).sqrt()
             scalers = replace(scalers, diffusion_scale=torch.diag(spread))
+        if models[0].structured:
+            # One rate for all coordinates: a potential of the standardised ones is one of z.
+            rate = (scalers.drift_scale / scalers.z_scale).square().mean().sqrt()
+            scalers = replace(scalers, drift_scale=rate * scalers.z_scale)
         for name, value in scalers.as_dict().items():
             self.register_buffer(name, value.to(torch.float32).clone())
         self.register_buffer("triangle_map", _triangle_map(self.diffusion_scale))

@@ -7,7 +7,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from macrodyn.targets import load_target
 
 Activation = Literal["silu", "tanh"]
-CovarianceForm = Literal["full", "diagonal", "constant"]
+CovarianceForm = Literal["full", "diagonal", "constant", "none"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": nn.functional.silu,
@@ -43,6 +43,8 @@ class LatentModel(nn.Module, ABC):
             `noise_features`, `noise_change`): training then solves for these as well.
         along_axes: Whether it models coordinates along the data's principal axes
             (`principal_axes`); else the variables themselves, standardised one by one.
+        structured: Whether the drift obeys a law of thermodynamics in the inputs: it is then in the
+            same unit of time in each, kappa times `Scalers.z_scale`.
         continues: Whether it says itself what happens where there were no data; else the ensemble
             does (`Continuation`).
 
@@ -51,11 +53,12 @@ class LatentModel(nn.Module, ABC):
         conditions: Number of conditions c.
     """
 
-    noisy: ClassVar[bool] = True
+    noisy: bool = True
     independent: bool = False
     linear_output: ClassVar[bool] = False
     linear_noise: ClassVar[bool] = False
     along_axes: bool = False
+    structured: ClassVar[bool] = False
     continues: ClassVar[bool] = False
 
     def __init__(self, variables: int, conditions: int) -> None:
@@ -153,22 +156,28 @@ class MLP(nn.Module):
         return result
 
 
-class NeuralSDE(LatentModel):
-    """A linear drift plus a network, and a network for the noise.
+class NoisyModel(LatentModel):
+    """A latent model with a network for the noise, beside whatever its drift is.
 
-    The linear part lets the drift extrapolate gently. The noise's triangle has a softplus diagonal,
-    so that Sigma is positive definite without an epsilon.
+    A model of this kind makes its drift's networks, and then calls `add_noise`. The noise's
+    triangle has a softplus diagonal, so that Sigma is positive definite without an epsilon.
+
+    Attributes:
+        hidden: As given.
+        activation: As given.
+        covariance: As given.
 
     Args:
         variables: Number of macroscopic variables d.
         conditions: Number of conditions c.
-        hidden: Widths of the hidden layers, the same for drift and noise.
+        hidden: Widths of the hidden layers.
         activation: `silu` or `tanh`; `silu` is several times faster on a CPU.
-        covariance: `full` or `diagonal` networks of z, or one `constant` full matrix.
+        covariance: `full` or `diagonal` networks of z, one `constant` full matrix, or `none`: an
+            ordinary differential equation.
     """
 
-    linear_output = True
     linear_noise = True
+    noise: MLP | None
     on_diagonal: Tensor
     placed: Tensor
 
@@ -176,56 +185,43 @@ class NeuralSDE(LatentModel):
         self,
         variables: int,
         conditions: int,
-        hidden: tuple[int, ...] = (64, 64),
-        activation: Activation = "silu",
-        covariance: CovarianceForm = "full",
+        hidden: tuple[int, ...],
+        activation: Activation,
+        covariance: CovarianceForm,
     ) -> None:
         super().__init__(variables, conditions)
         if not hidden or min(hidden) < 1:
             raise ValueError(f"Need at least one hidden layer of width >= 1, got {hidden}")
         if activation not in ACTIVATIONS:
             raise ValueError(f"Unknown activation {activation!r}: {sorted(ACTIVATIONS)}")
-        if covariance not in ("full", "diagonal", "constant"):
-            raise ValueError(f"covariance is {covariance!r}: full, diagonal or constant")
-        widths = [variables + conditions, *hidden]
+        if covariance not in get_args(CovarianceForm):
+            raise ValueError(f"covariance is {covariance!r}: {', '.join(get_args(CovarianceForm))}")
+        self.hidden, self.activation, self.covariance = tuple(hidden), activation, covariance
+        self.noisy = covariance != "none"
+        self.independent = covariance == "diagonal"
+
+    def add_noise(self) -> None:
+        """Make what the noise needs; its random weights are drawn after the drift's."""
+        variables = self.variables
+        self.noise = None
+        if not self.noisy:
+            return
         rows, columns = torch.tril_indices(variables, variables)
         on_diagonal = rows == columns
-        self.independent = covariance == "diagonal"
-        # Noise of each variable's own is not of each axis' own.
-        self.along_axes = not self.independent
         if self.independent:
             place = torch.eye(len(rows))[on_diagonal]
             self.register_buffer("placed", place, persistent=False)
             on_diagonal = on_diagonal[on_diagonal]
         self.register_buffer("on_diagonal", on_diagonal, persistent=False)
         outputs = len(on_diagonal)
-        self.drift = MLP(widths, variables, activation)
-        self.linear = nn.Linear(widths[0], variables)
-        self.noise = None if covariance == "constant" else MLP(widths, outputs, activation)
+        if self.covariance != "constant":
+            widths = [variables + self.conditions, *self.hidden]
+            self.noise = MLP(widths, outputs, self.activation)
         self.noise_bias = nn.Parameter(torch.zeros(outputs))
-        self.begin(torch.zeros(1 + widths[0], variables))
 
-    def begin(self, linear: Tensor) -> None:
-        """Start the linear part from a fit."""
-        with torch.no_grad():
-            self.linear.bias.copy_(linear[0])
-            self.linear.weight.copy_(linear[1:].T)
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Evaluate drift and noise; see `LatentModel.forward`."""
-        triangle = self.noise_triangle(self.noise_outputs(inputs))
-        return self.drift(inputs).add_(self.linear(inputs)), triangle
-
-    def output_features(self, inputs: Tensor) -> Tensor:
-        """Unity, the inputs and the drift network's last hidden layer."""
-        one = torch.ones_like(inputs[..., :1])
-        return torch.cat([one, inputs, self.drift.hidden(inputs)], dim=-1)
-
-    def output_change(self, change: Tensor) -> dict[str, Tensor]:
-        """Change the linear drift and the drift network's output."""
-        sizes = [1, self.linear.in_features, self.drift.out.in_features]
-        bias, linear, out = change.split(sizes)
-        return {"linear.bias": bias[0], "linear.weight": linear.mT, "drift.out.weight": out.mT}
+    def triangle(self, inputs: Tensor) -> Tensor | None:
+        """The noise, as `forward` gives it."""
+        return self.noise_triangle(self.noise_outputs(inputs)) if self.noisy else None
 
     def noise_outputs(self, inputs: Tensor) -> Tensor:
         """The noise network's output and its bias."""
@@ -251,7 +247,7 @@ class NeuralSDE(LatentModel):
         return found if self.noise is None else {**found, "noise.out.weight": change[1:].mT}
 
     def decays(self, name: str) -> bool:
-        """Whether it is a weight matrix of a network; biases and the linear drift do not decay."""
+        """Whether it is a weight matrix of a network; biases do not decay."""
         return name.startswith(("drift", "noise.")) and name.endswith("weight")
 
     def network(self, name: str) -> str:
@@ -259,9 +255,65 @@ class NeuralSDE(LatentModel):
         return "noise" if name.startswith("noise") else "drift"
 
 
+class NeuralSDE(NoisyModel):
+    """A linear drift plus a network, and a network for the noise.
+
+    The linear part lets the drift extrapolate gently.
+
+    Args:
+        variables: Number of macroscopic variables d.
+        conditions: Number of conditions c.
+        hidden: Widths of the hidden layers, the same for drift and noise.
+        activation: `silu` or `tanh`; `silu` is several times faster on a CPU.
+        covariance: The noise, see `NoisyModel`.
+    """
+
+    linear_output = True
+
+    def __init__(
+        self,
+        variables: int,
+        conditions: int,
+        hidden: tuple[int, ...] = (64, 64),
+        activation: Activation = "silu",
+        covariance: CovarianceForm = "full",
+    ) -> None:
+        super().__init__(variables, conditions, hidden, activation, covariance)
+        # Noise of each variable's own is not of each axis' own.
+        self.along_axes = not self.independent
+        widths = [variables + conditions, *hidden]
+        self.drift = MLP(widths, variables, activation)
+        self.linear = nn.Linear(widths[0], variables)
+        self.add_noise()
+        self.begin(torch.zeros(1 + widths[0], variables))
+
+    def begin(self, linear: Tensor) -> None:
+        """Start the linear part from a fit."""
+        with torch.no_grad():
+            self.linear.bias.copy_(linear[0])
+            self.linear.weight.copy_(linear[1:].T)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Evaluate drift and noise; see `LatentModel.forward`."""
+        return self.drift(inputs).add_(self.linear(inputs)), self.triangle(inputs)
+
+    def output_features(self, inputs: Tensor) -> Tensor:
+        """Unity, the inputs and the drift network's last hidden layer."""
+        one = torch.ones_like(inputs[..., :1])
+        return torch.cat([one, inputs, self.drift.hidden(inputs)], dim=-1)
+
+    def output_change(self, change: Tensor) -> dict[str, Tensor]:
+        """Change the linear drift and the drift network's output."""
+        sizes = [1, self.linear.in_features, self.drift.out.in_features]
+        bias, linear, out = change.split(sizes)
+        return {"linear.bias": bias[0], "linear.weight": linear.mT, "drift.out.weight": out.mT}
+
+
 # Classes, or where they are found.
 LATENT_MODELS: dict[str, type[LatentModel] | str] = {
     "neural-sde": NeuralSDE,
+    "onsagernet": "macrodyn.dynamics.structured:OnsagerNet",
+    "gfinn": "macrodyn.dynamics.structured:GFINN",
     "polynomial": "macrodyn.dynamics.polynomial:Polynomial",
 }
 
