@@ -6,6 +6,8 @@ __getattr__, __all__ = lazy_names(
     __name__,
     {
         "autoencoder": ("Autoencoder",),
+        "coordinates": ("CoordinateClosureSettings", "find_closure"),
+        "encoders": ("Modes", "Network", "load_encoder", "principal_modes"),
         "layers": ("ENCODER_KINDS", "Architecture", "EncoderKind"),
         "model": ("PatchAutoencoder", "load_autoencoder", "save_autoencoder"),
         "reconstruction": ("reconstruction_loss",),

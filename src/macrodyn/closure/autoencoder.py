@@ -80,9 +80,10 @@ class Autoencoder(nn.Module):
         """
         if self.architecture.closure_dim == 0:
             return torch.zeros(len(states), 0, device=states.device)
-        return (self.encoder(self._inputs(states)) - self.closure_shift) / self.closure_scale
+        return (self.encoder(self.encoder_inputs(states)) - self.closure_shift) / self.closure_scale
 
-    def _inputs(self, states: Tensor) -> Tensor:
+    def encoder_inputs(self, states: Tensor) -> Tensor:
+        """What the encoder reads of states, as `encode` takes them."""
         return self.space.inputs(
             states, self.architecture.species, self.field_mean, self.field_scale
         )

@@ -63,7 +63,7 @@ class PatchAutoencoder(Autoencoder):
         flat = patches.flatten(0, 1)
         closure = self.encode(flat).unflatten(0, patches.shape[:2]).mean(dim=1)
         log_weights, logits = self.decoder(self._read(observables, closure))
-        inputs = self._inputs(flat).unflatten(0, patches.shape[:2])
+        inputs = self.encoder_inputs(flat).unflatten(0, patches.shape[:2])
         kind, species = self.architecture.kind, self.architecture.species
         return mixture_loss(log_weights, logits, inputs, kind, species)
 
@@ -118,7 +118,7 @@ class PatchAutoencoder(Autoencoder):
         chunk = max(1, _SITES_PER_SUM // prod(states.shape[2:]))
         sums, counts = [], []
         for begin in range(0, len(states), chunk):
-            features = convolutions(self._inputs(states[begin : begin + chunk].to(device)))
+            features = convolutions(self.encoder_inputs(states[begin : begin + chunk].to(device)))
             if inside is None:
                 counts.append(torch.full((len(features), 1), prod(features.shape[2:])))
             else:

@@ -10,8 +10,8 @@ d^2 + d + 1 numbers a configuration, however many coordinates there are. All fol
 
     G = phi' phi'^T,  H = phi'_S phi'_S^T,  u = phi'_S f_S,  c,
 
-as A = G^-1 H G^-1 and b = G^-1 u; `ForceProducts` holds these, so that every loss of the same forces
-is made of one pass over the states.
+as A = G^-1 H G^-1 and b = G^-1 u; `ForceProducts` holds these, so that every loss of the same
+forces is made of one pass over the states.
 
 Source: eqs. (7) and (10) of arXiv:2410.23938; the quadratic form follows from them.
 """
@@ -148,7 +148,7 @@ class ForceProducts:
             P, shape [n, d, d], and t, shape [n, d].
         """
         products = self.chosen / self.share + self.known
-        found = np.linalg.solve(self.gram, products.swapaxes(1, 2)).swapaxes(1, 2)
+        found: Array = np.linalg.solve(self.gram, products.swapaxes(1, 2)).swapaxes(1, 2)
         return found, self.push / self.share + self.known_push
 
     def condition_numbers(self, scale: Array | None = None) -> Array:

@@ -26,6 +26,10 @@ _KINDS = {
         "an autoencoder of coordinates",
         "macrodyn.closure.load_autoencoder(path, Autoencoder)",
     ),
+    "modes": (
+        "closure variables that are linear modes of coordinates",
+        "macrodyn.closure.load_encoder",
+    ),
     "latent-ensemble": (
         "a model of the dynamics (ensemble of latent models)",
         "macrodyn.dynamics.Ensemble.load",

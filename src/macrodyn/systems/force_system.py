@@ -111,9 +111,10 @@ class ForceSystem(System):
 
         Args:
             states: Shape [batch, particle, component].
-            modes: Coefficients of the functions, shape [function, particle, component].
+            modes: Coefficients of the functions, shape [function, particle, component], or
+                [batch, function, particle, component] where each state has its own.
 
         Returns:
             Modes times the Jacobian of y, shape [batch, function, particle, component].
         """
-        return np.broadcast_to(modes, (len(states), *modes.shape))
+        return np.broadcast_to(modes, (len(states), *modes.shape[-3:]))
