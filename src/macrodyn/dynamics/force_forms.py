@@ -148,7 +148,7 @@ class ForceProducts:
             P, shape [n, d, d], and t, shape [n, d].
         """
         products = self.chosen / self.share + self.known
-        found: Array = np.linalg.solve(self.gram, products.swapaxes(1, 2)).swapaxes(1, 2)
+        found = products @ np.linalg.inv(self.gram)
         return found, self.push / self.share + self.known_push
 
     def condition_numbers(self, scale: Array | None = None) -> Array:

@@ -265,14 +265,14 @@ def _add(ensemble: Ensemble, changes: dict[str, Tensor]) -> None:
 
 def _of_members(ensemble: Ensemble, method: str, values: Tensor) -> Tensor:
     """A method of the latent model, of each member for its values, [M, ...]."""
-    call = _Method(ensemble.template, method)
+    call = MethodCall(ensemble.template, method)
     own = ensemble.parameters_by_name() | ensemble.constants_by_name()
     own = {f"model.{name}": value for name, value in own.items()}
     found: Tensor = vmap(lambda p, x: functional_call(call, p, (x,)))(own, values)
     return found
 
 
-class _Method(nn.Module):
+class MethodCall(nn.Module):
     """A method as a call, as `functional_call` wants it."""
 
     def __init__(self, model: LatentModel, method: str) -> None:
