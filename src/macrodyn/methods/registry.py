@@ -10,7 +10,10 @@ from macrodyn.methods.base import Method
 from macrodyn.targets import load_target
 
 GROUP = "macrodyn.methods"
-BUILT_IN = {"partial-evolution": "macrodyn.methods.partial_evolution.method:PartialEvolution"}
+BUILT_IN = {
+    "partial-evolution": "macrodyn.methods.partial_evolution.method:PartialEvolution",
+    "partial-forces": "macrodyn.methods.partial_forces.method:PartialForces",
+}
 
 
 class UnknownMethodError(ValueError):

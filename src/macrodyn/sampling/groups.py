@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.streams import generator
-from macrodyn.systems import PatchSystem
+from macrodyn.systems import PatchSystem, System
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def make_groups(
 
 
 def initial_ranges(
-    system: PatchSystem, given: Sequence[float] | Mapping[str, Sequence[float]]
+    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
 ) -> dict[str, tuple[float, float]]:
     """Lowest and highest value of each component of the initial macrostates.
 
@@ -99,7 +99,7 @@ def initial_ranges(
 
 
 def initial_values(
-    system: PatchSystem, given: Sequence[float] | Mapping[str, Sequence[float]]
+    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
 ) -> NDArray[np.float64]:
     """Initial macrostates of a comparison: every combination of the components' values.
 
@@ -117,7 +117,7 @@ def initial_values(
 
 
 def _named(
-    system: PatchSystem, given: Sequence[float] | Mapping[str, Sequence[float]]
+    system: System, given: Sequence[float] | Mapping[str, Sequence[float]]
 ) -> dict[str, Sequence[float]]:
     names = list(system.component_names)
     if not isinstance(given, Mapping):

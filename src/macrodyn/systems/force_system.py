@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds
 from macrodyn.systems.base import System
 from macrodyn.systems.space import Particles
@@ -77,6 +78,18 @@ class ForceSystem(System):
             Derivatives of each observable by each coordinate, shape
             [batch, observable, particle, component].
         """
+
+    def check_times(self, times: NDArray[np.float64], shape: Shape) -> None:
+        """Refuse record times that trajectories of such a size cannot have; told before any job.
+
+        Args:
+            times: Record times, shape [time].
+            shape: Sites along each axis; of particles their number, (n,).
+
+        Raises:
+            ValueError: If the integrator's step does not fit; the message says what to do.
+        """
+        return None
 
     def known_rates(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Read the rates of change of the ``known`` components from states.

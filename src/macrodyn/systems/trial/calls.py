@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from macrodyn.lattice import Surroundings
-from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.registry import describe_error
 
 
@@ -25,7 +24,7 @@ class Calls:
         wrong: What was wrong, in order.
     """
 
-    def __init__(self, system: PatchSystem) -> None:
+    def __init__(self, system: Any) -> None:
         self.system = system
         self.wrong: list[str] = []
         self._raised: set[str] = set()

@@ -1,0 +1,128 @@
+"""Predictions of observables that need no forces and no closure: what a method must beat.
+
+All of them see the observables of training trajectories, [run, time, observable], alone.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import solve_ivp
+from scipy.interpolate import CubicSpline, RBFInterpolator
+
+from macrodyn.evaluation.available import Unavailable
+
+Array = NDArray[np.float64]
+
+# Largest degree of the polynomial drift of an equation of the observables alone.
+DEGREE = 4
+# How far beyond the training data such an equation may lead, over their range.
+_MARGIN = 1.0
+
+
+def interpolated(initial: Array, observables: Array, wanted: Array) -> Array:
+    """Interpolate trajectories by their initial macrostates, at each time.
+
+    Cubic splines where a macrostate is one number, else thin-plate splines.
+
+    Args:
+        initial: Initial macrostates of the training runs, shape [run, component].
+        observables: Their observables, shape [run, time, observable].
+        wanted: Initial macrostates of other runs, shape [other, component].
+
+    Returns:
+        Shape [other, time, observable].
+
+    Raises:
+        Unavailable: If there are too few different initial macrostates.
+    """
+    places, first = np.unique(initial, axis=0, return_index=True)
+    values = observables[first].reshape(len(places), -1)
+    if len(places) < 4 + places.shape[1]:
+        raise Unavailable("too few training runs of different initial macrostates to interpolate")
+    if places.shape[1] == 1:
+        found = CubicSpline(places[:, 0], values)(wanted[:, 0])
+    else:
+        scale = np.ptp(places, axis=0)
+        found = RBFInterpolator(places / scale, values)(wanted / scale)
+    return np.asarray(found).reshape(len(wanted), *observables.shape[1:])
+
+
+def nearest(initial: Array, observables: Array, wanted: Array) -> Array:
+    """Take the trajectory of the training run that began nearest; see `interpolated`."""
+    scale = np.maximum(np.ptp(initial, axis=0), 1e-300)
+    distance = np.linalg.norm((wanted[:, None] - initial) / scale, axis=2)
+    return observables[distance.argmin(axis=1)]
+
+
+def constant(start: Array, times: int) -> Array:
+    """Stay at the first observables, [run, observable] to [run, time, observable]."""
+    return np.repeat(start[:, None], times, axis=1)
+
+
+def own_equation(times: Array, observables: Array, start: Array, wanted: Array) -> Array:
+    """Solve an ordinary differential equation of the observables alone.
+
+    Its right-hand side is the polynomial of degree `DEGREE` that fits the differences between
+    records best, at the middle between them.
+
+    Args:
+        times: Record times of the training runs, shape [time].
+        observables: Their observables, shape [run, time, observable].
+        start: First observables of other runs, shape [other, observable].
+        wanted: Record times of these, shape [t], the first that of the start.
+
+    Returns:
+        Shape [other, t, observable]; what leaves the data far behind stays where it left.
+    """
+    middle = 0.5 * (observables[:, 1:] + observables[:, :-1]).reshape(-1, start.shape[1])
+    rate = (np.diff(observables, axis=1) / np.diff(times)[:, None]).reshape(middle.shape)
+    fine = np.isfinite(middle).all(1) & np.isfinite(rate).all(1)
+    centre, scale = middle[fine].mean(0), middle[fine].std(0) + 1e-300
+    low, high = middle[fine].min(0), middle[fine].max(0)
+    margin = _MARGIN * (high - low)
+    coefficients = np.linalg.lstsq(
+        _monomials((middle[fine] - centre) / scale), rate[fine], rcond=1e-10
+    )[0]
+
+    def drift(_: float, flat: Array) -> Array:
+        z = np.clip(flat.reshape(start.shape), low - margin, high + margin)
+        found: Array = (_monomials((z - centre) / scale) @ coefficients).ravel()
+        return found
+
+    span = wanted - wanted[0]
+    solved = solve_ivp(drift, (0.0, span[-1]), start.ravel(), t_eval=span, rtol=1e-7, atol=1e-10)
+    found = np.full((len(span), start.size), np.nan)
+    found[: solved.y.shape[1]] = solved.y.T
+    return found.reshape(len(span), *start.shape).swapaxes(0, 1)
+
+
+def _monomials(x: Array) -> Array:
+    """All products of up to `DEGREE` variables, [n, d] to [n, monomial]."""
+    columns = [np.ones(len(x))]
+    for degree in range(1, DEGREE + 1):
+        for chosen in combinations_with_replacement(range(x.shape[1]), degree):
+            columns.append(x[:, chosen].prod(axis=1))
+    return np.stack(columns, axis=1)
+
+
+def relative_errors(predicted: Array, true: Array, used: NDArray[np.bool_]) -> Array:
+    """sum_t |z* predicted - z*| / sum_t |z*| of each run and observable.
+
+    Args:
+        predicted: Shape [..., run, time, observable].
+        true: Shape [run, time, observable].
+        used: Which records count, shape [run, time].
+
+    Returns:
+        Shape [..., run, observable]; infinite where a prediction diverged.
+
+    Source: section 4 of arXiv:2410.23938.
+    """
+    weight = used[..., None]
+    gap = np.where(weight, np.abs(predicted - true), 0.0).sum(axis=-2)
+    size = np.where(weight, np.abs(true), 0.0).sum(axis=-2)
+    found = gap / np.maximum(size, 1e-300)
+    return np.where(np.isfinite(found), found, np.inf)

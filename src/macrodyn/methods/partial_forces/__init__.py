@@ -1,0 +1,1 @@
+"""Partial forces: macroscopic dynamics from forces on a part of the coordinates."""

@@ -1,0 +1,101 @@
+"""Predictions of held-out trajectories, and what the encoder leaves out of their forces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import xarray as xr
+
+from macrodyn.closure.encoders import jacobian, load_encoder, macrostates
+from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.force_forms import ForceProducts, unresolved_fraction
+from macrodyn.dynamics.trajectories import integrate
+from macrodyn.methods.partial_forces.learn import variable_names
+from macrodyn.methods.partial_forces.sample import draw_coordinates
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.stage_system import stage_system
+from macrodyn.storage.netcdf import read_dataset
+from macrodyn.systems import ForceSystem
+
+_NUMBERS = 2**24
+
+
+def forecast(job: Job) -> xr.Dataset:
+    """Predict held-out trajectories from their first configurations.
+
+    Args:
+        job: The job; inputs ``model``, ``encoder`` and ``held-out``; its configuration holds
+            ``step`` and ``unresolved``.
+
+    Returns:
+        ``z`` [member, run, time, variable] as predicted, ``encoded`` [run, time, variable] of the
+        trajectories themselves, and the ``unresolved`` fraction of the forces at some of their
+        configurations.
+    """
+    config = job.config
+    system: ForceSystem = stage_system(job)
+    encoder = load_encoder(job.input("encoder"))
+    ensemble = Ensemble.load(job.input("model"))
+    source = read_dataset(job.input("held-out"))
+    states = source.states.values
+    runs, times = states.shape[:2]
+    encoded = np.empty((runs, times, ensemble.variables))
+    for run in range(runs):
+        encoded[run] = macrostates(system, encoder, states[run].astype(np.float64))
+        job.step("encoding", run + 1, runs)
+    record = source.time.values
+    predicted = integrate(
+        ensemble,
+        torch.as_tensor(encoded[:, 0], dtype=torch.float32),
+        record - record[0],
+        step=config["step"],
+        on_divergence="nan",
+        device=job.device,
+        checkpoints=job.checkpoints,
+        progress=lambda done, total: job.step("predicting", done, total),
+    ).numpy()
+    return xr.Dataset(
+        {
+            "z": (
+                ("member", "run", "time", "variable"),
+                predicted,
+                {"long_name": "predicted macroscopic state", "units": "1"},
+            ),
+            "encoded": (
+                ("run", "time", "variable"),
+                encoded,
+                {"long_name": "macroscopic state of the trajectory itself", "units": "1"},
+            ),
+            "unresolved": (
+                "configuration",
+                _unresolved(system, encoder, states, config["unresolved"]),
+                {"long_name": "share of the forces that the encoder leaves out", "units": "1"},
+            ),
+            "initial_values": source.initial_values,
+        },
+        coords={"variable": variable_names(system, encoder)},
+    )
+
+
+def _unresolved(system: ForceSystem, encoder, states, number: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """Fraction u of each of some configurations, spread over all of them."""
+    runs, times = states.shape[:2]
+    rows = np.unique(np.linspace(0, runs * times - 1, number).astype(int))
+    particles = states.shape[2]
+    mask = np.tile([name in system.known for name in system.space.components], particles)
+    size = (len(system.observables) + encoder.dimension) * len(mask)
+    found = []
+    for part in np.array_split(rows, max(1, len(rows) * size // _NUMBERS)):
+        if not len(part):
+            continue
+        here = states[part // times, part % times].astype(np.float64)
+        drawn = draw_coordinates(system, particles, "all", 0, part)
+        products = ForceProducts.of(
+            jacobian(system, encoder, here),
+            drawn,
+            system.forces(here, drawn),
+            np.flatnonzero(mask),
+            system.known_rates(here).reshape(len(here), -1),
+        )
+        found.append(unresolved_fraction(products))
+    return np.concatenate(found)

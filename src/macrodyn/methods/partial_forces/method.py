@@ -1,0 +1,51 @@
+"""Partial forces as a method: its stages, its checks, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from macrodyn.methods.base import Analysis, Graph, Method, Problem
+from macrodyn.methods.partial_forces import propose, stages
+from macrodyn.methods.partial_forces.config import PartialForcesRun
+from macrodyn.systems import ForceSystem
+
+
+class PartialForces(Method):
+    """Learning macroscopic dynamics from partial microscopic observations, arXiv:2410.23938."""
+
+    Run = PartialForcesRun
+    System = ForceSystem
+    kinds = stages.KINDS
+    evaluation = stages.COMPARE
+    analyses = (
+        Analysis(stage=stages.ERROR_AGAINST_FORCES, propose=propose.error_against_forces),
+        Analysis(stage=stages.STRUCTURES, propose=propose.structures),
+    )
+    report: ClassVar[str] = "macrodyn.methods.partial_forces.report:PartialForcesReport"
+
+    def canonical(self, run: PartialForcesRun) -> PartialForcesRun:
+        """Sort what has no order, and leave to its default what says or changes nothing."""
+        simulate = run.simulate
+        if isinstance(simulate.initial_range, Mapping):
+            ranges = dict(sorted(simulate.initial_range.items()))
+            simulate = simulate.model_copy(update={"initial_range": ranges})
+        return run.model_copy(update={"simulate": simulate})
+
+    def plan(self, run: PartialForcesRun, planner: Any) -> Graph:
+        """Derive the stages of one run; see `graph.plan`."""
+        from macrodyn.methods.partial_forces.graph import plan
+
+        return plan(run, planner)
+
+    def check_alone(self, run: PartialForcesRun) -> Iterator[Problem]:
+        """Check numbers and the training."""
+        from macrodyn.methods.partial_forces import check
+
+        yield from check.check_numbers(run)
+
+    def check(self, run: PartialForcesRun, system: ForceSystem) -> Iterator[Problem]:
+        """Check the run against its system, and try the system where nothing else is wrong."""
+        from macrodyn.methods.partial_forces import check
+
+        yield from check.check_with_system(run, system)
