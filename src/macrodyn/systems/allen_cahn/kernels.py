@@ -131,8 +131,8 @@ def _close(u, at, rows, side, width):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _step(u, points, side, width, margin, c, third):  # type: ignore[no-untyped-def]
     """Make one step of a padded field in place; ``points`` [3, numbers] are windows on its rows."""
-    _copy(u, margin + width - 1, margin - 1, width + 1)
-    _copy(u, margin + side * width - 1, margin + (side + 1) * width - 1, width + 1)
+    _copy(u, margin + width - 1, margin - 1, width)
+    _copy(u, margin + side * width - 1, margin + (side + 1) * width - 1, width)
     for top in range(0, side + 3, ROWS):
         for stage in range(4):
             low, high = max(top - stage, 0), min(top - stage + ROWS, side)
@@ -147,9 +147,9 @@ def _step(u, points, side, width, margin, c, third):  # type: ignore[no-untyped-
             else:
                 before = points[stage - 1]
                 if low == 0:
-                    _copy(before, to - 1, to - width - 1, width + 1)
+                    _copy(before, to - 1, to - width - 1, width)
                 if high == side:
-                    _copy(before, to + size - width - 1, to + size - 1, width + 1)
+                    _copy(before, to + size - width - 1, to + size - 1, width)
                 if stage < 3:
                     _middle(u, at, points, stage, to, size, width, mine)
                 else:

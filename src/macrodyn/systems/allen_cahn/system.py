@@ -151,9 +151,10 @@ class AllenCahn(ForceSystem):
         p = self.parameters
         rate = 8.0 + 2.0 / (side * p.width) ** 2  # in units of 1 / h^2
         if p.step * rate > STABLE:
+            longest = math.floor(1000 * STABLE / rate) / 1000
             raise ValueError(
                 f"steps of {p.step} h^2 are unstable with {side} sites along an axis and the width "
-                f"{p.width}: choose a step of at most {STABLE / rate:.2g}, or more sites"
+                f"{p.width}: choose a step of at most {longest:g}, or more sites"
             )
 
 
