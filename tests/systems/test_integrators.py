@@ -14,7 +14,6 @@ from macrodyn.systems.shared.integrators import (
     Workspace,
     euler_maruyama_step,
     runge_kutta_step,
-    step_count,
 )
 
 NAMES = list(SCHEMES)
@@ -42,23 +41,6 @@ def integrate(step_function, drift, x, step, kicks):
 
 def slope(steps, errors):
     return np.polyfit(np.log(steps), np.log(errors), 1)[0]
-
-
-@pytest.mark.parametrize(
-    ("duration", "step", "expected"),
-    [
-        (0.0, 0.01, 0),
-        (0.3, 0.01, 30),
-        (0.07, 0.01, 7),
-        (1e5, 0.01, 10**7),
-        (0.305, 0.01, 31),
-        (1e-5, 0.01, 1),
-        (0.01, 0.01, 1),
-        (0.010001, 0.01, 2),
-    ],
-)
-def test_steps_are_the_fewest_that_are_short_enough(duration, step, expected):
-    assert step_count(duration, step) == expected
 
 
 @pytest.mark.parametrize("drift", [relax, grow], ids=["OU", "logistic"])

@@ -18,23 +18,29 @@ from typing import Any
 from pydantic import ValidationError
 
 from macrodyn.environment import environment_fault
+from macrodyn.systems.allen_cahn.parameters import AllenCahnParameters
 from macrodyn.systems.base import System
 from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
 from macrodyn.systems.ising.parameters import IsingParameters
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
+from macrodyn.systems.predator_prey_pde.parameters import PredatorPreyPDEParameters
 
 GROUP = "macrodyn.systems"
 BUILT_IN = {
     "ising": "macrodyn.systems.ising:Ising",
     "curie-weiss": "macrodyn.systems.curie_weiss:CurieWeiss",
     "predator-prey": "macrodyn.systems.predator_prey:PredatorPrey",
+    "predator-prey-pde": "macrodyn.systems.predator_prey_pde:PredatorPreyPDE",
+    "allen-cahn": "macrodyn.systems.allen_cahn:AllenCahn",
 }
 # Known without loading kernels, as a study is planned anew in each of its jobs.
 BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
     "ising": IsingParameters,
     "curie-weiss": CurieWeissParameters,
     "predator-prey": PredatorPreyParameters,
+    "predator-prey-pde": PredatorPreyPDEParameters,
+    "allen-cahn": AllenCahnParameters,
 }
 # `System.version` of those of them that say another than 1.
 BUILT_IN_VERSIONS: dict[str, int] = {"predator-prey": 2}

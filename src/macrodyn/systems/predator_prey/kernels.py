@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from macrodyn.systems.shared.integrators import Scheme, Workspace, step_count
+from macrodyn.systems.shared.integrators import Scheme, Workspace
 from macrodyn.systems.shared.noise import NormalNoise
+from macrodyn.systems.shared.steps import step_count
 
 Reaction = Callable[[Tensor, Tensor, Tensor], None]
 """Adds the local part of the drift of a state [channel, site, batch] to its second argument, of the

@@ -7,7 +7,6 @@ batched with.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,24 +33,6 @@ class Workspace:
 
 Scheme = Callable[[Tensor, Drift, float, Tensor | None, Workspace], None]
 """One step in place: state, drift, step dt, noise s dW of the step or None, buffers."""
-
-
-def step_count(duration: float, step: float) -> int:
-    """Number of equal steps that make up a duration, none longer than ``step``.
-
-    A duration that is a multiple of the step to within 1e-9 of itself takes just that many; zero
-    takes none.
-
-    Args:
-        duration: Time to integrate over, >= 0.
-        step: Longest step.
-
-    Returns:
-        The smallest sufficient number of steps.
-    """
-    if duration == 0:
-        return 0
-    return max(1, math.ceil(duration / step * (1.0 - 1e-9)))
 
 
 def euler_maruyama_step(
