@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 import pytest
 
 from macrodyn.lattice import PatchGeometry
-from macrodyn.systems import System, system_class
+from macrodyn.systems import ForceSystem, System, registry, system_class
 
-BUILT_IN = {
-    entry.name: system_class(entry.name)
-    for entry in entry_points(group="macrodyn.systems")
-    if entry.value.startswith("macrodyn.")
-}
+BUILT_IN = {name: system_class(name) for name in registry.BUILT_IN}
 # By system: parameters, sizes of lattice and patch, an initial macrostate.
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[float]]] = {
     "ising": ({"temperature": 2.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
@@ -26,8 +21,11 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[fl
         (10,),
         [0.5, 0.3],
     ),
+    "predator-prey-pde": ({"diffusion": 0.5, "step": 0.05}, (40,), (), [0.5, 0.3]),
+    "allen-cahn": ({"width": 0.08}, (16, 16), (), [0.35, 0.12]),
 }
 MOVES = ("evolve", "evolve_patch")
+FORCES = ("trajectories", "forces")
 # By system and parameter: another value, and what it changes.
 PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("ising", "temperature"): (4.0, MOVES),
@@ -42,6 +40,16 @@ PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("predator-prey", "step"): (0.01, MOVES),
     ("predator-prey", "integrator"): ("runge-kutta", MOVES),
     ("predator-prey", "spacing"): (0.01, ("initial_states",)),
+    ("predator-prey-pde", "conversion"): (1.5, FORCES),
+    ("predator-prey-pde", "threshold"): (0.8, FORCES),
+    ("predator-prey-pde", "diffusion"): (0.1, FORCES),
+    ("predator-prey-pde", "step"): (0.01, ("trajectories",)),
+    ("predator-prey-pde", "spacing"): (0.005, ("initial_states",)),
+    ("allen-cahn", "width"): (0.1, ("initial_states", *FORCES, "observe", "gradient")),
+    ("allen-cahn", "roughness"): (0.02, ("initial_states",)),
+    ("allen-cahn", "step"): (0.1, ("trajectories",)),
+    ("allen-cahn", "precision"): ("float64", ("trajectories",)),
+    ("allen-cahn", "energy"): ("central", ("observe", "gradient")),
 }
 
 
@@ -52,6 +60,8 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     system: System = cls(cls.Parameters.model_validate({**parameters, **changes}))
     usual: System = cls(cls.Parameters.model_validate(parameters))
     seeds = np.arange(1, 65, dtype=np.uint64)
+    if isinstance(system, ForceSystem) and isinstance(usual, ForceSystem):
+        return force_behaviour(system, usual, lattice, np.tile(macrostate, (64, 1)), seeds)
     geometry = PatchGeometry(patch, system.halo)
     values = np.tile(macrostate, (64, 1))
     states = usual.initial_states(values, lattice, seeds)
@@ -61,6 +71,25 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
         "evolve": system.evolve(states, 1.0, seeds),
         "evolve_patch": system.evolve_patch(windows, geometry, 1.0, seeds)[0],
         "exact_moments": system.exact_moments(system.observe(states), lattice),
+    }
+
+
+def force_behaviour(
+    system: ForceSystem,
+    usual: ForceSystem,
+    shape: tuple[int, ...],
+    values: np.ndarray,
+    seeds: np.ndarray,
+) -> dict[str, Any]:
+    """The same of a system with forces."""
+    states = usual.initial_states(values, shape, seeds)
+    coordinates = np.tile(np.arange(0, states[0].size, 3), (len(states), 1))
+    return {
+        "initial_states": system.initial_states(values, shape, seeds),
+        "trajectories": system.trajectories(states, np.array([0.01, 0.05]), seeds),
+        "forces": system.forces(states, coordinates),
+        "observe": system.observe(states),
+        "gradient": system.gradient(states),
     }
 
 

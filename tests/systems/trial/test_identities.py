@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from macrodyn.lattice import ALONE, PatchGeometry
-from macrodyn.systems import Grid, Observable, registry, system_class
+from macrodyn.systems import Grid, Observable, PatchSystem, registry, system_class
 from macrodyn.systems.trial.case import Case
 from macrodyn.systems.trial.identities import tiled, trial_lattice
 from macrodyn.systems.trial.methods import Trial
@@ -220,8 +220,13 @@ BUILT_IN: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list
 }
 
 
+def test_all_built_in_systems_of_patches_are_tried():
+    loaded = {name: system_class(name) for name in registry.BUILT_IN}
+    assert BUILT_IN.keys() == {n for n, cls in loaded.items() if issubclass(cls, PatchSystem)}
+
+
 @pytest.mark.parametrize("way", EVOLVE)
-@pytest.mark.parametrize("name", registry.BUILT_IN)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_systems_satisfy_the_identities(name, way):
     parameters, small, large, initial = BUILT_IN[name]
     cls = system_class(name)
