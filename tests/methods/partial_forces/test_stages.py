@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from macrodyn.closure.encoders import jacobian, load_encoder, macrostates
 from macrodyn.dynamics.ensemble import Ensemble
@@ -127,8 +128,6 @@ def test_forecast_begins_where_the_trajectories_do_and_follows_the_model(bench):
     held_out = bench.made("held-out")
     np.testing.assert_allclose(data.encoded[..., :2], held_out.observables)
     model = Ensemble.load(bench.path(bench.plan()["model"]) / "model.safetensors")
-    import torch
-
     z = torch.as_tensor(data.z.values[:, :, 0])
     slope = (data.z.values[:, :, 1] - data.z.values[:, :, 0]) / 0.2
     np.testing.assert_allclose(slope, model.drift(z).numpy(), atol=0.2 * np.abs(slope).max())
@@ -162,19 +161,3 @@ def test_particles_are_drawn_where_their_forces_come_together(number):
         np.testing.assert_array_equal(row[::2] + 1, row[1::2])
     again = draw_coordinates(Atoms(), 6, number, 1, [9])
     np.testing.assert_array_equal(again[0], drawn[1])
-
-
-def test_observables_alone_are_solved_and_interpolated(rng=None):
-    from macrodyn.evaluation.without_forces import interpolated, nearest, own_equation
-
-    times = np.linspace(0, 2, 41)
-    starts = np.linspace(1, 2, 12)
-    runs = (starts[:, None] * np.exp(-times))[..., None]
-    wanted = np.array([1.23, 1.87])
-    true = (wanted[:, None] * np.exp(-times))[..., None]
-    np.testing.assert_allclose(
-        interpolated(starts[:, None], runs, wanted[:, None]), true, rtol=1e-10
-    )
-    np.testing.assert_allclose(own_equation(times, runs, true[:, 0], times), true, rtol=1e-3)
-    found = nearest(starts[:, None], runs, wanted[:, None])
-    np.testing.assert_array_equal(found[0], runs[np.abs(starts - 1.23).argmin()])
