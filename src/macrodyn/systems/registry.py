@@ -21,6 +21,7 @@ from macrodyn.environment import environment_fault
 from macrodyn.systems.base import System
 from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
 from macrodyn.systems.ising.parameters import IsingParameters
+from macrodyn.systems.lennard_jones.parameters import LennardJonesParameters
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 
@@ -29,12 +30,16 @@ BUILT_IN = {
     "ising": "macrodyn.systems.ising:Ising",
     "curie-weiss": "macrodyn.systems.curie_weiss:CurieWeiss",
     "predator-prey": "macrodyn.systems.predator_prey:PredatorPrey",
+    "lennard-jones": "macrodyn.systems.lennard_jones:LennardJones",
+    "lennard-jones-thermo": "macrodyn.systems.lennard_jones:LennardJonesThermo",
 }
 # Known without loading kernels, as a study is planned anew in each of its jobs.
 BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
     "ising": IsingParameters,
     "curie-weiss": CurieWeissParameters,
     "predator-prey": PredatorPreyParameters,
+    "lennard-jones": LennardJonesParameters,
+    "lennard-jones-thermo": LennardJonesParameters,
 }
 # `System.version` of those of them that say another than 1.
 BUILT_IN_VERSIONS: dict[str, int] = {"predator-prey": 2}

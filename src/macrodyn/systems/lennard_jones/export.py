@@ -35,9 +35,7 @@ def as_atoms(state: NDArray[np.float64], box: float, symbol: str = "X") -> Atoms
         ) from error
     if state.ndim != 2 or state.shape[1] != 6:
         raise ValueError(f"a state of shape {state.shape} should be [atom, 6]")
-    atoms = Atoms(
-        [symbol] * len(state), positions=state[:, :3], cell=np.full(3, box), pbc=True
-    )
+    atoms = Atoms([symbol] * len(state), positions=state[:, :3], cell=np.full(3, box), pbc=True)
     atoms.set_masses(np.ones(len(state)))
     atoms.set_velocities(state[:, 3:])
     atoms.wrap()

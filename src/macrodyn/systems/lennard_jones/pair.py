@@ -1,4 +1,4 @@
-"""The truncated Lennard-Jones potential: what its pairs do to some atoms, at their share of the cost.
+"""The truncated Lennard-Jones potential: what its pairs do to some atoms.
 
 ::
 

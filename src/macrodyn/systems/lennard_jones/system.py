@@ -40,14 +40,15 @@ class LennardJones(ForceSystem):
         dx_i/dt = v_i
         dv_i/dt = -Σ_j ∇_i u(r_ij),    u(r) = 4 (r^-12 - r^-6) for r below the cutoff, else 0
 
-    in reduced units, in a periodic cube of the given density, with T = Σ v² / (3 (N - 1)). Positions
-    are unwrapped: an atom that leaves the box on one side goes on. Momentum is zero and kept.
+    in reduced units, in a periodic cube of the given density, with T = Σ v² / (3 (N - 1)).
+    Positions are unwrapped: an atom that leaves the box on one side goes on. Momentum is zero and
+    kept.
 
     LAMMPS prepares the states and follows them, by velocity Verlet (NVE), in a process of its own.
     Forces and observables are computed here. All are the same to the last bit for the same seed
     and parameters, whatever else is in the batch.
 
-    Source: the setting of Chen, Li and others, arXiv:2410.23938, with 800 to 51,200 atoms.
+    Source: the setting of arXiv:2410.23938, with 800 to 51,200 atoms.
     """
 
     space: ClassVar[Particles] = Particles(("x", "y", "z", "v_x", "v_y", "v_z"))
@@ -226,7 +227,7 @@ class LennardJones(ForceSystem):
     def _lammps(self) -> LammpsProcess:
         return LammpsProcess("macrodyn.systems.lennard_jones.worker")
 
-    def _setting(self, atoms: int) -> dict[str, float]:
+    def _setting(self, atoms: int) -> dict[str, Any]:
         return {"side": self.box(atoms), "cutoff": self.parameters.cutoff}
 
     def _cells(self, state: NDArray[np.float64]) -> CellList:

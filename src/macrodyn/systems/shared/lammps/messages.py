@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def write_message(stream: BinaryIO, content: dict[str, Any], arrays: Sequence[NDArray]) -> None:
+def write_message(stream: IO[bytes], content: dict[str, Any], arrays: Sequence[NDArray]) -> None:
     """Write one message.
 
     Args:
@@ -30,7 +30,7 @@ def write_message(stream: BinaryIO, content: dict[str, Any], arrays: Sequence[ND
     stream.flush()
 
 
-def read_message(stream: BinaryIO) -> tuple[dict[str, Any], list[NDArray]]:
+def read_message(stream: IO[bytes]) -> tuple[dict[str, Any], list[NDArray]]:
     """Read one message.
 
     Args:
