@@ -30,6 +30,7 @@ LENNARD_JONES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "cutoff": (2.0, ("initial_states", "trajectories", "forces")),
     "step": (0.002, ("trajectories",)),
     "start": ("independent", ("initial_states",)),
+    "start_energy": (-4.9, ("initial_states",)),
     "start_seed": (7, ("initial_states",)),
     "velocity_seed": (7, ("initial_states",)),
 }

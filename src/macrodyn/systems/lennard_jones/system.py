@@ -189,6 +189,7 @@ class LennardJones(ForceSystem):
 
         See `ForceSystem.pull_back`.
         """
+        scale = self._scale(states)
         found = np.empty((len(states), *modes.shape))
         found[:] = modes
         v = states[..., _V]
@@ -196,7 +197,7 @@ class LennardJones(ForceSystem):
         along = flat @ modes[..., _V].reshape(len(modes), -1).T  # [batch, function]
         along /= np.einsum("bi,bi->b", flat, flat)[:, None]
         found[..., _V] -= along[:, :, None, None] * v[:, None]
-        found[..., _V] *= self._scale(states)[:, None, None, None]
+        found[..., _V] *= scale[:, None, None, None]
         return found
 
     def evaluate(
@@ -250,6 +251,7 @@ class LennardJones(ForceSystem):
         ((state,),) = self._lammps.ask(
             "start",
             atoms=atoms,
+            energy=self.parameters.start_energy,
             positions=positions,
             velocities=velocities,
             **self._setting(atoms),

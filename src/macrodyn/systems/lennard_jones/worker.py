@@ -5,6 +5,7 @@ The commands are those of the published setting: ``lj/cut`` in reduced units, in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,18 +32,37 @@ _REAL, _WHOLE, _COMPONENTS = 1, 0, 3
 
 
 def start(
-    lmp: Any, *, atoms: int, side: float, cutoff: float, positions: int, velocities: int
+    lmp: Any,
+    *,
+    atoms: int,
+    side: float,
+    cutoff: float,
+    energy: float,
+    positions: int,
+    velocities: int,
 ) -> Iterator[tuple[NDArray, ...]]:
     """Yield barely relaxed random positions, and velocities: [atom, 6].
 
     Velocities are drawn before the relaxation, as in the published setting, without momentum. It
     moves positions only.
+
+    The relaxation ends when the energy changes by less than a tenth in an iteration. Among many
+    atoms a few that still overlap decide that, at thousands of times the energy of smaller
+    systems, so that it must be repeated for a start to mean the same at every size.
     """
     lmp.commands_string(_BOX.format(side=side, cutoff=cutoff))
     lmp.commands_string(f"create_atoms 1 random {atoms} {positions} NULL")
     lmp.commands_string(f"velocity all create 1.0 {velocities} dist gaussian")
     lmp.commands_string(_LOG)
-    lmp.commands_string("minimize 1.0e-1 1.0e-4 1000 10000")
+    before, reached = math.inf, math.inf
+    while not reached <= energy:
+        lmp.commands_string("minimize 1.0e-1 1.0e-4 1000 10000")
+        before, reached = reached, lmp.get_thermo("pe")
+        if not reached < before:
+            raise RuntimeError(
+                f"the relaxation stops at a potential energy of {reached:.4g} per atom, above "
+                f"{energy:.4g}: give a higher system.parameters.start_energy"
+            )
     yield (_gather(lmp, atoms, side, np.zeros((atoms, 3))),)
 
 

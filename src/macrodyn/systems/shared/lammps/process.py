@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import macrodyn
 from macrodyn.systems.shared.lammps.errors import LammpsError, LammpsMissingError
 from macrodyn.systems.shared.lammps.messages import read_message, write_message
-from macrodyn.systems.shared.lammps.serving import read_log_end, without_launcher
+from macrodyn.systems.shared.lammps.serving import FOLDER, read_log_end, without_launcher
 
 
 class LammpsProcess:
@@ -87,7 +87,7 @@ class LammpsProcess:
         self._process = self._finalizer = None
 
     def _start(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="macrodyn-lammps-"))
+        self._folder = Path(tempfile.mkdtemp(prefix=FOLDER))
         environment = without_launcher(os.environ)
         root = str(Path(macrodyn.__file__).parents[1])
         paths = [root, *filter(None, [environment.get("PYTHONPATH")])]

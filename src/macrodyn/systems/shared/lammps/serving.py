@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import traceback
@@ -18,6 +19,8 @@ from macrodyn.systems.shared.lammps.loading import open_lammps
 from macrodyn.systems.shared.lammps.messages import read_message, write_message
 
 LOG = "log.lammps"
+FOLDER = "macrodyn-lammps-"
+"""How names of the folders begin in which such processes run."""
 Action = Callable[..., Iterator[tuple[NDArray, ...]]]
 """Takes LAMMPS, then the arrays and the named values of a request; yields parts of the answer."""
 
@@ -39,16 +42,19 @@ def serve(actions: Mapping[str, Action]) -> None:
     os.dup2(2, 1)
     source = sys.stdin.buffer
     try:
-        with suppress(EOFError, BrokenPipeError):
-            lmp = open_lammps(["-log", LOG, "-screen", "none", "-nocite"])
-            write_message(out, {"kind": "ready", "version": lmp.version()}, [])
-            while True:
-                request, arrays = read_message(source)
-                action = actions[request.pop("action")]
-                lmp.command(f"log {LOG}")
-                for part in action(lmp, *arrays, **request):
-                    write_message(out, {"kind": "part"}, part)
-                write_message(out, {"kind": "end"}, [])
+        lmp = open_lammps(["-log", LOG, "-screen", "none", "-nocite"])
+        write_message(out, {"kind": "ready", "version": lmp.version()}, [])
+        while True:
+            request, arrays = read_message(source)
+            action = actions[request.pop("action")]
+            lmp.command(f"log {LOG}")
+            for part in action(lmp, *arrays, **request):
+                write_message(out, {"kind": "part"}, part)
+            write_message(out, {"kind": "end"}, [])
+    except (EOFError, BrokenPipeError):
+        # Who asked is gone, and did not come to remove this process's folder.
+        if Path.cwd().name.startswith(FOLDER):
+            shutil.rmtree(Path.cwd(), ignore_errors=True)
     except Exception as error:  # LAMMPS' errors are plain exceptions
         with suppress(BrokenPipeError):
             missing = isinstance(error, LammpsMissingError)
