@@ -3,14 +3,21 @@
 from macrodyn.lazy import lazy_names
 from macrodyn.systems.lennard_jones.parameters import LennardJonesParameters
 
-_find, _names = lazy_names(
+__getattr__, _ = lazy_names(
     __name__,
     {
-        "system": ("LennardJones", "LennardJonesThermo"),
+        "system": ("LennardJones",),
+        "thermo": ("LennardJonesThermo",),
         "cells": ("CellList",),
         "pair": ("lennard_jones_forces",),
         "export": ("as_atoms",),
     },
 )
-__all__ = ["CellList", "LennardJones", "LennardJonesParameters", "LennardJonesThermo"]
-__getattr__ = _find
+__all__ = [
+    "CellList",
+    "LennardJones",
+    "LennardJonesParameters",
+    "LennardJonesThermo",
+    "as_atoms",
+    "lennard_jones_forces",
+]

@@ -14,20 +14,13 @@ from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems.force_system import ForceSystem
 from macrodyn.systems.lennard_jones.cells import CellList
-from macrodyn.systems.lennard_jones.pair import (
-    ENERGY,
-    FORCE,
-    VIRIAL,
-    VIRIAL_GRADIENT,
-    lennard_jones_forces,
-    pair_terms,
-)
+from macrodyn.systems.lennard_jones.pair import lennard_jones_forces
 from macrodyn.systems.lennard_jones.parameters import LARGEST_SEED, LennardJonesParameters
 from macrodyn.systems.shared.lammps.process import LammpsProcess
 from macrodyn.systems.space import Component, Observable, Particles
 
-_X, _V = slice(0, 3), slice(3, 6)
-_TEMPERATURE = Observable("temperature", (0.0, math.inf), "temperature $T$")
+X, V = slice(0, 3), slice(3, 6)
+TEMPERATURE = Observable("temperature", (0.0, math.inf), "temperature $T$")
 # The temperature that the velocities of the complement have.
 _COMPLEMENT_TEMPERATURE = 1.0
 
@@ -54,7 +47,7 @@ class LennardJones(ForceSystem):
     space: ClassVar[Particles] = Particles(("x", "y", "z", "v_x", "v_y", "v_z"))
     known: ClassVar[tuple[str, ...]] = ("x", "y", "z")
     together: ClassVar[bool] = True
-    observables: ClassVar[tuple[Observable, ...]] = (_TEMPERATURE,)
+    observables: ClassVar[tuple[Observable, ...]] = (TEMPERATURE,)
     macrostate = (Component("temperature", 0.0, label="initial temperature $T_0$"),)
     time_unit = "1"
     Parameters = LennardJonesParameters
@@ -102,11 +95,10 @@ class LennardJones(ForceSystem):
             raise ValueError(f"a shape of atoms is their number, (n,) of 2 or more, not {shape}")
         (n,) = shape
         states = np.empty((len(seeds), n, 6))
-        for state, start, temperature in zip(
-            states, self._starts(n, seeds), macrostate[:, 0], strict=True
-        ):
-            state[:, _X] = start[:, _X]
-            state[:, _V] = start[:, _V] * math.sqrt(temperature / _temperature(start))
+        wanted = macrostate[:, 0]
+        for state, start, t in zip(states, self._starts(n, seeds), wanted, strict=True):
+            state[:, X] = start[:, X]
+            state[:, V] = start[:, V] * math.sqrt(t / temperature(start))
         return states
 
     def trajectories(
@@ -132,7 +124,7 @@ class LennardJones(ForceSystem):
 
     def observe(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Measure the temperature: [batch, 1]."""
-        return np.array([[_temperature(state)] for state in states]).reshape(-1, 1)
+        return np.array([[temperature(state)] for state in states]).reshape(-1, 1)
 
     def forces(
         self, states: NDArray[np.float64], coordinates: NDArray[np.int64]
@@ -149,19 +141,19 @@ class LennardJones(ForceSystem):
             of_velocity = component[row] >= 3
             atoms, back = np.unique(particle[row, of_velocity], return_inverse=True)
             if len(atoms):
-                forces = lennard_jones_forces(self._cells(state), atoms)
+                forces = lennard_jones_forces(self.cells(state), atoms)
                 found[row, of_velocity] = forces[back, component[row, of_velocity] - 3]
         return found
 
     def gradient(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Differentiate the temperature: 2 v / (3 (N - 1)). See `ForceSystem.gradient`."""
         found = np.zeros((len(states), len(self.observables), *states.shape[1:]))
-        found[:, 0, :, _V] = states[..., _V] * (2.0 / _freedom(states.shape[1]))
+        found[:, 0, :, V] = states[..., V] * (2.0 / degrees_of_freedom(states.shape[1]))
         return found
 
     def known_rates(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Read the velocities: [batch, n, 3]."""
-        return states[..., _V]
+        return states[..., V]
 
     def complement(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return positions, and velocities scaled to the temperature 1: y = (x, c v / |v|).
@@ -179,7 +171,7 @@ class LennardJones(ForceSystem):
             ValueError: If no atom moves.
         """
         found = states.copy()
-        found[..., _V] *= self._scale(states)[:, None, None]
+        found[..., V] *= self._scale(states)[:, None, None]
         return found
 
     def pull_back(
@@ -192,12 +184,12 @@ class LennardJones(ForceSystem):
         scale = self._scale(states)
         found = np.empty((len(states), *modes.shape))
         found[:] = modes
-        v = states[..., _V]
+        v = states[..., V]
         flat = v.reshape(len(states), -1)
-        along = flat @ modes[..., _V].reshape(len(modes), -1).T  # [batch, function]
+        along = flat @ modes[..., V].reshape(len(modes), -1).T  # [batch, function]
         along /= np.einsum("bi,bi->b", flat, flat)[:, None]
-        found[..., _V] -= along[:, :, None, None] * v[:, None]
-        found[..., _V] *= scale[:, None, None, None]
+        found[..., V] -= along[:, :, None, None] * v[:, None]
+        found[..., V] *= scale[:, None, None, None]
         return found
 
     def evaluate(
@@ -231,7 +223,8 @@ class LennardJones(ForceSystem):
     def _setting(self, atoms: int) -> dict[str, Any]:
         return {"side": self.box(atoms), "cutoff": self.parameters.cutoff}
 
-    def _cells(self, state: NDArray[np.float64]) -> CellList:
+    def cells(self, state: NDArray[np.float64]) -> CellList:
+        """Sort the atoms of a state, [n, 6], into cells."""
         return CellList.of(state, self.box(len(state)), self.parameters.cutoff)
 
     def _starts(self, atoms: int, seeds: Seeds) -> Iterator[NDArray[np.float64]]:
@@ -276,65 +269,18 @@ class LennardJones(ForceSystem):
     @staticmethod
     def _scale(states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Factors that bring velocities to the temperature of the complement, [batch]."""
-        temperatures = np.array([_temperature(state) for state in states])
+        temperatures = np.array([temperature(state) for state in states])
         if not (temperatures > 0).all():
             raise ValueError("no atom of a state moves: the complement needs velocities")
         return np.sqrt(_COMPLEMENT_TEMPERATURE / temperatures)
 
 
-class LennardJonesThermo(LennardJones):
-    """The same, of which temperature, potential energy per atom and pressure are observed.
-
-    With w(r) = -r u'(r), a sum over pairs, and the volume V::
-
-        P = (Σ v² + Σ w(r_ij)) / (3 V)
-
-    What an observable jumps by when a pair crosses the cutoff is not in its gradient. The
-    complement knows of the temperature alone; the gradients of the other two cost all forces.
-    """
-
-    observables = (
-        _TEMPERATURE,
-        Observable("potential_energy", label="potential energy per atom $u$"),
-        Observable("pressure", label="pressure $P$"),
-    )
-
-    def observe(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Measure temperature, potential energy per atom and pressure: [batch, 3]."""
-        found = np.empty((len(states), 3))
-        for row, state in zip(found, states, strict=True):
-            terms = self._all_terms(state)
-            kinetic = _freedom(len(state)) * _temperature(state)
-            volume = self.box(len(state)) ** 3
-            row[0] = _temperature(state)
-            row[1] = terms[:, ENERGY].mean()
-            row[2] = (kinetic + terms[:, VIRIAL].sum()) / (3.0 * volume)
-        return found
-
-    def gradient(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Differentiate the three: with forces f_i, by the position x_i -f_i / N and Σ_j ∇w / 3V.
-
-        See `ForceSystem.gradient`.
-        """
-        found = super().gradient(states)
-        n = states.shape[1]
-        volume = self.box(n) ** 3
-        for row, state in zip(found, states, strict=True):
-            terms = self._all_terms(state)
-            row[1, :, _X] = terms[:, FORCE] / -n
-            row[2, :, _X] = terms[:, VIRIAL_GRADIENT] / (3.0 * volume)
-            row[2, :, _V] = state[:, _V] * (2.0 / (3.0 * volume))
-        return found
-
-    def _all_terms(self, state: NDArray[np.float64]) -> NDArray[np.float64]:
-        return pair_terms(self._cells(state), np.arange(len(state)))
-
-
-def _freedom(atoms: int) -> int:
-    """Degrees of freedom of atoms whose centre does not move."""
+def degrees_of_freedom(atoms: int) -> int:
+    """Return the degrees of freedom of atoms whose centre does not move."""
     return 3 * (atoms - 1)
 
 
-def _temperature(state: NDArray[np.float64]) -> float:
-    v = state[:, _V]
-    return float(np.einsum("ic,ic->", v, v)) / _freedom(len(state))
+def temperature(state: NDArray[np.float64]) -> float:
+    """Measure the temperature of one state, [n, 6]."""
+    v = state[:, V]
+    return float(np.einsum("ic,ic->", v, v)) / degrees_of_freedom(len(state))

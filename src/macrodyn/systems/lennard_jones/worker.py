@@ -70,7 +70,7 @@ def follow(
     lmp: Any, state: NDArray, steps: NDArray, *, side: float, cutoff: float, step: float
 ) -> Iterator[tuple[NDArray, ...]]:
     """Yield a state [atom, 6] after each of some numbers of NVE steps, which grow."""
-    boxes = _place(lmp, state, side, cutoff)
+    boxes = place(lmp, state, side, cutoff)
     lmp.commands_string(f"fix move all nve\ntimestep {step!r}")
     done = 0
     for number in steps:
@@ -87,14 +87,27 @@ def evaluate(
     lmp: Any, state: NDArray, *, side: float, cutoff: float
 ) -> Iterator[tuple[NDArray, ...]]:
     """Yield all forces [atom, 3], and temperature, potential energy of an atom, and pressure."""
-    _place(lmp, state, side, cutoff)
+    place(lmp, state, side, cutoff)
     lmp.command("run 0 post no")
     forces = np.array(lmp.gather_atoms("f", _REAL, _COMPONENTS)).reshape(-1, 3)
     yield forces, np.array([lmp.get_thermo(name) for name in ("temp", "pe", "press")])
 
 
-def _place(lmp: Any, state: NDArray, side: float, cutoff: float) -> NDArray:
-    """Fill a box with atoms; returns in which image of the box each was, [atom, 3]."""
+def place(lmp: Any, state: NDArray, side: float, cutoff: float) -> NDArray:
+    """Fill a box with atoms.
+
+    Args:
+        lmp: LAMMPS.
+        state: Positions and velocities, shape [atom, 6].
+        side: Side of the box.
+        cutoff: Distance from which on atoms do not interact.
+
+    Returns:
+        In which image of the box each atom was, shape [atom, 3].
+
+    Raises:
+        RuntimeError: If LAMMPS does not take all atoms.
+    """
     lmp.commands_string(_BOX.format(side=side, cutoff=cutoff) + _LOG)
     n = len(state)
     boxes = np.floor(state[:, :3] / side)
