@@ -150,11 +150,23 @@ def test_crash_is_told_with_the_log(tmp_path, monkeypatch, how, said):
 
 
 @needs_lammps
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_a_whole_job_do_not_end_it(lammps, atoms, sent):
+    """Its owner may have to go on to a checkpoint."""
+    evaluate(lammps, atoms)
+    pid = lammps.pid
+    os.kill(pid, sent)
+    time.sleep(0.2)
+    evaluate(lammps, atoms)
+    assert lammps.pid == pid
+
+
+@needs_lammps
 def test_system_tells_of_the_death_of_its_process(monkeypatch):
     system = LennardJones(LennardJonesParameters())
     states = system.initial_states(np.array([[0.7]]), (108,), seeds(1, index=1))
-    os.kill(system._lammps.pid, signal.SIGTERM)
-    with pytest.raises(LammpsError, match="LAMMPS' process ended: SIGTERM"):
+    os.kill(system._lammps.pid, signal.SIGKILL)
+    with pytest.raises(LammpsError, match="LAMMPS' process ended: SIGKILL"):
         system.trajectories(states, np.array([0.01]), seeds(1, index=1))
     assert system.trajectories(states, np.array([0.01]), seeds(1, index=1)).shape[1] == 1
 

@@ -24,7 +24,7 @@ from macrodyn.systems.space import Observable
 
 
 class LennardJonesThermo(LennardJones):
-    """`LennardJones`, with temperature, potential energy per atom and pressure as observables.
+    """The Lennard-Jones fluid, with temperature, energy per atom and pressure as observables.
 
     With w(r) = -r u'(r), a sum over pairs, and the volume V::
 

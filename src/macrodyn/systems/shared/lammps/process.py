@@ -100,8 +100,8 @@ class LammpsProcess:
                 stderr=errors,
                 cwd=self._folder,
                 env=environment,
-                # A signal to this process's group, such as SIGTERM before a time limit, is not for
-                # LAMMPS: the group may go on to its checkpoint.
+                # A signal to this process's group is not for LAMMPS, which may be needed on the
+                # way to a checkpoint.
                 start_new_session=True,
             )
         self._process, self._owner = process, os.getpid()

@@ -34,9 +34,10 @@ def serve(actions: Mapping[str, Action]) -> None:
     Args:
         actions: What can be asked for, by name.
     """
-    # Ctrl-C reaches every process of a terminal; whoever asks decides what it means, and its end
-    # is that of the input.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches every process of a terminal, and SIGTERM before a time limit every one of a
+    # job. Whoever asks decides what they mean, and its end is that of the input.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # What LAMMPS or MPI prints must not get between the messages.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
