@@ -58,8 +58,13 @@ def without_python(specs: list[object]) -> list[object]:
 
 
 def load(path: Path) -> dict[str, list[object]]:
-    """Return the content of an environment file."""
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Return the content of an environment file; what pip installs stands among the rest."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    parts = [part for part in content["dependencies"] if isinstance(part, dict)]
+    of_pip = [spec for part in parts for spec in part["pip"]]
+    of_conda = [spec for spec in content["dependencies"] if not isinstance(spec, dict)]
+    assert "pip" in {str(spec).split()[0] for spec in of_conda} or not of_pip
+    return {**content, "dependencies": of_conda + [re.sub(r"\[.*\]", "", s) for s in of_pip]}
 
 
 def test_there_are_environments() -> None:

@@ -45,8 +45,9 @@ needs_installation = pytest.mark.skipif(not is_installed(), reason="macrodyn is 
 
 def declared() -> list[str]:
     """Return every requirement that the lock must cover."""
-    extras = PROJECT["optional-dependencies"]["dev"]
-    return [*PYPROJECT["build-system"]["requires"], *PROJECT["dependencies"], *extras]
+    extras = PROJECT["optional-dependencies"]
+    build = PYPROJECT["build-system"]["requires"]
+    return [*build, *PROJECT["dependencies"], *extras["atomistic"], *extras["dev"]]
 
 
 @needs_installation

@@ -3,7 +3,7 @@
 What is called from Python, by what it is for; each is imported when it is first asked for:
 
 - systems: `System`, `PatchSystem`, `ForceSystem`, `Grid`, `Particles`, `Observable`, `Component`,
-  `Parameters`, `system_class`, `available_systems`;
+  `Parameters`, `system_class`, `available_systems`, `lennard_jones_forces`;
 - sampling: `Cost`, `simulate_small`, `simulate_reference`, `make_groups`, `upsample_pools`,
   `Relaxation`, `evolve_patches`, `evolve_whole`, `PatchGeometry`, `Tiling`, `seeds`;
 - closure: `ClosureSettings`, `train_closure`, `encode_states`, `load_autoencoder`;
@@ -39,6 +39,7 @@ __getattr__, _names = lazy_names(
             "available_systems",
             "system_class",
         ),
+        "systems.lennard_jones": ("lennard_jones_forces",),
         "lattice": ("PatchGeometry", "Tiling"),
         "streams": ("seeds",),
         "sampling.cost": ("Cost",),

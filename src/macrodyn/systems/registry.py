@@ -22,6 +22,7 @@ from macrodyn.systems.allen_cahn.parameters import AllenCahnParameters
 from macrodyn.systems.base import System
 from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
 from macrodyn.systems.ising.parameters import IsingParameters
+from macrodyn.systems.lennard_jones.parameters import LennardJonesParameters
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 from macrodyn.systems.predator_prey_pde.parameters import PredatorPreyPDEParameters
@@ -33,6 +34,8 @@ BUILT_IN = {
     "predator-prey": "macrodyn.systems.predator_prey:PredatorPrey",
     "predator-prey-pde": "macrodyn.systems.predator_prey_pde:PredatorPreyPDE",
     "allen-cahn": "macrodyn.systems.allen_cahn:AllenCahn",
+    "lennard-jones": "macrodyn.systems.lennard_jones:LennardJones",
+    "lennard-jones-thermo": "macrodyn.systems.lennard_jones:LennardJonesThermo",
 }
 # Known without loading kernels, as a study is planned anew in each of its jobs.
 BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
@@ -41,6 +44,8 @@ BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
     "predator-prey": PredatorPreyParameters,
     "predator-prey-pde": PredatorPreyPDEParameters,
     "allen-cahn": AllenCahnParameters,
+    "lennard-jones": LennardJonesParameters,
+    "lennard-jones-thermo": LennardJonesParameters,
 }
 # `System.version` of those of them that say another than 1.
 BUILT_IN_VERSIONS: dict[str, int] = {"predator-prey": 2}

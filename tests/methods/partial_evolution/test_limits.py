@@ -241,10 +241,8 @@ def test_wait_of_a_system_that_does_not_know_it_is_not_judged():
 
 
 def test_all_built_in_systems_with_events_know_their_wait():
-    for name in BUILT_IN:
-        cls = system_class(name)
-        if not issubclass(cls, PatchSystem):
-            continue
+    classes = {name: system_class(name) for name in BUILT_IN}
+    for name, cls in ((n, c) for n, c in classes.items() if issubclass(c, PatchSystem)):
         knows = cls.longest_wait is not system_class("predator-prey").longest_wait
         assert knows == ("events" in cls.stops), name
 

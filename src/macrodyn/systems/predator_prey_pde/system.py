@@ -136,5 +136,5 @@ class PredatorPreyPDE(ForceSystem):
 
         Their sum with the gradient of a mean, over all coordinates, is zero.
         """
-        gradients = modes - modes.mean(axis=1, keepdims=True)
-        return np.broadcast_to(gradients, (len(states), *modes.shape))
+        gradients = modes - modes.mean(axis=-2, keepdims=True)
+        return np.broadcast_to(gradients, (len(states), *modes.shape[-3:]))

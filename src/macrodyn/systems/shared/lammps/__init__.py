@@ -1,0 +1,1 @@
+"""LAMMPS, in a process of its own: an error of LAMMPS may end the process that it runs in."""
