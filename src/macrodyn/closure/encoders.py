@@ -76,7 +76,8 @@ class Modes(Encoder):
     def encode(self, complement: Array) -> Array:
         """Project y; see `Encoder.encode`."""
         flat = (complement - self.mean).reshape(len(complement), -1)
-        return flat @ self.modes.reshape(self.dimension, -1).T
+        # Not a product of matrices, whose last bits depend on how many states there are.
+        return np.einsum("nj,kj->nk", flat, self.modes.reshape(self.dimension, -1))
 
     def rows(self, complement: Array) -> Array:
         """The modes themselves, of any state."""
@@ -101,11 +102,13 @@ class Network(Encoder):
 
     def encode(self, complement: Array) -> Array:
         """Evaluate the network; see `Encoder.encode`."""
-        return self.model.encode_all(complement)
+        # One by one: the last bits of a batch depend on its size.
+        return np.concatenate([self.model.encode_all(state[None]) for state in complement])
 
     def rows(self, complement: Array) -> Array:
         """Jacobians of the network in closed form; see `Encoder.rows`."""
-        found = dense_jacobian(self.model, torch.from_numpy(complement))
+        states = torch.from_numpy(np.ascontiguousarray(complement))
+        found = torch.cat([dense_jacobian(self.model, state[None]) for state in states])
         return found.numpy().reshape(len(complement), self.dimension, *complement.shape[1:])
 
     def save(self, path: StrPath, provenance: dict[str, Any]) -> None:

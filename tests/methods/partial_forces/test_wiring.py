@@ -21,7 +21,7 @@ LEAVES = {
 }
 DENSE = {"closure": {"encoder": "dense"}}
 ROUGH = {"closure": {"encoder": "dense", "learning_rate": 0.5, "steps": 90}}
-STRAY = {"dynamics": {"validation_every": 1, "patience": 1, "steps": 60, "learning_rate": 0.3}}
+STRAY = {"dynamics": {"validation_every": 1, "patience": 1, "steps": 200, "learning_rate": 0.9}}
 FIRST = {"forces": {"draw": "first"}}
 # Key, another value, the stage whose result it changes first, and what else is changed on both
 # sides.
@@ -76,7 +76,7 @@ ROWS: list[tuple[str, Any, str, dict[str, Any]]] = [
     ("dynamics.learning_rate", 1e-3, "model", {}),
     ("dynamics.weight_decay", 0.5, "model", {}),
     ("dynamics.output_ridge", None, "model", {}),
-    ("dynamics.patience", 2, "model", STRAY),
+    ("dynamics.patience", 40, "model", STRAY),
     ("dynamics.validation_every", 20, "model", STRAY),
     ("dynamics.validation_fraction", 0.5, "model", {}),
     ("evaluate.runs", 4, "held-out", {}),

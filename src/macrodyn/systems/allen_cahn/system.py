@@ -122,6 +122,13 @@ class AllenCahn(ForceSystem):
             )
         return found[..., None]
 
+    def check_times(self, times: NDArray[np.float64], shape: Shape) -> None:
+        """Refuse shapes that are no squares, and steps that would be unstable."""
+        if len(shape) != 2 or shape[0] != shape[1]:
+            raise ValueError(f"size is {list(shape)}: give two equal sides, as [200, 200]")
+        self._check_stability(shape[0])
+        record_steps(times, self.parameters.step / shape[0] ** 2)
+
     def forces(
         self, states: NDArray[np.float64], coordinates: NDArray[np.int64]
     ) -> NDArray[np.float64]:

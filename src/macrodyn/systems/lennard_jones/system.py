@@ -122,6 +122,12 @@ class LennardJones(ForceSystem):
                 record[number] = after
         return found
 
+    def check_times(self, times: NDArray[np.float64], shape: Shape) -> None:
+        """Refuse times that are no multiples of the step, and shapes that number no atoms."""
+        if len(shape) != 1:
+            raise ValueError(f"size is {list(shape)}: give the number of atoms, as [800]")
+        self._steps(np.asarray(times, dtype=np.float64))
+
     def observe(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         """Measure the temperature: [batch, 1]."""
         return np.array([[temperature(state)] for state in states]).reshape(-1, 1)
@@ -186,9 +192,9 @@ class LennardJones(ForceSystem):
         found[:] = modes
         v = states[..., V]
         flat = v.reshape(len(states), -1)
-        # [batch, function]; one product of matrices where all states have the same modes.
+        # [batch, function]; no product of matrices, whose last bits depend on the batch.
         turned = modes[..., V].reshape(*modes.shape[:-2], -1)
-        along = np.einsum("bi,bfi->bf", flat, turned) if modes.ndim == 4 else flat @ turned.T
+        along = np.einsum("bi,bfi->bf" if modes.ndim == 4 else "bi,fi->bf", flat, turned)
         along /= np.einsum("bi,bi->b", flat, flat)[:, None]
         found[..., V] -= along[:, :, None, None] * v[:, None]
         found[..., V] *= scale[:, None, None, None]

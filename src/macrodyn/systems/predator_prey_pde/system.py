@@ -103,6 +103,12 @@ class PredatorPreyPDE(ForceSystem):
             )
         return found
 
+    def check_times(self, times: NDArray[np.float64], shape: Shape) -> None:
+        """Refuse shapes that are no lines."""
+        if len(shape) != 1:
+            raise ValueError(f"size is {list(shape)}: give the number of sites, as [50]")
+        record_steps(times, self.parameters.step)
+
     def forces(
         self, states: NDArray[np.float64], coordinates: NDArray[np.int64]
     ) -> NDArray[np.float64]:
