@@ -8,7 +8,7 @@ import torch
 
 from macrodyn.dynamics.force_fit import MODELS, ForceFitSettings, fit_forces, fit_units
 from macrodyn.dynamics.force_forms import ForceProducts
-from macrodyn.dynamics.force_output import solve_output
+from macrodyn.dynamics.force_output import RIDGES, solve_output
 
 N, D, RUNS, EACH = 40, 3, 20, 25
 
@@ -71,44 +71,56 @@ def test_microscopic_loss_has_less_noise_than_the_latent_one():
     assert errors["latent"] > 3 * errors["microscopic"]
 
 
+def mean_form(ensemble, z, form):
+    """Mean of the form of each member's drift, in the members' units."""
+    with torch.no_grad():
+        drift = (ensemble.drift(torch.as_tensor(z)) / ensemble.drift_scale).double().numpy()
+    return np.array([form(member).mean() for member in drift])
+
+
 def test_output_layer_is_at_the_minimum_of_its_form():
-    data = configurations()
-    z, products, _ = data
-    ensemble, _ = fitted(data, steps=100, output_ridge=None)
+    z, products, groups = data = configurations(unresolved=0.05, drawn=20)
+    ensemble, _ = fitted(data, steps=100, output_layer=False)
     form = products.microscopic().scaled(ensemble.drift_scale.double().numpy())
-
-    def values(ensemble):
+    before = mean_form(ensemble, z, form)
+    split = np.flatnonzero(groups < 16), np.flatnonzero(groups >= 16)
+    ridge = solve_output(ensemble, z, form, split, groups)
+    after = mean_form(ensemble, z, form)
+    assert ridge in RIDGES[1:] and (after < before).all()
+    # Any change of the output layer that the ridge allows makes it worse.
+    bias = ensemble.parameters_by_name()["linear.bias"]
+    for sign in (1, -1):
         with torch.no_grad():
-            drift = (ensemble.drift(torch.as_tensor(z)) / ensemble.drift_scale).double().numpy()
-        return np.array([form(member).mean() for member in drift])
-
-    before = values(ensemble)
-    steps = solve_output(ensemble, z, form, 1e-9)
-    after = values(ensemble)
-    assert (after < before).all() and 0 < steps < 100
-    # Any change of the output layer makes it worse.
-    out, linear = (ensemble.parameters_by_name()[n] for n in ("drift.out.weight", "linear.bias"))
-    for parameter in (out, linear):
-        for sign in (1, -1):
-            with torch.no_grad():
-                parameter.add_(sign * 0.02)
-                assert (values(ensemble) > after).all()
-                parameter.sub_(sign * 0.02)
+            bias.add_(sign * 0.02)
+            assert (mean_form(ensemble, z, form) > after).all()
+            bias.sub_(sign * 0.02)
 
 
-def test_strong_ridge_leaves_the_output_layer():
-    z, products, _ = data = configurations()
-    ensemble, _ = fitted(data, steps=100, output_ridge=None)
+def test_noise_alone_does_not_move_the_output_layer():
+    """Held-out runs tell what the training data cannot: there is nothing more to learn."""
+    z, products, groups = configurations(unresolved=3.0, drawn=2)
+    ensemble, _ = fitted((z, products, groups), steps=300, output_layer=False)
     before = ensemble.drift(torch.as_tensor(z))
-    solve_output(ensemble, z, products.microscopic(), 1e9)
-    torch.testing.assert_close(ensemble.drift(torch.as_tensor(z)), before, rtol=1e-4, atol=1e-6)
+    form = products.microscopic().scaled(ensemble.drift_scale.double().numpy())
+    split = np.flatnonzero(groups < 16), np.flatnonzero(groups >= 16)
+    assert solve_output(ensemble, z, form, split, groups) is None
+    assert torch.equal(ensemble.drift(torch.as_tensor(z)), before)
 
 
-def test_output_ridge_arrives():
-    data = configurations()
-    solved, trained = (fitted(data, steps=100, output_ridge=r)[0] for r in (1e-6, None))
+def test_output_layer_arrives():
+    data = configurations(unresolved=0.05, drawn=20)
+    solved, trained = (fitted(data, steps=100, output_layer=o)[0] for o in (True, False))
     z = torch.as_tensor(data[0])
     assert not torch.allclose(solved.drift(z), trained.drift(z), rtol=1e-3)
+
+
+def test_predictions_are_led_back_from_where_there_were_no_data():
+    data = configurations(drawn=20)
+    ensemble, _ = fitted(data, steps=100)
+    far = torch.tensor([[5.0, 0.0, 0.0], [0.0, -4.0, 0.0], [0.0, 0.0, 4.0]], dtype=torch.float64)
+    middle = torch.as_tensor(data[0].mean(0))
+    inwards = (ensemble.drift(far).double() * (middle - far)).sum(-1)
+    assert (inwards > 0).all()
 
 
 def test_units_come_from_the_forces_at_hand_and_closure_variables_share_one():

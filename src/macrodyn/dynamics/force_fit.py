@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ from macrodyn.learning.holdout import hold_out
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
 from macrodyn.learning.settings import TrainingSettings
 from macrodyn.storage.checkpoints import Checkpoints
+
+_log = logging.getLogger("macrodyn")
 
 Array = NDArray[np.float64]
 Loss = Literal["microscopic", "latent", "controlled"]
@@ -63,10 +66,10 @@ class ForceFitSettings(TrainingSettings):
     batch: PositiveInt = Field(default=256, description="Configurations per step.")
     learning_rate: LearningRate = 2e-3
     weight_decay: NotNegativeFloat = 0.0
-    output_ridge: NotNegativeFloat | None = Field(
-        default=1e-6,
-        description="The output layer of an mlp is solved for in the end by ridge regression of "
-        "this strength, relative to the mean square of the features. Null: it stays as trained.",
+    output_layer: bool = Field(
+        default=True,
+        description="Whether the output layer of an mlp is solved for in the end by ridge "
+        "regression, of the strength that held-out runs like best, if they gain by it.",
     )
     patience: PositiveInt = Field(
         default=20, description="Validations without improvement before training stops."
@@ -133,11 +136,30 @@ def fit_forces(
         for name, value in ensemble.parameters_by_name().items():
             value.copy_(best[name])
     ensemble.requires_grad_(False).cpu().eval()
-    if settings.output_ridge is not None and ensemble.template.linear_output:
-        # In double precision: features are many and alike.
+    if settings.output_layer and ensemble.template.linear_output:
         form = problem.form.scaled(ensemble.drift_scale.double().numpy())
-        solve_output(ensemble, z, form, settings.output_ridge)
+        ridge = solve_output(ensemble, z, form, split, groups)
+        said = "as it was trained" if ridge is None else f"solved for with ridge {ridge:g}"
+        _log.info("the output layer: %s", said)
+    if not ensemble.template.structured:
+        _continue_outside(ensemble, z)
     return ensemble, history
+
+
+def _continue_outside(ensemble: Ensemble, z: Array) -> None:
+    """Set what takes over outside of the data, from the members' mean drift on them."""
+    states = torch.as_tensor(z)
+    inputs = standardised(ensemble, states, states[:, :0])
+    with torch.no_grad():
+        drift = ensemble.drift(states).mean(0) / ensemble.drift_scale
+    # A tenth of the shortest time scale: a Runge-Kutta step is no longer than that.
+    fastest = float((ensemble.drift_scale / ensemble.z_scale).max())
+    scalers = Scalers(
+        **{name: getattr(ensemble, name) for name in Scalers.identity(1, 0).as_dict()}
+    )
+    ensemble.continuation.fit(
+        inputs.double().numpy(), drift.double().numpy(), scalers, step=0.1 / fastest
+    )
 
 
 def fit_units(z: Array, products: ForceProducts, observables: int, *, known: bool) -> Scalers:

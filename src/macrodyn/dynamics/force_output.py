@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,53 +18,110 @@ from macrodyn.dynamics.scalers import standardised
 Array = NDArray[np.float64]
 # Most steps of the conjugate gradients, and the residual, over the first one, that ends them.
 _ITERATIONS = 200
-_TOLERANCE = 1e-8
+_TOLERANCE = 1e-6
+# Strengths of the penalty to choose from, the strongest first.
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
-def solve_output(ensemble: Ensemble, z: Array, form: QuadraticForm, ridge: float) -> int:
+def solve_output(
+    ensemble: Ensemble,
+    z: Array,
+    form: QuadraticForm,
+    split: tuple[NDArray[np.int64], NDArray[np.int64]],
+    groups: NDArray[np.int64],
+) -> float | None:
     """Move each member's output layer to the minimum of the mean quadratic form, in place.
 
     With features f(z) in which the drift is linear, the change W of its coefficients minimises
 
         mean_i form_i(g(z_i) + W^T f(z_i)) + ridge sum_kj (mean_i f_k^2 A_jj) W_kj^2.
 
-    The equation has as many unknowns as there are features times variables: it is solved by
-    conjugate gradients, preconditioned by what it would be with one A for all configurations.
+    The ridge is the one, of `RIDGES`, whose change by the training data is best on the held-out
+    runs; with it all data are fitted. Where the members gain no more than the standard error of
+    their gain, nothing is changed: few forces hold more noise than an optimiser has missed.
 
     Args:
         ensemble: What was trained, with a ``linear_output``; on the CPU.
         z: States of all configurations, shape [n, d].
         form: The forms in the members' units.
-        ridge: Strength of the penalty.
+        split: Rows that were learned from, and those held out.
+        groups: Run of each configuration, shape [n].
 
     Returns:
-        The largest number of steps that a member took.
+        The ridge; None if nothing was changed.
     """
+    equations = [_Equation.of(ensemble, member, z, form) for member in range(ensemble.members)]
+    training, held_out = (torch.as_tensor(rows) for rows in split)
+    best, least = None, 0.0
+    for ridge in RIDGES:
+        gains = torch.stack([e.gain(e.solve(training, ridge), held_out) for e in equations])
+        mean, error = _by_group(gains.mean(0).numpy(), groups[split[1]])
+        if mean - error > 0 and mean > least:
+            best, least = ridge, mean
+        elif best is not None:
+            # Weaker ridges fit the noise of the training data better and better.
+            break
+    if best is None:
+        return None
+    everything = torch.arange(len(z))
+    changes = torch.stack([e.solve(everything, best) for e in equations])
     with torch.no_grad():
-        inputs = standardised(ensemble, torch.as_tensor(z), torch.as_tensor(z)[:, :0]).float()
-        matrix, vector = torch.as_tensor(form.matrix), torch.as_tensor(form.vector)
-        parameters, constants = ensemble.parameters_by_name(), ensemble.constants_by_name()
+        named = vmap(ensemble.template.output_change)(changes.to(ensemble.z_mean))
+        for name, value in named.items():
+            ensemble.parameters_by_name()[name].add_(value)
+    return best
+
+
+def _by_group(values: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean over groups, and its standard error."""
+    labels, inverse = np.unique(groups, return_inverse=True)
+    means = np.bincount(inverse, values) / np.bincount(inverse)
+    if len(labels) < 2:
+        return float(means.mean()), 0.0
+    return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(labels)))
+
+
+@dataclass(frozen=True)
+class _Equation:
+    """The linear equation of one member's output layer, in double precision.
+
+    Attributes:
+        features: Shape [n, f].
+        matrix: A of each configuration, shape [n, d, d].
+        left: What the drift leaves over, b - A g, shape [n, d].
+    """
+
+    features: Tensor
+    matrix: Tensor
+    left: Tensor
+
+    @classmethod
+    def of(cls, ensemble: Ensemble, member: int, z: Array, form: QuadraticForm) -> _Equation:
+        states = torch.as_tensor(z)
+        inputs = standardised(ensemble, states, states[:, :0]).to(ensemble.z_mean.dtype)
+        named = ensemble.parameters_by_name() | ensemble.constants_by_name()
+        own = {name: value[member] for name, value in named.items()}
+        inner = {f"model.{name}": value for name, value in own.items()}
         features_of = MethodCall(ensemble.template, "output_features")
-        changes, most = [], 0
-        for member in range(ensemble.members):
-            own = {k: v[member] for k, v in {**parameters, **constants}.items()}
+        with torch.no_grad():
             drift = functional_call(ensemble.template, own, (inputs,))[0].double()
-            features = functional_call(
-                features_of, {f"model.{k}": v for k, v in own.items()}, (inputs,)
-            ).double()
-            left = vector - (matrix @ drift.unsqueeze(-1)).squeeze(-1)
-            change, steps = _conjugate_gradients(features, matrix, left, ridge)
-            changes.append(change)
-            most = max(most, steps)
-        found = vmap(ensemble.template.output_change)(torch.stack(changes).to(ensemble.z_mean))
-        for name, value in found.items():
-            parameters[name].add_(value)
-    return most
+            features = functional_call(features_of, inner, (inputs,)).double()
+        matrix = torch.as_tensor(np.ascontiguousarray(form.matrix))
+        left = torch.as_tensor(form.vector) - (matrix @ drift.unsqueeze(-1)).squeeze(-1)
+        return cls(features, matrix, left)
+
+    def solve(self, rows: Tensor, ridge: float) -> Tensor:
+        """The change of the coefficients by some of the configurations, shape [f, d]."""
+        return _conjugate_gradients(self.features[rows], self.matrix[rows], self.left[rows], ridge)
+
+    def gain(self, change: Tensor, rows: Tensor) -> Tensor:
+        """By how much a change lowers the form of each of some configurations."""
+        moved = self.features[rows] @ change
+        bent = (self.matrix[rows] @ moved.unsqueeze(-1)).squeeze(-1)
+        return (moved * (2.0 * self.left[rows] - bent)).sum(-1)
 
 
-def _conjugate_gradients(
-    features: Tensor, matrix: Tensor, left: Tensor, ridge: float
-) -> tuple[Tensor, int]:
+def _conjugate_gradients(features: Tensor, matrix: Tensor, left: Tensor, ridge: float) -> Tensor:
     """Solve mean_i f_i (A_i W^T f_i)^T + penalty W = mean_i f_i left_i^T for W, [f, d]."""
     n = len(features)
     mean = matrix.mean(0)
@@ -87,9 +146,9 @@ def _conjugate_gradients(
     first = residual.norm()
     direction = preconditioned = precondition(residual)
     size = (residual * preconditioned).sum()
-    for step in range(_ITERATIONS):
+    for _ in range(_ITERATIONS):
         if residual.norm() <= _TOLERANCE * first:
-            return solution, step
+            break
         bent = apply(direction)
         length = size / (direction * bent).sum()
         solution = solution + length * direction
@@ -97,4 +156,4 @@ def _conjugate_gradients(
         preconditioned = precondition(residual)
         size, before = (residual * preconditioned).sum(), size
         direction = preconditioned + (size / before) * direction
-    return solution, _ITERATIONS
+    return solution

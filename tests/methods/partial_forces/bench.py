@@ -64,7 +64,7 @@ BASE: dict[str, Any] = {
         "batch": 8,
         "learning_rate": 2e-3,
         "weight_decay": 0.0,
-        "output_ridge": 1e-6,
+        "output_layer": True,
         "patience": 20,
         "validation_every": 5,
         "validation_fraction": 0.2,

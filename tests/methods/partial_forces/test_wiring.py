@@ -75,7 +75,7 @@ ROWS: list[tuple[str, Any, str, dict[str, Any]]] = [
     ("dynamics.batch", 9, "model", {}),
     ("dynamics.learning_rate", 1e-3, "model", {}),
     ("dynamics.weight_decay", 0.5, "model", {}),
-    ("dynamics.output_ridge", None, "model", {}),
+    ("dynamics.output_layer", False, "model", {"forces": {"number": 16}, "dynamics": {"steps": 5}}),
     ("dynamics.patience", 40, "model", STRAY),
     ("dynamics.validation_every", 20, "model", STRAY),
     ("dynamics.validation_fraction", 0.5, "model", {}),
