@@ -96,9 +96,11 @@ lock: $(READY) ## Remake requirements/lock.txt from pyproject.toml.
 	sed '/^# WARNING/,$$d' requirements/lock.txt | sed '$$ {/^$$/d;}' > requirements/lock.part
 	mv requirements/lock.part requirements/lock.txt
 
-schema: $(READY) ## Remake the configuration's JSON schema from its models.
+schema: $(READY) ## Remake the configurations' JSON schemas from their models.
 	$(BIN)/python -m macrodyn.config > workflow/schemas/config.schema.part
 	mv workflow/schemas/config.schema.part workflow/schemas/config.schema.json
+	$(BIN)/python -m macrodyn.config partial-forces > workflow/schemas/forces.schema.part
+	mv workflow/schemas/forces.schema.part workflow/schemas/partial-forces.schema.json
 
 # What pyproject.toml allows at least; of torch the pin, whose other builds are gigabytes, unless
 # one is given: make lowest TORCH=2.4.0.

@@ -12,9 +12,14 @@ import yaml
 from macrodyn.config.load import ConfigError, load_study, make_system, merge
 from macrodyn.config.models import json_schema, study_model
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.registry import BUILT_IN, find_method
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.json"
+SCHEMAS = {
+    "partial-evolution": SCHEMA,
+    "partial-forces": SCHEMA.with_name("partial-forces.schema.json"),
+}
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 BASE = {
     "study": "s",
@@ -28,25 +33,33 @@ def with_changes(changes: dict) -> dict:
     return merge(BASE, changes)
 
 
-def schema() -> dict:
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+def schema(method: str = "partial-evolution") -> dict:
+    return json.loads(SCHEMAS[method].read_text(encoding="utf-8"))
 
 
-def test_schema_file_is_that_of_the_models():
-    assert SCHEMA.is_file(), f"{SCHEMA} is missing: make schema"
-    assert SCHEMA.read_text(encoding="utf-8") == json_schema(PartialEvolutionRun) + "\n", (
-        f"{SCHEMA} is out of date: make schema"
+@pytest.mark.parametrize("method", SCHEMAS)
+def test_schema_file_is_that_of_the_models(method):
+    path = SCHEMAS[method]
+    assert path.is_file(), f"{path} is missing: make schema"
+    assert path.read_text(encoding="utf-8") == json_schema(find_method(method).Run) + "\n", (
+        f"{path} is out of date: make schema"
     )
 
 
-def test_schema_is_a_schema():
-    jsonschema.Draft202012Validator.check_schema(schema())
+def test_every_built_in_method_has_a_schema():
+    assert SCHEMAS.keys() == BUILT_IN.keys()
+
+
+@pytest.mark.parametrize("method", SCHEMAS)
+def test_schema_is_a_schema(method):
+    jsonschema.Draft202012Validator.check_schema(schema(method))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_delivered_configuration_is_valid(path):
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    jsonschema.validate(content, schema(), jsonschema.Draft202012Validator)
+    method = content.get("method", "partial-evolution")
+    jsonschema.validate(content, schema(method), jsonschema.Draft202012Validator)
     study = load_study(path)
     assert study.title and list(study.runs) == list(content["runs"])
     for run in study.runs.values():

@@ -123,6 +123,20 @@ def test_predictions_are_led_back_from_where_there_were_no_data():
     assert (inwards > 0).all()
 
 
+def test_known_rates_are_compared_or_not():
+    """Half of the coordinates are known: with no other force than one, they teach the drift."""
+    rng = np.random.default_rng(3)
+    z, _, groups = configurations()
+    basis = np.linalg.qr(rng.normal(size=(N, N)))[0]
+    forces = rate(z) @ basis[:D]
+    known = np.arange(0, N, 2)
+    drawn = np.full((len(z), 1), 1)
+    jacobian = np.broadcast_to(basis[:D], (len(z), D, N)).copy()
+    products = ForceProducts.of(jacobian, drawn, forces[:, [1]], known, forces[:, known])
+    errors = [error(fitted((z, products, groups), known=k)[0], z).mean() for k in (True, False)]
+    assert errors[0] < 0.1 < 0.3 < errors[1]
+
+
 def test_units_come_from_the_forces_at_hand_and_closure_variables_share_one():
     z, products, _ = configurations(drawn=N)
     units = fit_units(z, products, 1, known=True)

