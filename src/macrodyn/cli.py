@@ -123,11 +123,14 @@ def _systems(_: argparse.Namespace) -> None:
 
 
 def _description(name: str) -> Iterator[str]:
+    from macrodyn.methods.registry import BUILT_IN, find_method
     from macrodyn.systems import system_class
 
     cls = system_class(name)
     lines = (cls.__doc__ or "").strip().splitlines()
     yield f"{name}: {lines[0] if lines else '(its class has no docstring)'}"
+    if methods := [m for m in BUILT_IN if issubclass(cls, find_method(m).System)]:
+        yield f"  for method: {', '.join(methods)}"
     for field, info in cls.Parameters.model_fields.items():
         default = "required" if info.is_required() else f"default {info.default!r}"
         yield f"  {field} ({default}): {info.description or ''}"
