@@ -105,7 +105,7 @@ def test_systems_are_listed_with_their_parameters(capsys):
     assert printed.startswith("ising: Two-dimensional Ising") or "\nising: " in f"\n{printed}"
     assert "  temperature (required): Temperature" in printed
     assert "  field (default 0.0): Magnetic field" in printed
-    assert "for method: partial-evolution" in out and "for method: partial-forces" in out
+    assert all(f"for method: {m}" in printed for m in ("partial-evolution", "partial-forces"))
 
 
 def test_status_of_a_study_that_never_ran(capsys, tmp_path, monkeypatch):
