@@ -10,7 +10,7 @@ from macrodyn.closure.encoders import jacobian, load_encoder, macrostates
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.force_forms import ForceProducts
 from macrodyn.methods.partial_forces.learn import read_products
-from macrodyn.methods.partial_forces.sample import draw_coordinates
+from macrodyn.methods.partial_forces.sample import draw_coordinates, spread_runs
 from macrodyn.systems import system_class
 from macrodyn.systems.predator_prey_pde import PredatorPreyPDE
 
@@ -62,6 +62,16 @@ def test_trajectories_are_those_of_the_system(bench, system):
     np.testing.assert_allclose(again, states, rtol=1e-9)
     low, high = data.initial_values.min("run"), data.initial_values.max("run")
     assert (low.values < [0.47, 0.07]).all() and (high.values > [0.53, 0.13]).all()
+
+
+@pytest.mark.parametrize("component", [0, 1])
+def test_first_runs_are_spread_over_all_of_the_range(component):
+    ranges = {"mean": (0.4, 0.6), "amplitude": (0.0, 0.2)}
+    values = spread_runs(60, ranges, 3, "training").macrostate[:, component]
+    low, high = list(ranges.values())[component]
+    parts = np.sort(np.floor((values - low) / (high - low) * 60).astype(int))
+    np.testing.assert_array_equal(parts, np.arange(60))  # one in each part of the range
+    assert np.ptp(values[:6]) > 0.4 * (high - low)
 
 
 def test_held_out_trajectories_are_others(bench):

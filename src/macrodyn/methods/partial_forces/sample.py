@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from macrodyn.methods.partial_forces.config import ForcesConfig, TimesConfig
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
-from macrodyn.sampling.groups import initial_ranges, make_groups
+from macrodyn.sampling.groups import Groups, initial_ranges, make_groups
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.streams import generator, seeds, torch_seed
 from macrodyn.systems import ForceSystem
@@ -33,11 +34,8 @@ def trajectories(job: Job) -> xr.Dataset:
     config = job.config
     system: ForceSystem = stage_system(job)
     purpose, times = config["purpose"], np.array(TimesConfig(**config["times"]).values)
-    groups = make_groups(
-        config["runs"],
-        initial_ranges(system, config["initial_range"]),
-        {},
-        torch_seed(config["seed"], purpose),
+    groups = spread_runs(
+        config["runs"], initial_ranges(system, config["initial_range"]), config["seed"], purpose
     ).shard(job.shard, job.shards)
     shape = tuple(config["size"])
     begin, keys = (seeds(config["seed"], purpose, w, index=groups.index) for w in ("start", "run"))
@@ -75,6 +73,18 @@ def trajectories(job: Job) -> xr.Dataset:
             "state": ("state", list(system.space.components), {"long_name": "of a particle"}),
         },
     )
+
+
+def spread_runs(
+    number: int, ranges: Mapping[str, tuple[float, float]], seed: int, purpose: str
+) -> Groups:
+    """Spread initial macrostates over their ranges, in an order that is random.
+
+    Whatever is made of the first few runs then sees all of the ranges.
+    """
+    found = make_groups(number, ranges, {}, torch_seed(seed, purpose))
+    order = generator(seed, purpose, "order").permutation(number)
+    return replace(found, macrostate=found.macrostate[order])
 
 
 def partial_forces(job: Job) -> xr.Dataset:

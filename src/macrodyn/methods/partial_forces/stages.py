@@ -17,6 +17,7 @@ TRAJECTORIES = StageKind(
     doing="Simulating trajectories",
     scatter=Scatter(dimension="run", order="number"),
     minutes=240,
+    version=2,
 )
 FORCES = StageKind(
     name="partial_forces",
