@@ -118,3 +118,26 @@ class StageKind:
         if self.environment.endswith((".yaml", ".yml")):
             return str(Path(self.environment).absolute())
         return f"../../envs/{self.environment}.yaml"
+
+
+def analysis_kind(name: str, work: str, doing: str, figure: Figure) -> StageKind:
+    """Declare an analysis across runs that makes findings and one sort of figure.
+
+    Args:
+        name: Its name, which a configuration says as ``kind``.
+        work: ``module:function``.
+        doing: What its jobs do, in words.
+        figure: Its figures.
+    """
+    return StageKind(
+        name=name,
+        work=work,
+        doing=doing,
+        outputs={"findings": "findings.json", "figures": "figures"},
+        carries_cost="",
+        memory=2000,
+        minutes=10,
+        environment="report",
+        place="analysis",
+        figures=(figure,),
+    )

@@ -40,6 +40,17 @@ def write_metrics(job: Job, metrics: dict[str, Any], findings: Findings | None =
     write_sealed_json(job.outputs["metrics"], plain({**head, **metrics, **tail}))
 
 
+def write_findings(job: Job, findings: Any) -> None:
+    """Write what an analysis across runs has found, with what it is and was made with.
+
+    Args:
+        job: The analysis' job.
+        findings: Plain values, for whoever wants the figure's numbers.
+    """
+    content = {"analysis": job.subject, "key": job.key, **job.config, "findings": findings}
+    write_sealed_json(job.outputs["findings"], plain(content))
+
+
 def read_metrics(path: StrPath) -> dict[str, Any]:
     """Read the metrics of a run.
 

@@ -27,8 +27,7 @@ from macrodyn.evaluation.figures_study import (
 from macrodyn.methods.partial_evolution.propose import FEWEST_FACTORS
 from macrodyn.methods.partial_evolution.report import SCHEMES, found, numbers
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.metrics import plain, read_metrics
-from macrodyn.storage.sealed import write_sealed_json
+from macrodyn.pipeline.metrics import read_metrics, write_findings
 
 Metrics = dict[str, Any]
 
@@ -110,8 +109,7 @@ def _runs(job: Job) -> list[Metrics]:
 
 def _write(job: Job, name: str, figure: Figure, findings: Metrics) -> None:
     style.save(figure, job.outputs["figures"] / f"{name}.png")
-    content = {"analysis": job.subject, "key": job.key, **job.config, "findings": findings}
-    write_sealed_json(job.outputs["findings"], plain(content))
+    write_findings(job, findings)
 
 
 def _members(metrics: Metrics, horizon: str, scheme: str) -> list[float]:

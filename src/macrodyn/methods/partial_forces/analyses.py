@@ -10,8 +10,7 @@ from macrodyn.evaluation import style
 from macrodyn.evaluation.verdict_parts import plain as finite
 from macrodyn.methods.partial_forces.figures import panels
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.metrics import plain, read_metrics
-from macrodyn.storage.sealed import write_sealed_json
+from macrodyn.pipeline.metrics import read_metrics, write_findings
 
 Metrics = dict[str, Any]
 
@@ -26,14 +25,14 @@ def error_against_forces(job: Job) -> None:
         if all(value is not None and np.isfinite(value) for value in point):
             series.setdefault(_label(run, runs), []).append(point)  # type: ignore[arg-type]
     _draw_against_forces(job, series)
-    _write(job, {label: sorted(points) for label, points in series.items()})
+    write_findings(job, {label: sorted(points) for label, points in series.items()})
 
 
 def structures(job: Job) -> None:
     """Draw the members' errors of all runs, beside what needs no forces."""
     runs = _runs(job)
     _draw_structures(job, runs)
-    _write(job, {run["run"]: run["error"]["members"] for run in runs})
+    write_findings(job, {run["run"]: run["error"]["members"] for run in runs})
 
 
 @style.styled
@@ -93,8 +92,3 @@ def _label(run: Metrics, runs: list[Metrics]) -> str:
     )
     told = [fact(run) for fact in facts if len({fact(r) for r in runs}) > 1]
     return ", ".join(told) or "all runs"
-
-
-def _write(job: Job, findings: Any) -> None:
-    content = {"analysis": job.subject, "key": job.key, **job.config, "findings": findings}
-    write_sealed_json(job.outputs["findings"], plain(content))

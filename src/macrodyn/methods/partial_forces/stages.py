@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from macrodyn.pipeline.kind import Figure, Scatter, StageKind
+from macrodyn.pipeline.kind import Figure, Scatter, StageKind, analysis_kind
 
 _ROOM = "macrodyn.methods.partial_forces"
 _MODEL = {
@@ -82,18 +82,7 @@ KINDS = (TRAJECTORIES, FORCES, ENCODER, PRODUCTS, DRIFT, FORECAST)
 
 
 def _analysis(name: str, doing: str, figure: Figure) -> StageKind:
-    return StageKind(
-        name=name,
-        work=f"{_ROOM}.analyses:{name}",
-        doing=doing,
-        outputs={"findings": "findings.json", "figures": "figures"},
-        carries_cost="",
-        memory=2000,
-        minutes=10,
-        environment="report",
-        place="analysis",
-        figures=(figure,),
-    )
+    return analysis_kind(name, f"{_ROOM}.analyses:{name}", doing, figure)
 
 
 ERROR_AGAINST_FORCES = _analysis(
