@@ -35,11 +35,13 @@ class Report:
         lead: A line below the study's title.
         how: What the method does, in a few sentences.
         note: File of a note below the tables, as for captions; '' for none.
+        columns: What the columns of a table to keep hold, in a sentence; '' for none.
     """
 
     lead: str = "Macroscopic dynamics, learned from microscopic simulation"
     how: str = ""
     note: str = ""
+    columns: str = ""
 
     def row(self, metrics: Metrics) -> Row:
         """Return a run's row of summary.csv: its numbers, and what it has cost.

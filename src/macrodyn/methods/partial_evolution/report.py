@@ -27,6 +27,10 @@ class PartialEvolutionReport(Report):
         "direct simulation of the large system, from which nothing was learned."
     )
     note = "summary.rst"
+    columns = (
+        "Test errors, squared MMD, and deviations from the exact drift and diffusion: mean over "
+        "the members of the ensemble."
+    )
 
     def row(self, metrics: Metrics) -> Row:
         """Return a run's row of summary.csv; see `summary_row`."""

@@ -28,6 +28,11 @@ class PartialForcesReport(Report):
         "forces not: what needs no force at all stands beside each error."
     )
     note = "force_summary.rst"
+    columns = (
+        "Relative errors of held-out trajectories, mean over the members of the ensemble, beside "
+        "what needs no forces at all; u is the share of the forces that the encoder leaves "
+        "unresolved, condition the condition number of its Jacobian."
+    )
 
     def row(self, metrics: Metrics) -> Row:
         """Return a run's row of summary.csv."""
@@ -122,7 +127,7 @@ def _cells(row: Row, metrics: Metrics) -> list[str]:
     published = metrics["config"].get("published") or {}
     return [
         str(row["run"]),
-        str(row["size"]),
+        "x".join(map(str, metrics["config"]["size"])),
         str(row["model"]),
         str(row["loss"]),
         f"{float(row['evaluations']):.3g}",

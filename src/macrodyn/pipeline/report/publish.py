@@ -146,14 +146,9 @@ def _page(study: Path, config: Path, loaded: Study, runs: list[str], figures: Se
     rows = read_summary(study / "summary.csv")
     names = [row["run"] for row in rows]
     metrics = {name: read_sealed_json(study / name / "metrics.json") for name in names}
-    lines = [
-        f"# Results of {config}",
-        "",
-        "Test errors, squared MMD, and deviations from the exact drift and diffusion: mean over "
-        "the members of the ensemble.",
-        "",
-    ]
+    lines = [f"# Results of {config}", ""]
     for report, of in _by_report(metrics):
+        lines += [report.columns, ""] if report.columns else []
         try:
             head, *body = report.published([r for r in rows if r["run"] in of], of)
         except StoreError as error:
