@@ -38,7 +38,7 @@ def test_loss_is_that_of_the_components_weighted(kind) -> None:
     model = PatchAutoencoder(architecture, seed=2)
     patches = torch.from_numpy(make_patches(kind, rng, (4, 5, 2, 3, 2)))
     _, logits = model.decoder(torch.randn(4, 2))
-    inputs = model._inputs(patches.flatten(0, 1)).unflatten(0, (4, 5))
+    inputs = model.encoder_inputs(patches.flatten(0, 1)).unflatten(0, (4, 5))
     assert logits.shape == (4, COMPONENTS, *inputs.shape[2:])
 
     def usual(component):

@@ -30,7 +30,7 @@ WRONG = {
     "unknown system": (
         {"system": {"name": "potts"}},
         "system.name",
-        "installed systems: curie-weiss, ising",
+        "installed systems: allen-cahn, curie-weiss, ising",
     ),
     "key of one run": (
         {"runs": {"estimated": {"evolve": {"patches": 13}}}},

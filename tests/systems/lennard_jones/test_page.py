@@ -24,7 +24,9 @@ PAGE = ROOT / "docs" / "partial-forces-on-atoms.md"
 def test_code_of_the_page(tmp_path):
     """It runs in a process of its own, which LAMMPS' MPI may be started in."""
     pytest.importorskip("ase", reason="the package ase is missing: macrodyn[atomistic]")
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     assert len(blocks) == 5
     names = ("positions", "forces", "some", "others", "again")
     save = f"np.savez('found.npz', {', '.join(f'{name}={name}' for name in names)})"

@@ -52,7 +52,10 @@ def is_gone(pid):
     """Whether a process has ended, within a few seconds."""
     for _ in range(100):
         stat = Path(f"/proc/{pid}/stat")
-        if not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+        if (
+            not stat.exists()
+            or stat.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] == "Z"
+        ):
             return True
         time.sleep(0.1)
     return False

@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from macrodyn.paths import StrPath
 from macrodyn.systems.shared.lammps.errors import LammpsMissingError
 from macrodyn.systems.shared.lammps.loading import open_lammps
 from macrodyn.systems.shared.lammps.messages import read_message, write_message
@@ -67,7 +68,7 @@ def serve(actions: Mapping[str, Action]) -> None:
         os._exit(1)
 
 
-def read_log_end(folder: Path, lines: int = 20) -> str:
+def read_log_end(folder: StrPath, lines: int = 20) -> str:
     """Read the end of LAMMPS' log, and of what was printed.
 
     Args:
@@ -76,7 +77,7 @@ def read_log_end(folder: Path, lines: int = 20) -> str:
     """
     found = []
     for name, title in ((LOG, "LAMMPS' log"), ("stderr.txt", "its error output")):
-        path = folder / name
+        path = Path(folder) / name
         text = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
         if text:
             end = "\n  ".join(text.splitlines()[-lines:])
