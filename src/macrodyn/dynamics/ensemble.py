@@ -20,6 +20,8 @@ from macrodyn.paths import StrPath
 from macrodyn.storage.models import check_kind, load_model, save_model
 
 KIND = "latent-ensemble"
+# States that are evaluated at once.
+CHUNK = 65_536
 
 
 class Ensemble(nn.Module):
@@ -254,6 +256,27 @@ class Ensemble(nn.Module):
         if factor is None:
             raise ValueError(f"The latent model {self.kind} has no noise")
         return factor
+
+    @torch.no_grad()
+    def continue_outside(
+        self, z: Tensor, conditions: Tensor, scalers: Scalers, *, step: float
+    ) -> None:
+        """Set what takes over outside of the data, from the members' mean drift on them.
+
+        Args:
+            z: All states that were learned from, in the members' variables, shape [N, d].
+            conditions: Shape [N, c].
+            scalers: The members' units, in double precision.
+            step: Longest step of a prediction.
+        """
+        inputs = standardised(self, z, conditions)
+        parameters = self.parameters_by_name()
+        drift = [
+            self.evaluate(parameters, chunk.expand(self.members, -1, -1))[0].mean(0)
+            for chunk in inputs.split(CHUNK)
+        ]
+        found = torch.cat(drift).double().numpy()
+        self.continuation.fit(inputs.double().numpy(), found, scalers, step=step)
 
     def noise_scale(self, sites: int) -> float:
         """By how much to scale the noise for a system of so many sites, see `integrate`.

@@ -15,7 +15,7 @@ from torch import Tensor
 from macrodyn.config.section import LearningRate, NotNegativeFloat, PositiveInt
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.force_forms import ForceProducts, QuadraticForm
+from macrodyn.dynamics.force_forms import ForceProducts, Loss, QuadraticForm
 from macrodyn.dynamics.force_output import solve_output
 from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.learning.history import History
@@ -27,7 +27,6 @@ from macrodyn.storage.checkpoints import Checkpoints
 _log = logging.getLogger("macrodyn")
 
 Array = NDArray[np.float64]
-Loss = Literal["microscopic", "latent", "controlled"]
 # Kind and default widths of the latent models.
 MODELS: dict[str, tuple[str, tuple[int, ...]]] = {
     "mlp": ("neural-sde", (256, 256)),
@@ -115,6 +114,7 @@ def fit_forces(
     Source: eqs. (7) and (10) of arXiv:2410.23938.
     """
     kind, widths = MODELS[settings.model]
+    units = fit_units(z, products, observables, known=settings.known)
     ensemble = Ensemble(
         kind,
         variables=z.shape[1],
@@ -124,7 +124,7 @@ def fit_forces(
             "activation": settings.activation,
             "covariance": "none",
         },
-        scalers=fit_units(z, products, observables, known=settings.known),
+        scalers=units,
         seed=seed,
     )
     ensemble.domain = Domain(low=tuple(z.min(0).tolist()), high=tuple(z.max(0).tolist()))
@@ -137,29 +137,15 @@ def fit_forces(
             value.copy_(best[name])
     ensemble.requires_grad_(False).cpu().eval()
     if settings.output_layer and ensemble.template.linear_output:
-        form = problem.form.scaled(ensemble.drift_scale.double().numpy())
-        ridge = solve_output(ensemble, z, form, split, groups)
+        ridge = solve_output(ensemble, z, problem.form, split, groups)
         said = "as it was trained" if ridge is None else f"solved for with ridge {ridge:g}"
         _log.info("the output layer: %s", said)
-    if not ensemble.template.structured:
-        _continue_outside(ensemble, z)
+    if not ensemble.template.continues:
+        # A tenth of the shortest time scale: a Runge-Kutta step is no longer than that.
+        fastest = float((units.drift_scale / units.z_scale).max())
+        states = torch.as_tensor(z, dtype=torch.float32)
+        ensemble.continue_outside(states, states[:, :0], units, step=0.1 / fastest)
     return ensemble, history
-
-
-def _continue_outside(ensemble: Ensemble, z: Array) -> None:
-    """Set what takes over outside of the data, from the members' mean drift on them."""
-    states = torch.as_tensor(z)
-    inputs = standardised(ensemble, states, states[:, :0])
-    with torch.no_grad():
-        drift = ensemble.drift(states).mean(0) / ensemble.drift_scale
-    # A tenth of the shortest time scale: a Runge-Kutta step is no longer than that.
-    fastest = float((ensemble.drift_scale / ensemble.z_scale).max())
-    scalers = Scalers(
-        **{name: getattr(ensemble, name) for name in Scalers.identity(1, 0).as_dict()}
-    )
-    ensemble.continuation.fit(
-        inputs.double().numpy(), drift.double().numpy(), scalers, step=0.1 / fastest
-    )
 
 
 def fit_units(z: Array, products: ForceProducts, observables: int, *, known: bool) -> Scalers:
@@ -200,7 +186,11 @@ def fit_units(z: Array, products: ForceProducts, observables: int, *, known: boo
 
 
 class _ForceFit(Trainable):
-    """The mean of a quadratic form of each member's drift, in the members' units."""
+    """The mean of a quadratic form of each member's drift.
+
+    Attributes:
+        form: The forms of all configurations, in the members' units.
+    """
 
     section = "dynamics"
     schedule = "plateau"
@@ -221,21 +211,21 @@ class _ForceFit(Trainable):
         training, validation = split
         self.samples = len(training)
         scale = ensemble.drift_scale.double().cpu().numpy()
-        self.form = products.latent()
-        if settings.loss != "latent":
-            self.form = products.microscopic(known=settings.known)
-        scaled = self.form.scaled(scale)
+        if settings.loss == "latent":
+            form = products.latent()
+        else:
+            form = products.microscopic(known=settings.known)
+        self.form = form.scaled(scale)
         # In units of the loss of a drift of size one.
-        unit = float(np.trace(scaled.matrix, axis1=1, axis2=2).mean()) / len(scale)
-        self.unit = unit
+        unit = float(np.trace(self.form.matrix, axis1=1, axis2=2).mean()) / len(scale)
         states = torch.as_tensor(z, dtype=torch.float64)
         none = states[:, :0]
         inputs = standardised(ensemble.cpu(), states, none)
         ensemble.to(device)
         self.inputs = inputs[training].float().to(device)
         self.held_out = inputs[validation].float().to(device)
-        self.train_form = _Tensors.of(scaled, training, unit, torch.float32, device)
-        self.held_out_form = _Tensors.of(scaled, validation, unit, torch.float64, device)
+        self.train_form = _Tensors.of(self.form, training, unit, torch.float32, device)
+        self.held_out_form = _Tensors.of(self.form, validation, unit, torch.float64, device)
         self.control: tuple[Tensor, Tensor] | None = None
         if settings.loss == "controlled":
             matrix, target = products[training].controlled()

@@ -19,14 +19,13 @@ Source: eqs. (7) and (10) of arXiv:2410.23938; the quadratic form follows from t
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Loss = Literal["microscopic", "latent", "controlled"]
-LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -50,11 +51,11 @@ def solve_output(
     Returns:
         The ridge; None if nothing was changed.
     """
-    equations = [_Equation.of(ensemble, member, z, form) for member in range(ensemble.members)]
-    training, held_out = (torch.as_tensor(rows) for rows in split)
+    training, held_out = (_equations(ensemble, z, form, rows) for rows in split)
     best, least = None, 0.0
     for ridge in RIDGES:
-        gains = torch.stack([e.gain(e.solve(training, ridge), held_out) for e in equations])
+        pairs = zip(training, held_out, strict=True)
+        gains = torch.stack([unseen.gain(seen.solve(ridge)) for seen, unseen in pairs])
         mean, error = _by_group(gains.mean(0).numpy(), groups[split[1]])
         if mean - error > 0 and mean > least:
             best, least = ridge, mean
@@ -63,8 +64,8 @@ def solve_output(
             break
     if best is None:
         return None
-    everything = torch.arange(len(z))
-    changes = torch.stack([e.solve(everything, best) for e in equations])
+    both = _equations(ensemble, z, form, np.arange(len(z)))
+    changes = torch.stack([equation.solve(best) for equation in both])
     with torch.no_grad():
         named = vmap(ensemble.template.output_change)(changes.to(ensemble.z_mean))
         for name, value in named.items():
@@ -81,12 +82,36 @@ def _by_group(values: Array, groups: NDArray[np.int64]) -> tuple[float, float]:
     return float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(labels)))
 
 
+def _equations(
+    ensemble: Ensemble, z: Array, form: QuadraticForm, rows: NDArray[np.int64]
+) -> list[_Equation]:
+    """The equation of each member by some of the configurations."""
+    states = torch.as_tensor(z[rows])
+    inputs = standardised(ensemble, states, states[:, :0]).to(ensemble.z_mean.dtype)
+    # The members share it: it is larger than all else.
+    matrix = torch.as_tensor(form.matrix[rows])
+    vector = torch.as_tensor(form.vector[rows])
+    named = ensemble.parameters_by_name() | ensemble.constants_by_name()
+    features_of = MethodCall(ensemble.template, "output_features")
+    found = []
+    for member in range(ensemble.members):
+        own = {name: value[member] for name, value in named.items()}
+        inner = {f"model.{name}": value for name, value in own.items()}
+        with torch.no_grad():
+            drift = functional_call(ensemble.template, own, (inputs,))[0].double()
+            features = functional_call(features_of, inner, (inputs,)).double()
+        found.append(_Equation(features, matrix, vector - _applied(matrix, drift)))
+    return found
+
+
 @dataclass(frozen=True)
 class _Equation:
     """The linear equation of one member's output layer, in double precision.
 
+        mean_i f_i (A_i W^T f_i)^T + penalty W = mean_i f_i left_i^T
+
     Attributes:
-        features: Shape [n, f].
+        features: f, shape [n, f].
         matrix: A of each configuration, shape [n, d, d].
         left: What the drift leaves over, b - A g, shape [n, d].
     """
@@ -95,67 +120,61 @@ class _Equation:
     matrix: Tensor
     left: Tensor
 
-    @classmethod
-    def of(cls, ensemble: Ensemble, member: int, z: Array, form: QuadraticForm) -> _Equation:
-        states = torch.as_tensor(z)
-        inputs = standardised(ensemble, states, states[:, :0]).to(ensemble.z_mean.dtype)
-        named = ensemble.parameters_by_name() | ensemble.constants_by_name()
-        own = {name: value[member] for name, value in named.items()}
-        inner = {f"model.{name}": value for name, value in own.items()}
-        features_of = MethodCall(ensemble.template, "output_features")
-        with torch.no_grad():
-            drift = functional_call(ensemble.template, own, (inputs,))[0].double()
-            features = functional_call(features_of, inner, (inputs,)).double()
-        matrix = torch.as_tensor(np.ascontiguousarray(form.matrix))
-        left = torch.as_tensor(form.vector) - (matrix @ drift.unsqueeze(-1)).squeeze(-1)
-        return cls(features, matrix, left)
+    @cached_property
+    def _square(self) -> Tensor:
+        return self.features.T @ self.features / len(self.features)
 
-    def solve(self, rows: Tensor, ridge: float) -> Tensor:
-        """The change of the coefficients by some of the configurations, shape [f, d]."""
-        return _conjugate_gradients(self.features[rows], self.matrix[rows], self.left[rows], ridge)
+    @cached_property
+    def _mean(self) -> Tensor:
+        return self.matrix.mean(0)
 
-    def gain(self, change: Tensor, rows: Tensor) -> Tensor:
-        """By how much a change lowers the form of each of some configurations."""
-        moved = self.features[rows] @ change
-        bent = (self.matrix[rows] @ moved.unsqueeze(-1)).squeeze(-1)
-        return (moved * (2.0 * self.left[rows] - bent)).sum(-1)
+    def gain(self, change: Tensor) -> Tensor:
+        """By how much a change lowers the form of each configuration."""
+        moved = self.features @ change
+        return (moved * (2.0 * self.left - _applied(self.matrix, moved))).sum(-1)
+
+    def solve(self, ridge: float) -> Tensor:
+        """The change W of the coefficients, shape [f, d], by conjugate gradients."""
+        n, square, mean = len(self.features), self._square, self._mean
+        strength = ridge * square.diagonal()[:, None] * mean.diagonal()
+        # Of a product of two matrices the inverse is the product of theirs.
+        penalised = square + ridge * torch.diag(square.diagonal())
+        # Features that are multiples of others leave no more than rounding on the diagonal.
+        one = _cholesky(penalised, floor=1e-14)
+        # Forces on the same few coordinates everywhere say nothing of some variables.
+        other = _cholesky(mean, floor=1e-6)
+
+        def apply(w: Tensor) -> Tensor:
+            return self.features.T @ _applied(self.matrix, self.features @ w) / n + strength * w
+
+        def precondition(r: Tensor) -> Tensor:
+            return torch.cholesky_solve(torch.cholesky_solve(r, one).T, other).T
+
+        residual = self.features.T @ self.left / n
+        solution = torch.zeros_like(residual)
+        first = residual.norm()
+        direction = preconditioned = precondition(residual)
+        size = (residual * preconditioned).sum()
+        for _ in range(_ITERATIONS):
+            if residual.norm() <= _TOLERANCE * first:
+                break
+            bent = apply(direction)
+            length = size / (direction * bent).sum()
+            solution = solution + length * direction
+            residual = residual - length * bent
+            preconditioned = precondition(residual)
+            size, before = (residual * preconditioned).sum(), size
+            direction = preconditioned + (size / before) * direction
+        return solution
 
 
-def _conjugate_gradients(features: Tensor, matrix: Tensor, left: Tensor, ridge: float) -> Tensor:
-    """Solve mean_i f_i (A_i W^T f_i)^T + penalty W = mean_i f_i left_i^T for W, [f, d]."""
-    n = len(features)
-    mean = matrix.mean(0)
-    square = features.T @ features / n
-    strength = ridge * square.diagonal()[:, None] * mean.diagonal()
-    # Of a product of two matrices the inverse is the product of theirs.
-    penalised = square + ridge * torch.diag(square.diagonal())
-    # Features that are multiples of others leave no more than rounding on the diagonal.
-    least = 1e-14 * penalised.diagonal().mean() * torch.eye(len(square), dtype=square.dtype)
-    one = torch.linalg.cholesky(penalised + least)
-    # Forces on the same few coordinates everywhere say nothing of some variables.
-    floor = 1e-6 * mean.diagonal().mean() * torch.eye(len(mean), dtype=mean.dtype)
-    other = torch.linalg.cholesky(mean + floor)
+def _applied(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """Each matrix times its vector, [n, d, d] and [n, d] to [n, d]."""
+    return (matrix @ vectors.unsqueeze(-1)).squeeze(-1)
 
-    def apply(w: Tensor) -> Tensor:
-        bent = (matrix @ (features @ w).unsqueeze(-1)).squeeze(-1)
-        return features.T @ bent / n + strength * w
 
-    def precondition(r: Tensor) -> Tensor:
-        return torch.cholesky_solve(torch.cholesky_solve(r, one).T, other).T
-
-    residual = features.T @ left / n
-    solution = torch.zeros_like(residual)
-    first = residual.norm()
-    direction = preconditioned = precondition(residual)
-    size = (residual * preconditioned).sum()
-    for _ in range(_ITERATIONS):
-        if residual.norm() <= _TOLERANCE * first:
-            break
-        bent = apply(direction)
-        length = size / (direction * bent).sum()
-        solution = solution + length * direction
-        residual = residual - length * bent
-        preconditioned = precondition(residual)
-        size, before = (residual * preconditioned).sum(), size
-        direction = preconditioned + (size / before) * direction
-    return solution
+def _cholesky(matrix: Tensor, *, floor: float) -> Tensor:
+    """Cholesky factor, with so much of the mean diagonal added."""
+    least = floor * matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype)
+    found: Tensor = torch.linalg.cholesky(matrix + least)
+    return found

@@ -163,6 +163,7 @@ class NoisyModel(LatentModel):
     triangle has a softplus diagonal, so that Sigma is positive definite without an epsilon.
 
     Attributes:
+        decaying: Names of the drift's networks, whose weight matrices decay.
         hidden: As given.
         activation: As given.
         covariance: As given.
@@ -177,6 +178,7 @@ class NoisyModel(LatentModel):
     """
 
     linear_noise = True
+    decaying: ClassVar[tuple[str, ...]] = ("drift",)
     noise: MLP | None
     on_diagonal: Tensor
     placed: Tensor
@@ -248,7 +250,7 @@ class NoisyModel(LatentModel):
 
     def decays(self, name: str) -> bool:
         """Whether it is a weight matrix of a network; biases do not decay."""
-        return name.startswith(("drift", "noise.")) and name.endswith("weight")
+        return name.startswith((*self.decaying, "noise.")) and name.endswith("weight")
 
     def network(self, name: str) -> str:
         """Tell the parameters of the noise from those of the drift."""

@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from macrodyn.dynamics.data import TransitionData
-from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.dynamics.ensemble import CHUNK, Ensemble
 from macrodyn.dynamics.latent import LatentModel
 from macrodyn.dynamics.partial_likelihood import Whitened
 from macrodyn.dynamics.scalers import standardised
 from macrodyn.dynamics.union import join
 
-# Transitions whose features are in memory at once.
-CHUNK = 65_536
 # Strengths of the noise's penalty to choose from, the strongest first.
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # Most steps of the scoring, and the change of the log likelihood of all data that ends it.

@@ -99,6 +99,8 @@ class OnsagerNet(NoisyModel):
     """
 
     structured = True
+    continues = True
+    decaying = ("potential", "operators")
 
     def __init__(
         self,
@@ -138,10 +140,6 @@ class OnsagerNet(NoisyModel):
         turned = upper @ slope - upper.mT @ slope
         return -(dissipated + turned).squeeze(-1), self.triangle(inputs)
 
-    def decays(self, name: str) -> bool:
-        """Whether it is a weight matrix of a network."""
-        return name.startswith(("potential", "operators", "noise.")) and name.endswith("weight")
-
 
 class GFINN(NoisyModel):
     """f = L grad E + M grad S with L grad S = 0 and M grad E = 0: E is kept, S never falls.
@@ -165,6 +163,8 @@ class GFINN(NoisyModel):
     """
 
     structured = True
+    continues = True
+    decaying = ("energies", "entropies", "operators")
     corners: Tensor
 
     def __init__(
@@ -244,8 +244,3 @@ class GFINN(NoisyModel):
         """The gradient turned by each skew matrix, shape [..., turn, d]."""
         skew = turns - turns.mT
         return (gradient @ skew.flatten(0, 1).mT).unflatten(-1, (len(turns), -1))
-
-    def decays(self, name: str) -> bool:
-        """Whether it is a weight matrix of a network."""
-        heads = ("energies", "entropies", "operators", "noise.")
-        return name.startswith(heads) and name.endswith("weight")

@@ -12,13 +12,8 @@ from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.latent import latent_model
-from macrodyn.dynamics.output_layer import (
-    CHUNK,
-    solve_noise_layer,
-    solve_output_layer,
-)
+from macrodyn.dynamics.output_layer import solve_noise_layer, solve_output_layer
 from macrodyn.dynamics.partial_likelihood import PartialLikelihood
-from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.dynamics.scaling import fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.union import join
@@ -111,7 +106,8 @@ def train_ensemble(
         said = "as it was trained" if ridge is None else f"solved for with ridge {ridge:g}"
         _log.info("the noise's output layer: %s", said)
     if not ensemble.template.continues:
-        _continue_outside(ensemble, both, scalers)
+        step = float(both.elapsed.mean())
+        ensemble.continue_outside(both.z, both.conditions, scalers, step=step)
     return ensemble, history
 
 
@@ -119,17 +115,3 @@ def _axes(data: TransitionData, kind: str, options: dict[str, Any]) -> Coordinat
     """Principal axes of the data, if the latent model is one along them."""
     model = latent_model(kind)(data.variables, data.conditions.shape[1], **options)
     return principal_axes(data.z) if model.along_axes else None
-
-
-def _continue_outside(ensemble: Ensemble, data: TransitionData, scalers: Scalers) -> None:
-    """Set what takes over outside of the data, from the members' mean drift on them."""
-    inputs = standardised(ensemble, data.z, data.conditions)
-    with torch.no_grad():
-        parameters = ensemble.parameters_by_name()
-        drift = [
-            ensemble.evaluate(parameters, chunk.expand(ensemble.members, -1, -1))[0].mean(0)
-            for chunk in inputs.split(CHUNK)
-        ]
-    found = torch.cat(drift).double().numpy()
-    step = float(data.elapsed.mean())
-    ensemble.continuation.fit(inputs.double().numpy(), found, scalers, step=step)
