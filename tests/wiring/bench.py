@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -240,19 +240,7 @@ class Bench:
 
     def _work(self, stage: Stage, folder: Path) -> Any:
         """Do what the stage's jobs do, in one shard; return what they made."""
-        job = Job(
-            stage=stage.name,
-            config=stage.config,
-            inputs={
-                role: {name: self.path(parent) / file for name, file in parent.kind.outputs.items()}
-                for role, parent in stage.inputs.items()
-            },
-            outputs={name: folder / file for name, file in stage.kind.outputs.items()},
-            key=stage.key,
-            subject=stage.subject,
-            device=stage.device,
-            captions=CAPTIONS,
-        )
+        job = job_of(stage, folder, self.path)
         with _without_figures():
             data = load_target(stage.kind.work)(job)
         if stage.kind.scatter:
@@ -264,6 +252,29 @@ class Bench:
             save_stage(job, data)
             return data
         return _result(stage, job)
+
+
+def job_of(stage: Stage, folder: Path, made: Callable[[Stage], Path]) -> Job:
+    """What a stage's work is given.
+
+    Args:
+        stage: The stage.
+        folder: Where its results go.
+        made: Returns the folder of the results of a stage that it reads.
+    """
+    return Job(
+        stage=stage.name,
+        config=stage.config,
+        inputs={
+            role: {name: made(parent) / file for name, file in parent.kind.outputs.items()}
+            for role, parent in stage.inputs.items()
+        },
+        outputs={name: folder / file for name, file in stage.kind.outputs.items()},
+        key=stage.key,
+        subject=stage.subject,
+        device=stage.device,
+        captions=CAPTIONS,
+    )
 
 
 def _result(stage: Stage, job: Job) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from macrodyn.config.numbers import REAL, WHOLE
 
@@ -45,6 +45,13 @@ def is_free(key: object) -> bool:
 def form(value: object) -> str:
     """Tell the two forms of a macrostate apart."""
     return MARKS[isinstance(value, dict)]
+
+
+# Of initial macrostates: of their one component, or of each by name.
+Ranges = Annotated[
+    Annotated[Ends, Tag(MARKS[0])] | Annotated[dict[Name, Ends], Tag(MARKS[1])],
+    Discriminator(form),
+]
 
 
 def _free_keys(schema: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ Every threshold is a constant here, and stands in docs/guide.md with its reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from macrodyn.evaluation.verdict_horizon import horizon_error, horizon_findings
@@ -21,7 +21,7 @@ from macrodyn.evaluation.verdict_parts import (
     why,
 )
 
-__all__ = ["Advice", "Finding", "Level", "Verdict", "judge"]
+__all__ = ["ORDER", "Advice", "Finding", "Level", "Verdict", "advice_of", "judge"]
 
 RESIDUAL_GOOD, RESIDUAL_FAIR = 2.0, 5.0
 """Residual of the increments by snapshot age, chi^2 per degree of freedom."""
@@ -30,7 +30,7 @@ FACTOR_ERRORS, FACTOR_PERCENT = 3.0, 20.0
 ORIGIN_GOOD, ORIGIN_FAIR = 0.1, 0.5
 """Share of a closure variable's variance that comes from where the tiling begins."""
 
-_ORDER: dict[Level, int] = {"good": 0, "unknown": 1, "fair": 2, "poor": 3}
+ORDER: dict[Level, int] = {"good": 0, "unknown": 1, "fair": 2, "poor": 3}
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,23 @@ def judge(metrics: Metrics) -> Verdict:
     for horizon in horizons:
         findings += horizon_findings(metrics, horizon)
     findings += [_residual(metrics), *_factor(metrics), *_origins(metrics), *_conditions(metrics)]
-    worst = max(errors, key=lambda finding: _ORDER[finding.level])
+    worst = max(errors, key=lambda finding: ORDER[finding.level])
     poor = [f.subject for f in findings if f.level == "poor" and not f.subject.startswith("error")]
     level: Level = worst.level
     if level != "unknown":
-        level = max((f.level for f in findings), key=lambda found: _ORDER[found])
+        level = max((f.level for f in findings), key=lambda found: ORDER[found])
         level = worst.level if level == "unknown" else level
     weak = f" Poor: {', '.join(dict.fromkeys(poor))}." if poor else ""
     # A reference that cannot judge comes first: what it says of the rest may be noise.
     blind = [finding for finding in errors if finding.level == "unknown"]
-    ordered = blind + sorted(findings, key=lambda finding: -_ORDER[finding.level])
-    advice = {one.key: one for finding in reversed(ordered) for one in reversed(finding.advice)}
-    return Verdict(level, worst.text + weak, tuple(findings), tuple(reversed(advice.values())))
+    ordered = blind + sorted(findings, key=lambda finding: -ORDER[finding.level])
+    return Verdict(level, worst.text + weak, tuple(findings), advice_of(ordered))
+
+
+def advice_of(findings: Sequence[Finding]) -> tuple[Advice, ...]:
+    """What to change, the first finding's first, each key once."""
+    advice = {one.key: one for finding in reversed(findings) for one in reversed(finding.advice)}
+    return tuple(reversed(advice.values()))
 
 
 def _residual(metrics: Metrics) -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from macrodyn.config.models import RunConfig
 from macrodyn.config.section import Section
@@ -19,6 +19,7 @@ from macrodyn.systems import System
 
 # Path of a key, and what is wrong with it.
 Problem = tuple[str, str]
+AnyRun = TypeVar("AnyRun", bound=RunConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,3 +129,17 @@ class Method(ABC):
             run: The run in canonical form.
             planner: Makes the stages; see `macrodyn.pipeline.planner.Planner`.
         """
+
+
+def in_order(section: Any, name: str) -> Any:
+    """Return a section with one of its mappings sorted; a value that is none is left as it is."""
+    value = getattr(section, name)
+    if not isinstance(value, Mapping):
+        return section
+    return section.model_copy(update={name: dict(sorted(value.items()))})
+
+
+def run_of(model: type[AnyRun], config: Mapping[str, Any]) -> AnyRun:
+    """Read a run from the configuration of its evaluation, to which the planner adds versions."""
+    system = {key: config["system"][key] for key in ("name", "parameters")}
+    return model.model_validate({**config, "system": system})

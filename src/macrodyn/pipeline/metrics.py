@@ -64,6 +64,11 @@ def read_metrics(path: StrPath) -> dict[str, Any]:
     return metrics
 
 
+def read_runs(job: Job) -> list[dict[str, Any]]:
+    """Read the metrics of the runs of an analysis, in their order."""
+    return [read_metrics(job.input(run)) for run in job.config["runs"]]
+
+
 def plain(value: Any) -> Any:
     """Make a value fit for strict JSON: arrays to lists; nan and infinities to null or a word."""
     if isinstance(value, dict):

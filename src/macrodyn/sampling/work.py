@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.sampling.cost import Cost
@@ -75,6 +76,26 @@ class Work:
                     self.checkpoints.after(done, total, lambda s=state: (arrays, s))  # type: ignore[misc]
         if self.checkpoints is not None:
             self.checkpoints.close()
+
+    @staticmethod
+    def fill(
+        arrays: dict[str, NDArray],
+        made: Mapping[str, NDArray],
+        rows: slice | NDArray[np.int64],
+        total: int,
+    ) -> None:
+        """Put what was made of a block into arrays of all items, which are made at need.
+
+        Args:
+            arrays: As given to `blocks`.
+            made: What was made, by name, an entry for each item of the block.
+            rows: Where the items stand.
+            total: Number of all items.
+        """
+        for name, values in made.items():
+            if name not in arrays:
+                arrays[name] = np.empty((total, *values.shape[1:]), values.dtype)
+            arrays[name][rows] = values
 
     def _resume(self, arrays: dict[str, NDArray]) -> int:
         if self.checkpoints is None:

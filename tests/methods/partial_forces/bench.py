@@ -13,7 +13,7 @@ import xarray as xr
 
 from macrodyn.config.load import load_study, merge
 from macrodyn.pipeline.gathering import gather
-from macrodyn.pipeline.job import Job, save_stage
+from macrodyn.pipeline.job import save_stage
 from macrodyn.pipeline.planner import RunPlan, plan_study
 from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.models import load_model
@@ -21,7 +21,8 @@ from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.targets import load_target
 
-CAPTIONS = Path(__file__).parents[3] / "workflow" / "report"
+from ...wiring.bench import job_of
+
 # Numbers that a row changes stand here, so that no row depends on a default.
 BASE: dict[str, Any] = {
     "study": "f0",
@@ -121,18 +122,7 @@ class Bench:
 
     def _work(self, stage: Stage, folder: Path) -> None:
         shards = stage.shards if stage.kind.scatter else 1
-        job = Job(
-            stage=stage.name,
-            config=stage.config,
-            inputs={
-                role: {name: self.path(parent) / file for name, file in parent.kind.outputs.items()}
-                for role, parent in stage.inputs.items()
-            },
-            outputs={name: folder / file for name, file in stage.kind.outputs.items()},
-            key=stage.key,
-            subject=stage.subject,
-            captions=CAPTIONS,
-        )
+        job = job_of(stage, folder, self.path)
         work = load_target(stage.kind.work)
         if not stage.kind.scatter:
             data = work(job)

@@ -27,7 +27,7 @@ from macrodyn.evaluation.figures_study import (
 from macrodyn.methods.partial_evolution.propose import FEWEST_FACTORS
 from macrodyn.methods.partial_evolution.report import SCHEMES, found, numbers
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.metrics import read_metrics, write_findings
+from macrodyn.pipeline.metrics import read_runs, write_findings
 
 Metrics = dict[str, Any]
 
@@ -35,7 +35,7 @@ Metrics = dict[str, Any]
 def error_against_size(job: Job) -> None:
     """Draw the test errors on a horizon against the size of the small system."""
     horizon = job.config["options"]["horizon"]
-    runs = [run for run in _runs(job) if horizon in run["horizons"]]
+    runs = [run for run in read_runs(job) if horizon in run["horizons"]]
     errors = {
         run["run"]: {s: _members(run, horizon, s) for s in SCHEMES if s in run["horizons"][horizon]}
         for run in runs
@@ -45,7 +45,7 @@ def error_against_size(job: Job) -> None:
 
 def all_runs(job: Job) -> None:
     """Draw the test errors of all runs on all their horizons."""
-    runs = _runs(job)
+    runs = read_runs(job)
     errors = {
         r["run"]: {h: e for h in r["horizons"] if (e := _members(r, h, "ours"))} for r in runs
     }
@@ -66,7 +66,7 @@ def all_runs(job: Job) -> None:
 def mmd_against_factor(job: Job) -> None:
     """Draw the MMD on a horizon against the covariance factor of one patch."""
     horizon = job.config["options"]["horizon"]
-    runs = _runs(job)
+    runs = read_runs(job)
     trials = [
         FactorTrial(
             factor=_single_patch_factor(run),
@@ -87,7 +87,7 @@ def mmd_against_factor(job: Job) -> None:
 def covariance_factors(job: Job) -> None:
     """Draw the estimated covariance factors, those of shared pairs once."""
     estimates: dict[tuple[Any, ...], CovarianceFactor] = {}
-    for factor in (f for run in _runs(job) for f in estimated_factor(run)):
+    for factor in (f for run in read_runs(job) for f in estimated_factor(run)):
         # Runs that share their pairs share the estimate.
         key = (factor.theory, factor.estimate, tuple(factor.variance))
         estimates.setdefault(key, factor)
@@ -99,12 +99,8 @@ def covariance_factors(job: Job) -> None:
 
 def costs(job: Job) -> None:
     """Draw what each run costs, beside direct simulation."""
-    runs = _runs(job)
+    runs = read_runs(job)
     _write(job, "costs", draw_costs(_costs(runs)), {run["run"]: run["costs"] for run in runs})
-
-
-def _runs(job: Job) -> list[Metrics]:
-    return [read_metrics(job.input(run)) for run in job.config["runs"]]
 
 
 def _write(job: Job, name: str, figure: Figure, findings: Metrics) -> None:

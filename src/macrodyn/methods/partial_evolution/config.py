@@ -14,7 +14,6 @@ from macrodyn.config.section import (
     MARKS,
     AtLeastFour,
     AtLeastTwo,
-    Ends,
     Fraction,
     Lattice,
     Name,
@@ -22,6 +21,7 @@ from macrodyn.config.section import (
     NotNegativeInt,
     PositiveFloat,
     PositiveInt,
+    Ranges,
     Section,
     Values,
     form,
@@ -58,10 +58,7 @@ class SizesConfig(Section):
 class SimulateConfig(Section):
     """Small simulations: the snapshot set D_s."""
 
-    initial_range: Annotated[
-        Annotated[Ends, Tag(MARKS[0])] | Annotated[dict[Name, Ends], Tag(MARKS[1])],
-        Discriminator(form),
-    ] = Field(
+    initial_range: Ranges = Field(
         default=(-1.0, 1.0),
         description="Range of the initial macrostates of the groups; by name where the system's "
         "macrostates have several components.",

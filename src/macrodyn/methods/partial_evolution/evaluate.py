@@ -13,6 +13,7 @@ from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings
 from macrodyn.evaluation.figures_steps import step_errors
 from macrodyn.evaluation.figures_worth import variables_worth
+from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.compare import (
     compare_horizon,
@@ -51,7 +52,7 @@ def evaluate(job: Job) -> None:
     """
     config = job.config["run"]
     system = described_system(config)
-    run = run_of(config)
+    run = run_of(PartialEvolutionRun, config)
     title = job.subject
     metrics: dict[str, Any] = {"horizons": {}}
     findings = Findings()
@@ -137,12 +138,6 @@ def _step_errors(
     summary = found.summary()
     findings.explain(summary, "no wider buffer was tried that would show it")
     return summary
-
-
-def run_of(config: dict[str, Any]) -> PartialEvolutionRun:
-    """Read a run from the configuration of its evaluation."""
-    system = {key: config["system"][key] for key in ("name", "parameters")}
-    return PartialEvolutionRun.model_validate({**config, "system": system})
 
 
 def _diagnose(

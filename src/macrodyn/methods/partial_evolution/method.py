@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from macrodyn.methods.base import Analysis, Graph, Method, Problem
+from macrodyn.methods.base import Analysis, Graph, Method, Problem, in_order
 from macrodyn.methods.partial_evolution import propose, stages
 from macrodyn.methods.partial_evolution.config import (
     UNUSED_BY_CHAINS,
@@ -47,8 +47,8 @@ class PartialEvolution(Method):
         sections = {
             "sizes": _without_order(run.sizes),
             "upsample": _without_unused(run.upsample),
-            "simulate": _sorted(run.simulate, "initial_range"),
-            "evaluate": _sorted(_sorted(run.evaluate, "initial"), "conditions"),
+            "simulate": in_order(run.simulate, "initial_range"),
+            "evaluate": in_order(in_order(run.evaluate, "initial"), "conditions"),
         }
         return run.model_copy(
             update={"conditions": dict(sorted(run.conditions.items())), **sections}
@@ -97,10 +97,3 @@ def _without_unused(section: UpsampleConfig) -> UpsampleConfig:
     usual = RelaxationConfig()
     defaults = {name: getattr(usual, name) for name in UNUSED_BY_CHAINS}
     return section.model_copy(update={"relaxation": section.relaxation.model_copy(update=defaults)})
-
-
-def _sorted(section: Any, name: str) -> Any:
-    value = getattr(section, name)
-    if not isinstance(value, Mapping):
-        return section
-    return section.model_copy(update={name: dict(sorted(value.items()))})

@@ -103,10 +103,7 @@ def evolve_samples(
         part, rows = parts[p][0], parts[p][1][block]
         now = samples.states.values[rows]
         pairs = vars(_evolve_states(part, now, config, settings, keys[rows], work.cost))
-        for name, made in pairs.items():
-            if name not in arrays:
-                arrays[name] = np.empty((samples.sizes["sample"], *made.shape[1:]), made.dtype)
-            arrays[name][rows] = made
+        work.fill(arrays, pairs, rows, samples.sizes["sample"])
     return Pairs(**arrays)
 
 

@@ -10,14 +10,14 @@ from macrodyn.evaluation import style
 from macrodyn.evaluation.verdict_parts import plain as finite
 from macrodyn.methods.partial_forces.figures import panels
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.metrics import read_metrics, write_findings
+from macrodyn.pipeline.metrics import read_runs, write_findings
 
 Metrics = dict[str, Any]
 
 
 def error_against_forces(job: Job) -> None:
     """Draw errors against the forces that were read, a line for each size, model and loss."""
-    runs = _runs(job)
+    runs = read_runs(job)
     series: dict[str, list[tuple[float, float, float]]] = {}
     for run in runs:
         error = run["error"]
@@ -30,7 +30,7 @@ def error_against_forces(job: Job) -> None:
 
 def structures(job: Job) -> None:
     """Draw the members' errors of all runs, beside what needs no forces."""
-    runs = _runs(job)
+    runs = read_runs(job)
     _draw_structures(job, runs)
     write_findings(job, {run["run"]: run["error"]["members"] for run in runs})
 
@@ -76,10 +76,6 @@ def _draw_structures(job: Job, runs: list[Metrics]) -> None:
     if handles:
         axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     style.save(figure, job.outputs["figures"] / "structures.png")
-
-
-def _runs(job: Job) -> list[Metrics]:
-    return [read_metrics(job.input(run)) for run in job.config["runs"]]
 
 
 def _label(run: Metrics, runs: list[Metrics]) -> str:

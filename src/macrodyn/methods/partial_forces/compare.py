@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
 
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings, Unavailable
@@ -18,6 +19,7 @@ from macrodyn.evaluation.without_forces import (
     own_equation,
     relative_errors,
 )
+from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_forces import figures, figures_states
 from macrodyn.methods.partial_forces.config import PartialForcesRun
 from macrodyn.methods.partial_forces.sample import used_records
@@ -38,7 +40,7 @@ def compare(job: Job) -> None:
             that of the ``run``.
     """
     config = job.config["run"]
-    run = PartialForcesRun.model_validate(config | {"system": _named(config["system"])})
+    run = run_of(PartialForcesRun, config)
     system = described_system(config)
     findings = Findings()
     made = read_dataset(job.input("forecast"))
@@ -129,8 +131,6 @@ def _baseline(
             return trained.observables.values
         if asked.min() < times.min() - 1e-9 or asked.max() > times.max() + 1e-9:
             raise Unavailable("the training runs do not reach as far as the held-out ones")
-        from scipy.interpolate import CubicSpline
-
         found: Array = CubicSpline(times, trained.observables.values, axis=1)(asked)
         return found
 
@@ -145,8 +145,3 @@ def _baseline(
         return own_equation(times, trained.observables.values, start, asked)
 
     return make
-
-
-def _named(system: dict[str, Any]) -> dict[str, Any]:
-    """The system's section without what the planner adds."""
-    return {key: system[key] for key in ("name", "parameters")}

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 
 from macrodyn.closure.coordinates import CoordinateClosureSettings
 from macrodyn.config.models import RunConfig
 from macrodyn.config.section import (
-    MARKS,
     AtLeastFour,
     AtLeastTwo,
-    Ends,
     Finite,
     Lattice,
     Name,
     NotNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Ranges,
     Section,
-    form,
 )
 from macrodyn.dynamics.force_fit import ForceFitSettings
 
 Baseline = Literal["interpolation", "nearest", "constant", "observables"]
-Ranges = Annotated[
-    Annotated[Ends, Tag(MARKS[0])] | Annotated[dict[Name, Ends], Tag(MARKS[1])],
-    Discriminator(form),
-]
 
 
 class TimesConfig(Section):

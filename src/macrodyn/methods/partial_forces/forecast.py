@@ -5,19 +5,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 
-from macrodyn.closure.encoders import jacobian, load_encoder, macrostates
+from macrodyn.closure.encoders import Encoder, load_encoder, macrostates
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.force_forms import ForceProducts, unresolved_fraction
+from macrodyn.dynamics.force_forms import unresolved_fraction
 from macrodyn.dynamics.trajectories import integrate
-from macrodyn.methods.partial_forces.learn import variable_names
-from macrodyn.methods.partial_forces.sample import draw_coordinates
+from macrodyn.methods.partial_forces.learn import products_of, variable_names
+from macrodyn.methods.partial_forces.sample import NUMBERS, draw_coordinates
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.systems import ForceSystem
-
-_NUMBERS = 2**24
 
 
 def forecast(job: Job) -> xr.Dataset:
@@ -77,25 +76,17 @@ def forecast(job: Job) -> xr.Dataset:
     )
 
 
-def _unresolved(system: ForceSystem, encoder, states, number: int) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _unresolved(
+    system: ForceSystem, encoder: Encoder, states: NDArray[np.floating], number: int
+) -> NDArray[np.float64]:
     """Fraction u of each of some configurations, spread over all of them."""
-    runs, times = states.shape[:2]
+    runs, times, particles = states.shape[:3]
     rows = np.unique(np.linspace(0, runs * times - 1, number).astype(int))
-    particles = states.shape[2]
-    mask = np.tile([name in system.known for name in system.space.components], particles)
-    size = (len(system.observables) + encoder.dimension) * len(mask)
+    size = (len(system.observables) + encoder.dimension) * states[0, 0].size
     found = []
-    for part in np.array_split(rows, max(1, len(rows) * size // _NUMBERS)):
-        if not len(part):
-            continue
+    for part in np.array_split(rows, min(len(rows), max(1, len(rows) * size // NUMBERS))):
         here = states[part // times, part % times].astype(np.float64)
         drawn = draw_coordinates(system, particles, "all", 0, part)
-        products = ForceProducts.of(
-            jacobian(system, encoder, here),
-            drawn,
-            system.forces(here, drawn),
-            np.flatnonzero(mask),
-            system.known_rates(here).reshape(len(here), -1),
-        )
+        products = products_of(system, encoder, here, drawn, system.forces(here, drawn))
         found.append(unresolved_fraction(products))
     return np.concatenate(found)

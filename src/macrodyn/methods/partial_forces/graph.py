@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from macrodyn.methods.base import Graph
 from macrodyn.methods.partial_forces import stages
 from macrodyn.methods.partial_forces.config import PartialForcesRun, Ranges, TimesConfig
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
 
-# What the products of forces do not depend on: one pass over the states serves every loss.
-_UNUSED_BY_MODES = (
-    "channels",
-    "hidden",
-    "condition_penalty",
-    "weight_decay",
-    "steps",
-    "batch",
-    "learning_rate",
-    "patience",
-    "validation_every",
-    "validation_fraction",
-)
+# Keys of `closure` that modes use: they are not trained.
+_MODES = ("encoder", "dimension", "snapshots")
 
 
 def plan(run: PartialForcesRun, planner: Planner) -> Graph:
@@ -39,7 +26,7 @@ def plan(run: PartialForcesRun, planner: Planner) -> Graph:
     held_out = _trajectories(
         run, planner, "held-out", run.evaluate.runs, run.forecast_range, run.forecast_times
     )
-    above = {"while_above": dict(sorted(run.simulate.while_above.items()))}
+    above = {"while_above": run.simulate.while_above}
     forces = planner.stage(
         stages.FORCES,
         {**seen, **above, "forces": run.forces.model_dump(mode="json")},
@@ -48,7 +35,7 @@ def plan(run: PartialForcesRun, planner: Planner) -> Graph:
     )
     closure = run.closure.model_dump(mode="json")
     if run.closure.encoder == "modes":
-        closure = {key: value for key, value in closure.items() if key not in _UNUSED_BY_MODES}
+        closure = {key: closure[key] for key in _MODES}
     encoder = planner.stage(
         stages.ENCODER, {**seen, **above, "closure": closure}, {"trajectories": training}
     )
@@ -113,14 +100,13 @@ def _trajectories(
     ranges: Ranges,
     times: TimesConfig,
 ) -> Stage:
-    given: Any = dict(sorted(ranges.items())) if isinstance(ranges, dict) else list(ranges)
     config = {
         "system": planner.system,
         "seed": run.seed,
         "purpose": purpose,
         "size": list(run.size),
         "runs": number,
-        "initial_range": given,
+        "initial_range": ranges if isinstance(ranges, dict) else list(ranges),
         "times": times.model_dump(mode="json"),
         "precision": run.simulate.precision,
     }

@@ -9,10 +9,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.closure.coordinates import CoordinateClosureSettings, find_closure
-from macrodyn.closure.encoders import Encoder, jacobian, load_encoder, macrostates
+from macrodyn.closure.encoders import Encoder, Modes, jacobian, load_encoder, macrostates
 from macrodyn.dynamics.force_fit import ForceFitSettings, fit_forces
 from macrodyn.dynamics.force_forms import ForceProducts
-from macrodyn.methods.partial_forces.sample import used_records
+from macrodyn.methods.partial_forces.sample import NUMBERS, known_coordinates, used_records
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.storage.netcdf import read_dataset
@@ -21,8 +21,6 @@ from macrodyn.storage.sealed import write_sealed_json
 from macrodyn.streams import torch_seed
 from macrodyn.systems import ForceSystem
 
-# Numbers of a Jacobian that are in memory at once.
-_NUMBERS = 2**24
 _PRODUCTS = ("gram", "chosen", "known")
 _PUSHES = ("push", "known_push")
 _SIZES = ("size", "known_size")
@@ -77,10 +75,9 @@ def encoder(job: Job) -> None:
 
 def _left_over(encoder: Encoder, complement: NDArray[np.float64]) -> float | None:
     """Share of the variance of y that modes leave over; None of a network."""
-    modes = getattr(encoder, "modes", None)
-    if modes is None:
+    if not isinstance(encoder, Modes):
         return None
-    centred = complement - encoder.mean  # type: ignore[attr-defined]
+    centred = complement - encoder.mean
     kept = np.square(encoder.encode(complement)).sum()
     return float(1.0 - kept / np.square(centred).sum())
 
@@ -100,33 +97,22 @@ def products(job: Job) -> xr.Dataset:
     given = read_dataset(job.input("forces"))
     given = given.isel(sample=slice(job.shard, None, job.shards))
     states = read_dataset(job.input("trajectories"), ["states"]).states.values
-    components = system.space.components
-    mask = np.tile([name in system.known for name in components], states.shape[2])
-    known = np.flatnonzero(mask)
     d = len(system.observables) + found.dimension
     triangle = np.tril_indices(d)
     arrays: dict[str, NDArray] = {}
     total = given.sizes["sample"]
     work = job.work("products", given.number.values)
-    share = 1.0
-    for _, block in work.blocks([total], arrays, most=max(1, _NUMBERS // (d * len(mask)))):
+    for _, block in work.blocks([total], arrays, most=max(1, NUMBERS // (d * states[0, 0].size))):
         part = given.isel(sample=block)
         here = states[part.run.values, part.record.values].astype(np.float64)
-        made = ForceProducts.of(
-            jacobian(system, found, here),
-            part.coordinates.values.astype(np.int64),
-            part.forces.values,
-            known,
-            system.known_rates(here).reshape(len(here), -1),
-        )
+        drawn = part.coordinates.values.astype(np.int64)
+        made = products_of(system, found, here, drawn, part.forces.values)
         parts: dict[str, NDArray] = {"z": macrostates(system, found, here)}
         parts |= {name: getattr(made, name)[:, *triangle] for name in _PRODUCTS}
         parts |= {name: getattr(made, name) for name in (*_PUSHES, *_SIZES)}
-        for name, values in parts.items():
-            if name not in arrays:
-                arrays[name] = np.empty((total, *values.shape[1:]))
-            arrays[name][block] = values
-    share = given.sizes["coordinate"] / (len(mask) - len(known))
+        work.fill(arrays, parts, block, total)
+    known = known_coordinates(system, states.shape[2])
+    share = given.sizes["coordinate"] / int((~known).sum())
     dims: dict[str, tuple[str, ...]] = {"z": ("sample", "variable")}
     dims |= dict.fromkeys(_PRODUCTS, ("sample", "pair"))
     dims |= dict.fromkeys(_PUSHES, ("sample", "variable"))
@@ -148,6 +134,19 @@ def products(job: Job) -> xr.Dataset:
             "evaluations_each": given.attrs["evaluations_each"],
         },
     )
+
+
+def products_of(
+    system: ForceSystem,
+    encoder: Encoder,
+    states: NDArray[np.float64],
+    coordinates: NDArray[np.int64],
+    forces: NDArray[np.float64],
+) -> ForceProducts:
+    """Multiply forces on some coordinates of states, and the rates that are known, into phi'."""
+    known = np.flatnonzero(known_coordinates(system, states.shape[1]))
+    rates = system.known_rates(states).reshape(len(states), -1)
+    return ForceProducts.of(jacobian(system, encoder, states), coordinates, forces, known, rates)
 
 
 def variable_names(system: ForceSystem, encoder: Encoder) -> list[str]:

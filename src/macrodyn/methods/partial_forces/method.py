@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from macrodyn.methods.base import Analysis, Graph, Method, Problem
+from macrodyn.methods.base import Analysis, Graph, Method, Problem, in_order
 from macrodyn.methods.partial_forces import propose, stages
 from macrodyn.methods.partial_forces.config import PartialForcesRun
 from macrodyn.systems import ForceSystem
@@ -25,12 +25,10 @@ class PartialForces(Method):
     report: ClassVar[str] = "macrodyn.methods.partial_forces.report:PartialForcesReport"
 
     def canonical(self, run: PartialForcesRun) -> PartialForcesRun:
-        """Sort what has no order, and leave to its default what says or changes nothing."""
-        simulate = run.simulate
-        if isinstance(simulate.initial_range, Mapping):
-            ranges = dict(sorted(simulate.initial_range.items()))
-            simulate = simulate.model_copy(update={"initial_range": ranges})
-        return run.model_copy(update={"simulate": simulate})
+        """Sort what has no order."""
+        simulate = in_order(in_order(run.simulate, "initial_range"), "while_above")
+        evaluate = in_order(run.evaluate, "initial_range")
+        return run.model_copy(update={"simulate": simulate, "evaluate": evaluate})
 
     def plan(self, run: PartialForcesRun, planner: Any) -> Graph:
         """Derive the stages of one run; see `graph.plan`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from macrodyn.evaluation.verdict import Advice, Finding, Verdict
+from macrodyn.evaluation.verdict import ORDER, Advice, Finding, Verdict, advice_of
 from macrodyn.evaluation.verdict_parts import Level, plain
 from macrodyn.methods.report import Metrics, Report, Row, Table, costs, number
 
@@ -105,11 +105,9 @@ class PartialForcesReport(Report):
     def verdict(self, metrics: Metrics) -> Verdict:
         """Judge a run by its metrics."""
         findings = [_error(metrics), _members(metrics), _unresolved(metrics), _condition(metrics)]
-        order: dict[Level, int] = {"good": 0, "unknown": 1, "fair": 2, "poor": 3}
-        worst = max((f.level for f in findings), key=lambda level: order[level])
-        ordered = sorted(findings, key=lambda finding: -order[finding.level])
-        advice = {one.key: one for finding in reversed(ordered) for one in finding.advice}
-        return Verdict(worst, findings[0].text, tuple(findings), tuple(reversed(advice.values())))
+        worst = max((f.level for f in findings), key=lambda level: ORDER[level])
+        ordered = sorted(findings, key=lambda finding: -ORDER[finding.level])
+        return Verdict(worst, findings[0].text, tuple(findings), advice_of(ordered))
 
     def main_figures(self, runs: Sequence[Metrics]) -> list[tuple[str, str]]:
         """Return the comparison of runs, where there are several, and held-out trajectories."""
@@ -169,9 +167,8 @@ def _members(metrics: Metrics) -> Finding:
     if worst is None or median is None:
         return Finding("members", "unknown", "The members' errors are unknown.")
     text = f"The worst member has {worst:.2g}, the median member {median:.2g}"
-    level: Level = "good" if worst <= 3 * median else "fair" if worst <= 10 * median else "poor"
-    advice = () if level == "good" else (Advice("dynamics.steps", "more: members differ"),)
-    return Finding("members", level, f"{text}.", advice)
+    level = _level(worst, 3 * median, 10 * median)
+    return _finding("members", level, text, Advice("dynamics.steps", "more: members differ"))
 
 
 def _unresolved(metrics: Metrics) -> Finding:
@@ -180,12 +177,9 @@ def _unresolved(metrics: Metrics) -> Finding:
     if value is None:
         return Finding("unresolved fraction", "unknown", "The unresolved fraction is unknown.")
     text = f"The encoder leaves a share of u = {value:.2g} of the rates of change unresolved"
-    level: Level = (
-        "good" if value <= UNRESOLVED_GOOD else "fair" if value <= UNRESOLVED_FAIR else "poor"
-    )
     why = "more closure variables resolve more of them; a network needs weight decay"
-    advice = () if level == "good" else (Advice("closure.dimension", why),)
-    return Finding("unresolved fraction", level, f"{text}.", advice)
+    level = _level(value, UNRESOLVED_GOOD, UNRESOLVED_FAIR)
+    return _finding("unresolved fraction", level, text, Advice("closure.dimension", why))
 
 
 def _condition(metrics: Metrics) -> Finding:
@@ -194,9 +188,15 @@ def _condition(metrics: Metrics) -> Finding:
     if value is None:
         return Finding("condition number", "unknown", "The condition number is unknown.")
     text = f"The condition number of the encoder's Jacobian is {value:.3g}"
-    level: Level = (
-        "good" if value <= CONDITION_GOOD else "fair" if value <= CONDITION_FAIR else "poor"
-    )
     why = "raise it, or use modes: what is ill-conditioned is learned from no forces"
-    advice = () if level == "good" else (Advice("closure.condition_penalty", why),)
-    return Finding("condition number", level, f"{text}.", advice)
+    level = _level(value, CONDITION_GOOD, CONDITION_FAIR)
+    return _finding("condition number", level, text, Advice("closure.condition_penalty", why))
+
+
+def _level(value: float, good: float, fair: float) -> Level:
+    return "good" if value <= good else "fair" if value <= fair else "poor"
+
+
+def _finding(subject: str, level: Level, text: str, advice: Advice) -> Finding:
+    """A finding whose advice is given where it is needed."""
+    return Finding(subject, level, f"{text}.", () if level == "good" else (advice,))

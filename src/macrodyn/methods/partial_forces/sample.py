@@ -17,8 +17,8 @@ from macrodyn.storage.netcdf import read_dataset
 from macrodyn.streams import generator, seeds, torch_seed
 from macrodyn.systems import ForceSystem
 
-# Numbers of the states that are handled at once: a bound on memory.
-_NUMBERS = 2**24
+# Numbers that are in memory at once, of states or of Jacobians.
+NUMBERS = 2**24
 
 
 def trajectories(job: Job) -> xr.Dataset:
@@ -47,10 +47,8 @@ def trajectories(job: Job) -> xr.Dataset:
         states = system.trajectories(starts, times, keys[block])
         flat = states.reshape(-1, *states.shape[2:])
         observed = system.observe(flat).reshape(*states.shape[:2], -1)
-        for name, made in (("states", states.astype(dtype)), ("observables", observed)):
-            if name not in arrays:
-                arrays[name] = np.empty((len(groups), *made.shape[1:]), made.dtype)
-            arrays[name][block] = made
+        made = {"states": states.astype(dtype), "observables": observed}
+        work.fill(arrays, made, block, len(groups))
     return xr.Dataset(
         {
             "states": (
@@ -113,12 +111,11 @@ def partial_forces(job: Job) -> xr.Dataset:
     states = source.states.values
     arrays: dict[str, NDArray] = {"forces": np.empty(drawn.shape)}
     work = job.work("forces", drawn)
-    most = max(1, _NUMBERS // (states[0, 0].size + drawn.shape[1]))
+    most = max(1, NUMBERS // (states[0, 0].size + drawn.shape[1]))
     for _, block in work.blocks([len(numbers)], arrays, most=most):
         here = states[runs[block], records[block]].astype(np.float64)
         arrays["forces"][block] = system.forces(here, drawn[block])
-    each = system.together and len(system.space.components) - len(system.known)
-    evaluations = drawn.shape[1] // (each or 1)
+    at_once = len(system.space.components) - len(system.known) if system.together else 1
     return xr.Dataset(
         {
             "forces": (
@@ -135,7 +132,7 @@ def partial_forces(job: Job) -> xr.Dataset:
             "record": ("sample", records, {"long_name": "number of the record", "units": "1"}),
             "number": ("sample", numbers),
         },
-        attrs={"evaluations_each": evaluations},
+        attrs={"evaluations_each": drawn.shape[1] // at_once},
     )
 
 
@@ -177,6 +174,11 @@ def configurations(
     return runs[chosen], records[chosen]
 
 
+def known_coordinates(system: ForceSystem, particles: int) -> NDArray[np.bool_]:
+    """Whether the rate of each coordinate stands in the state itself, shape [N]."""
+    return np.tile([name in system.known for name in system.space.components], particles)
+
+
 def draw_coordinates(
     system: ForceSystem,
     particles: int,
@@ -196,10 +198,8 @@ def draw_coordinates(
     Returns:
         Sorted numbers of coordinates, shape [sample, p].
     """
-    components = len(system.space.components)
-    free = [c for c, name in enumerate(system.space.components) if name not in system.known]
-    unknown = (np.arange(particles)[:, None] * components + free).astype(np.int64)
-    units = unknown if system.together else unknown.reshape(-1, 1)
+    unknown = np.flatnonzero(~known_coordinates(system, particles))
+    units = unknown.reshape(particles, -1) if system.together else unknown[:, None]
     if number == "all" or int(number) >= len(units):
         return np.tile(np.sort(units.ravel()), (len(samples), 1))
     found = np.empty((len(samples), int(number), units.shape[1]), np.int64)

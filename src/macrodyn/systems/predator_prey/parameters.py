@@ -6,26 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from macrodyn.systems.parameters import Parameters
+from macrodyn.systems.shared.predation import PredationParameters
 
 
-class PredatorPreyParameters(Parameters):
+class PredatorPreyParameters(PredationParameters):
     """Parameters of the equations of `PredatorPrey`; time is in units of the prey's growth rate."""
 
-    conversion: float = Field(
-        default=3.0, gt=0, description="a: growth rate of predators per unit of prey density."
-    )
-    threshold: float = Field(
-        default=0.4,
-        ge=0,
-        description="b: prey density at which predators neither grow nor decline; they die at the "
-        "rate a b.",
-    )
-    diffusion: float = Field(
-        default=0.0,
-        ge=0,
-        description="D: diffusion of prey between neighbour sites; that of predators is 1.",
-    )
     noise: float = Field(
         default=0.02, ge=0, description="s: noise of both densities per site and root of time."
     )

@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from macrodyn.systems.parameters import Parameters
+from macrodyn.systems.shared.predation import PredationParameters
 
 
-class PredatorPreyPDEParameters(Parameters):
+class PredatorPreyPDEParameters(PredationParameters):
     """Parameters of the equations of `PredatorPreyPDE`; time is in units of the prey's growth rate.
 
     Defaults are those of arXiv:2410.23938, where they mean the same.
     """
 
-    conversion: float = Field(
-        default=3.0, gt=0, description="a: growth rate of predators per unit of prey density."
-    )
-    threshold: float = Field(
-        default=0.4,
-        ge=0,
-        description="b: prey density at which predators neither grow nor decline; they die at the "
-        "rate a b.",
-    )
-    diffusion: float = Field(
-        default=0.0,
-        ge=0,
-        description="D: diffusion of prey between neighbour sites; that of predators is 1.",
-    )
     step: float = Field(default=0.01, gt=0, description="Longest time step of the integration.")
     spacing: float | None = Field(
         default=0.01,
