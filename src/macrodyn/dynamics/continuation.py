@@ -17,7 +17,7 @@ EDGE = 0.1
 # Slowest return towards the data, over the drift's typical rate.
 SLOWEST = 0.1
 # Least half width of the outline, in standard deviations of the variables.
-_THINNEST = 0.01
+THINNEST = 0.01
 
 
 class Continuation(nn.Module):
@@ -52,7 +52,15 @@ class Continuation(nn.Module):
         self.register_buffer("high", endless)
         self.register_buffer("linear", torch.zeros(1 + variables + conditions, variables))
 
-    def fit(self, inputs: Array, drift: Array, scalers: Scalers, *, step: float) -> None:
+    def fit(
+        self,
+        inputs: Array,
+        drift: Array,
+        scalers: Scalers,
+        *,
+        step: float,
+        thinnest: float = THINNEST,
+    ) -> None:
         """Take the outline of the data, and the linear drift from what was learned on them.
 
         Args:
@@ -60,13 +68,16 @@ class Continuation(nn.Module):
             drift: Learned drift in the members' units, shape [N, d].
             scalers: The members' units.
             step: Time of the increments, which is the longest step of a prediction.
+            thinnest: Least half width of the outline, in the units of z. Where an axis along which
+                data hardly spread is not blown up to unit variance, a network is smooth across it,
+                and a prediction that leaves the data there by its own error is no stray.
         """
         d = drift.shape[1]
         z = inputs[:, :d]
         axes = np.linalg.eigh(np.atleast_2d(np.cov(z.T)))[1]
         along = z @ axes
         low, high = along.min(axis=0), along.max(axis=0)
-        thin = np.maximum(_THINNEST - (high - low) / 2, 0.0)
+        thin = np.maximum(thinnest - (high - low) / 2, 0.0)
         edge = EDGE * (high - low + 2 * thin) / 2
         ends = z.min(axis=0), z.max(axis=0)
         linear = contracting_fit(inputs, drift, scalers, *ends, step=step)

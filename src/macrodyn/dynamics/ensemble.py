@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from macrodyn.dynamics.constraints import Coordinates, LinearConstraint
-from macrodyn.dynamics.continuation import Continuation
+from macrodyn.dynamics.continuation import THINNEST, Continuation
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.latent import LatentModel, latent_model
 from macrodyn.dynamics.scalers import Scalers, standardised
@@ -259,7 +259,13 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def continue_outside(
-        self, z: Tensor, conditions: Tensor, scalers: Scalers, *, step: float
+        self,
+        z: Tensor,
+        conditions: Tensor,
+        scalers: Scalers,
+        *,
+        step: float,
+        thinnest: float = THINNEST,
     ) -> None:
         """Set what takes over outside of the data, from the members' mean drift on them.
 
@@ -268,6 +274,7 @@ class Ensemble(nn.Module):
             conditions: Shape [N, c].
             scalers: The members' units, in double precision.
             step: Longest step of a prediction.
+            thinnest: Least half width of the outline, see `Continuation.fit`.
         """
         inputs = standardised(self, z, conditions)
         parameters = self.parameters_by_name()
@@ -276,7 +283,8 @@ class Ensemble(nn.Module):
             for chunk in inputs.split(CHUNK)
         ]
         found = torch.cat(drift).double().numpy()
-        self.continuation.fit(inputs.double().numpy(), found, scalers, step=step)
+        x = inputs.double().numpy()
+        self.continuation.fit(x, found, scalers, step=step, thinnest=thinnest)
 
     def noise_scale(self, sites: int) -> float:
         """By how much to scale the noise for a system of so many sites, see `integrate`.

@@ -33,6 +33,8 @@ MODELS: dict[str, tuple[str, tuple[int, ...]]] = {
     "onsagernet": ("onsagernet", (64, 64, 64)),
     "gfinn": ("gfinn", (64, 64)),
 }
+# Closure variables share one unit (`fit_units`): over less than it a network is smooth.
+_THINNEST = 1.0
 
 
 class ForceFitSettings(TrainingSettings):
@@ -144,7 +146,9 @@ def fit_forces(
         # A tenth of the shortest time scale: a Runge-Kutta step is no longer than that.
         fastest = float((units.drift_scale / units.z_scale).max())
         states = torch.as_tensor(z, dtype=torch.float32)
-        ensemble.continue_outside(states, states[:, :0], units, step=0.1 / fastest)
+        ensemble.continue_outside(
+            states, states[:, :0], units, step=0.1 / fastest, thinnest=_THINNEST
+        )
     return ensemble, history
 
 

@@ -20,6 +20,30 @@ class Own(Ising):
         {code}
         return super().observe(states)
 """
+FORCES = """
+from macrodyn.systems.predator_prey_pde import PredatorPreyPDE
+
+class Own(PredatorPreyPDE):
+    def forces(self, states, coordinates):
+        {code}
+        return super().forces(states, coordinates)
+"""
+FORCES_STUDY = {
+    "study": "own",
+    "method": "partial-forces",
+    "system": {"name": "", "parameters": {}},
+    "size": [20],
+    "simulate": {
+        "runs": 6,
+        "initial_range": {"mean": [0.3, 0.5], "amplitude": [0.05, 0.1]},
+        "times": {"spacing": 0.5, "points": 5},
+    },
+    "forces": {"number": 4},
+    "closure": {"encoder": "modes", "dimension": 2},
+    "dynamics": {"steps": 100},
+    "evaluate": {"runs": 2, "step": 0.1},
+    "runs": {"one": {}},
+}
 STUDY = {
     "study": "own",
     "system": {"name": "", "parameters": {"temperature": 2.5}},
@@ -40,10 +64,10 @@ def study(tmp_path, monkeypatch, request):
     monkeypatch.setattr(trial_limit, "_here", {})
     monkeypatch.delenv(VARIABLE, raising=False)
 
-    def make(code: str) -> dict:
+    def make(code: str, source: str = SYSTEM, base: dict = STUDY) -> dict:
         module = f"own_{abs(hash(request.node.name))}"
-        (tmp_path / f"{module}.py").write_text(SYSTEM.format(code=code), encoding="utf-8")
-        return {**STUDY, "system": {**STUDY["system"], "name": f"{module}:Own"}}
+        (tmp_path / f"{module}.py").write_text(source.format(code=code), encoding="utf-8")
+        return {**base, "system": {**base["system"], "name": f"{module}:Own"}}
 
     return make
 
@@ -89,3 +113,30 @@ def test_a_process_that_ends_in_the_trial_is_no_success(study):
     with pytest.raises(ConfigError, match=r"ended the process that tried them \(7\)"):
         load_study(content)
     assert not Path(".snakemake").exists()
+
+
+def test_a_system_with_forces_is_tried_in_a_process_of_its_own(study, capfd, monkeypatch):
+    content = study("pass", FORCES, FORCES_STUDY)
+    load_study(content)
+    assert capfd.readouterr().err == BEGINS.format(content["system"]["name"])
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import os; os._exit(7)", r"ended the process that tried them \(7\)"),
+        ("states = states + coordinates.shape[1]", "forces on some coordinates are other than"),
+    ],
+)
+def test_forces_that_are_wrong_there_are_named(study, code, message):
+    with pytest.raises(ConfigError, match=message):
+        load_study(study(code, FORCES, FORCES_STUDY))
+
+
+def test_slow_forces_do_not_keep_a_study_from_starting(study, capfd, monkeypatch):
+    content = study("import time; time.sleep(300)", FORCES, FORCES_STUDY)
+    monkeypatch.setenv(VARIABLE, "0.5")
+    begin = time.monotonic()
+    load_study(content)
+    assert time.monotonic() - begin < 30
+    assert "were not tried to the end. The study goes on" in capfd.readouterr().err

@@ -12,8 +12,9 @@ import numpy as np
 from macrodyn.methods.partial_forces.config import PartialForcesRun, Ranges
 from macrodyn.sampling.groups import initial_ranges
 from macrodyn.systems import ForceSystem
+from macrodyn.systems.trial.case import ForceCase
 from macrodyn.systems.trial.declarations import message
-from macrodyn.systems.trial.forces import ForceTrial
+from macrodyn.systems.trial.limit import tried
 
 # Most numbers of the states of a run that are stored: 32 GB in double precision.
 MOST_NUMBERS = 4e9
@@ -88,13 +89,21 @@ def check_with_system(run: PartialForcesRun, system: ForceSystem) -> Iterator[tu
         except ValueError as error:
             yield f"{key}.times", str(error)
             return
-    # The tests of those that are built in say more.
-    own = type(system).__module__.split(".")[0] != "macrodyn"
-    if own and system.is_ready and np.prod(run.size) <= TRIED:
-        ends = initial_ranges(system, run.simulate.initial_range).values()
-        macrostates = np.array(list(zip(*ends, strict=True)), dtype=float)
-        first = np.array(run.simulate.times.values[:2])
-        yield from message(type(system), ForceTrial(system).run(macrostates, run.size, first))
+    if system.is_ready and np.prod(run.size) <= TRIED:
+        yield from message(type(system), tried(_case(run, system), system))
+
+
+def _case(run: PartialForcesRun, system: ForceSystem) -> ForceCase:
+    ends = initial_ranges(system, run.simulate.initial_range).values()
+    low, high = zip(*ends, strict=True)
+    first, second, *_ = run.simulate.times.values
+    return ForceCase(
+        system=run.system.name,
+        parameters=run.system.parameters,
+        macrostates=(low, high),
+        size=run.size,
+        times=(first, second),
+    )
 
 
 def _check_ranges(run: PartialForcesRun, system: ForceSystem) -> Iterator[tuple[str, str]]:

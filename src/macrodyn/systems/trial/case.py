@@ -11,8 +11,32 @@ from macrodyn.lattice import Boundary, Shape
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForceCase:
+    """A system with forces and what its methods are tried on.
+
+    Attributes:
+        system: Its name, as for `macrodyn.systems.system_class`.
+        parameters: Its parameters, as plain values.
+        macrostates: Two initial macrostates.
+        size: Sites along each axis; of particles their number.
+        times: Two record times.
+    """
+
+    system: str
+    parameters: dict[str, Any]
+    macrostates: tuple[tuple[float, ...], tuple[float, ...]]
+    size: Shape
+    times: tuple[float, float]
+
+    @staticmethod
+    def read(text: str) -> ForceCase:
+        """Read a case that was written as JSON."""
+        return TypeAdapter(ForceCase).validate_json(text)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """A system and what its methods are tried on.
+    """A system of patches and what its methods are tried on.
 
     Attributes:
         system: Its name, as for `macrodyn.systems.system_class`.

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.lattice import Shape
 from macrodyn.streams import seeds
 from macrodyn.systems.force_system import ForceSystem
 from macrodyn.systems.trial.calls import Calls
+from macrodyn.systems.trial.case import ForceCase
 
 # Relative deviation of a derivative from a difference, and of forces from those of all.
 _TOLERANCE = 1e-3
@@ -27,19 +27,17 @@ class ForceTrial(Calls):
 
     system: ForceSystem
 
-    def run(
-        self, macrostates: NDArray[np.float64], shape: Shape, times: NDArray[np.float64]
-    ) -> list[str]:
+    def run(self, case: ForceCase) -> list[str]:
         """Call the methods, but for those that need what another one failed to give.
 
         Args:
-            macrostates: Two initial macrostates, shape [2, component].
-            shape: Sites along each axis; of particles their number.
-            times: Two record times.
+            case: What they are tried on.
 
         Returns:
             What was wrong with them.
         """
+        shape, times = case.size, np.array(case.times)
+        macrostates = np.array(case.macrostates, dtype=float)
         keys = seeds(0, "check", index=len(macrostates))
         states = self.call("initial_states", macrostates, shape, keys)
         full = (len(macrostates), int(np.prod(shape)), len(self.system.space.components))

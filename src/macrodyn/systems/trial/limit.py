@@ -20,9 +20,9 @@ from typing import Any
 from macrodyn import __version__
 from macrodyn.storage.files import write_json
 from macrodyn.systems.base import System
-from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.registry import system_class
-from macrodyn.systems.trial.case import Case
+from macrodyn.systems.trial.case import Case, ForceCase
+from macrodyn.systems.trial.forces import ForceTrial
 from macrodyn.systems.trial.methods import Trial
 
 # Seconds that a trial may take, and where another number stands.
@@ -32,15 +32,20 @@ VARIABLE = "MACRODYN_TRIAL_SECONDS"
 # where there is no such folder.
 KNOWN = Path(".snakemake/macrodyn-trials")
 
-_CHILD = "from macrodyn.systems.trial.limit import try_in_child; try_in_child()"
+_CHILD = "from macrodyn.systems.trial.limit import try_in_child; try_in_child({!r})"
+# How each kind of case is tried.
+_TRIALS: dict[str, tuple[Any, Any]] = {
+    "Case": (Case, Trial),
+    "ForceCase": (ForceCase, ForceTrial),
+}
 
 
-def tried(case: Case, system: PatchSystem) -> list[str]:
+def tried(case: Case | ForceCase, system: System) -> list[str]:
     """Try the methods of a system that is not built in, unless they were tried already.
 
     Args:
         case: What they are tried on; its sizes and macrostates fit the system.
-        system: The system.
+        system: The system, of patches or with forces as the case is.
 
     Returns:
         What is wrong with them; nothing where the limit was reached, which is said on standard
@@ -51,7 +56,7 @@ def tried(case: Case, system: PatchSystem) -> list[str]:
         return []
     name = case.system
     if not _is_found_elsewhere(name, type(system)):
-        return Trial(system).run(case)
+        return _run(case, system)
     digest, limit = _digest(case, type(system)), _limit()
     known = _known(digest)
     if known is not None and (known.passed or known.seconds >= limit):
@@ -105,24 +110,33 @@ def _say_untried(name: str, seconds: float) -> None:
     )
 
 
-def try_in_child() -> None:
-    """Try the methods of the system of the case on standard input; print what is wrong as JSON."""
-    case = Case.read(sys.stdin.read())
+def _run(case: Case | ForceCase, system: Any) -> list[str]:
+    found: list[str] = _TRIALS[type(case).__name__][1](system).run(case)
+    return found
+
+
+def try_in_child(kind: str) -> None:
+    """Try the methods of the system of the case on standard input; print what is wrong as JSON.
+
+    Args:
+        kind: Name of the case's class.
+    """
+    case = _TRIALS[kind][0].read(sys.stdin.read())
     # What a system prints must not be taken for the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     cls: Any = system_class(case.system)
     system = cls(cls.Parameters.model_validate(case.parameters))
-    json.dump(Trial(system).run(case), answer)
+    json.dump(_run(case, system), answer)
 
 
-def _in_child(case: Case, limit: float) -> list[str] | None:
+def _in_child(case: Case | ForceCase, limit: float) -> list[str] | None:
     """Return what a child finds wrong; None if it takes longer than the limit, in seconds."""
     # A system may be found by what was added to the path of this process only.
     path = os.pathsep.join(filter(None, sys.path))
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         try:
             done = subprocess.run(
-                [sys.executable, "-c", _CHILD],
+                [sys.executable, "-c", _CHILD.format(type(case).__name__)],
                 input=json.dumps(asdict(case)),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -156,7 +170,7 @@ def _source(cls: type[System]) -> Path | None:
     return Path(file) if file else None
 
 
-def _digest(case: Case, cls: type[System]) -> str:
+def _digest(case: Case | ForceCase, cls: type[System]) -> str:
     """Digest of the source of a system's package or module, of the case, and of this version."""
     found = hashlib.sha256(__version__.encode())
     for file in _files(cls):
