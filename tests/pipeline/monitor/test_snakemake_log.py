@@ -87,3 +87,12 @@ def test_snakemake_has_forgotten_jobs_whose_end_it_does_not_tell_in_time():
     assert is_forgotten([NOW - 6000, NOW - LATE - 1], log, NOW)
     assert not is_forgotten([NOW - 6000, NOW - LATE + 1], log, NOW)
     assert not is_forgotten([], log, NOW) and not is_forgotten([NOW - 4000], None, NOW)
+
+
+def test_a_run_that_was_told_to_be_quiet_has_forgotten_nothing(tmp_path):
+    logs = tmp_path / ".snakemake" / "log"
+    logs.mkdir(parents=True)
+    (logs / "2026-11-29T071633.168775.snakemake.log").touch()
+    log = read_snakemake_log(tmp_path)
+    assert log is not None and log.quiet
+    assert not is_forgotten([log.touched + 1], log, log.touched + 10 * LATE)

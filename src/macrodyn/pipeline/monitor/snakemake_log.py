@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,11 +34,13 @@ class SnakemakeLog:
         failures: Why jobs failed that were not submitted again, by the paths of their logs; empty
             where Snakemake does not know why.
         slurm_logs: Folder of SLURM's logs, if jobs were sent to a cluster.
+        quiet: Whether it says nothing at all, as with ``--quiet all``.
     """
 
     touched: float
     failures: dict[str, str] = field(default_factory=dict)
     slurm_logs: Path | None = None
+    quiet: bool = False
 
 
 def read_snakemake_log(root: StrPath, begun: float | None = None) -> SnakemakeLog | None:
@@ -72,10 +74,12 @@ def is_forgotten(ends: Iterable[float], log: SnakemakeLog | None, now: float) ->
         log: The log of the run that holds the study's files.
         now: The time.
     """
-    return log is not None and any(log.touched < end < now - LATE for end in ends)
+    if log is None or log.quiet:
+        return False
+    return any(log.touched < end < now - LATE for end in ends)
 
 
-def _read(lines: Iterable[str], touched: float) -> SnakemakeLog:
+def _read(lines: Sequence[str], touched: float) -> SnakemakeLog:
     failures: dict[str, tuple[str, str]] = {}
     folder: Path | None = None
     message = job = ""
@@ -95,7 +99,8 @@ def _read(lines: Iterable[str], touched: float) -> SnakemakeLog:
         elif within and (found := _LOG.match(line)):
             failures |= {path: (job, message.strip()) for path in found[1].split(", ")}
             within = False
-    return SnakemakeLog(touched, {log: said for log, (_, said) in failures.items()}, folder)
+    said_of = {log: said for log, (_, said) in failures.items()}
+    return SnakemakeLog(touched, said_of, folder, quiet=not lines)
 
 
 def _time(path: Path) -> float | None:
