@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from macrodyn.dynamics.force_fit import MODELS, ForceFitSettings, fit_forces, fit_units
+from macrodyn.dynamics.force_fit import WIDTHS, ForceFitSettings, fit_forces, fit_units
 from macrodyn.dynamics.force_forms import ForceProducts
 from macrodyn.dynamics.force_output import RIDGES, solve_output
 
@@ -48,7 +48,7 @@ def error(ensemble, z):
     return np.sqrt(np.square(found - expected).sum(2).mean(1) / np.square(expected).sum(1).mean())
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", WIDTHS)
 @pytest.mark.parametrize("loss", ["microscopic", "latent", "controlled"])
 def test_drift_is_learned_from_all_forces(model, loss):
     data = configurations(drawn=N)

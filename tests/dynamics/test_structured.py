@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.scalers import Scalers
+from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.structured import CONFINEMENT, GFINN, OnsagerNet, Potential
+from macrodyn.dynamics.train import train_ensemble
 from macrodyn.dynamics.trajectories import integrate
 
 KINDS = {"onsagernet": OnsagerNet, "gfinn": GFINN}
@@ -148,6 +151,63 @@ def test_with_noise_they_serve_stochastic_systems(kind):
         quiet.covariance(z)
     still = ensemble(z)[1]
     assert still.shape == (2, 64, 3, 3)
+
+
+FRICTION, NOISE = 0.4, 0.05
+
+
+def heating(z):
+    """A damped oscillator and the heat that it makes; q^2 / 2 + p^2 / 2 + heat is kept."""
+    q, p, _ = z.T
+    return np.stack([p, -q - FRICTION * p, FRICTION * p**2], axis=1)
+
+
+def settling(z):
+    """A spiral towards the origin, and a third variable that relaxes on its own."""
+    q, p, heat = z.T
+    return np.stack([-0.3 * q + p, -q - 0.3 * p, -0.5 * heat], axis=1)
+
+
+# The product of many small matrices of a GFINN takes longer, and longer to train.
+@pytest.mark.parametrize(
+    ("kind", "law", "limit"), [("onsagernet", settling, 0.1), ("gfinn", heating, 0.45)]
+)
+def test_drift_and_noise_are_learned_from_increments(kind, law, limit):
+    rng = np.random.default_rng(4)
+    n, dt = 8000, 0.02
+    z = rng.uniform(-1, 1, size=(n, 3))
+    kick = NOISE * np.sqrt(dt) * rng.normal(size=z.shape)
+    data = TransitionData(
+        z=torch.from_numpy(z).float(),
+        increment=torch.from_numpy(law(z) * dt + kick).float(),
+        elapsed=torch.full((n,), dt),
+        conditions=torch.zeros(n, 0),
+        group=torch.arange(n) % 100,
+    )
+    settings = DynamicsSettings(
+        model=kind, members=2, hidden=(24,), steps=400, batch=128, learning_rate=5e-3
+    )
+    model, _ = train_ensemble(*data.split(0.15, seed=0), settings, seed=1)
+    assert model.kind == kind and model.options["hidden"] == [24]
+    with torch.no_grad():
+        drift, covariance = model.drift(data.z).numpy(), model.covariance(data.z).numpy()
+    off = np.square(drift - law(z)).sum(-1).mean(-1) / np.square(law(z)).sum(-1).mean()
+    assert np.sqrt(off).max() < limit
+    exact = NOISE**2 * np.eye(3)
+    assert np.abs(covariance - exact).mean((0, 1)).max() < limit * NOISE**2
+
+
+def test_what_is_no_network_is_not_trained():
+    none = torch.zeros(4, 0)
+    data = TransitionData(
+        z=torch.zeros(4, 1),
+        increment=torch.zeros(4, 1),
+        elapsed=torch.ones(4),
+        conditions=none,
+        group=torch.arange(4),
+    )
+    with pytest.raises(ValueError, match="polynomial is not trained: fit_polynomials fits it"):
+        train_ensemble(data, data, DynamicsSettings(model="polynomial"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

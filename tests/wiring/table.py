@@ -874,6 +874,19 @@ DYNAMICS = [
         lambda s: s.result.model.kind,
         was="neural-sde",
     ),
+    *(
+        Row(
+            "dynamics.model",
+            name,
+            "dynamics",
+            (),
+            lambda s: (s.result.model.kind, s.result.model.options["hidden"]),
+            was=("neural-sde", [12]),
+            then=(name, [12]),
+            also={"dynamics": {"hidden": [12]}},
+        )
+        for name in ("onsagernet", "gfinn")
+    ),
     Row(
         "dynamics.polynomial.degrees",
         [1],

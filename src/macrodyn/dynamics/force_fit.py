@@ -17,6 +17,7 @@ from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.force_forms import ForceProducts, Loss, QuadraticForm
 from macrodyn.dynamics.force_output import solve_output
+from macrodyn.dynamics.latent import NETWORKS
 from macrodyn.dynamics.scalers import Scalers, standardised
 from macrodyn.learning.history import History
 from macrodyn.learning.holdout import hold_out
@@ -27,12 +28,8 @@ from macrodyn.storage.checkpoints import Checkpoints
 _log = logging.getLogger("macrodyn")
 
 Array = NDArray[np.float64]
-# Kind and default widths of the latent models.
-MODELS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "mlp": ("neural-sde", (256, 256)),
-    "onsagernet": ("onsagernet", (64, 64, 64)),
-    "gfinn": ("gfinn", (64, 64)),
-}
+# Default widths of the latent models.
+WIDTHS = {"mlp": (256, 256), "onsagernet": (64, 64, 64), "gfinn": (64, 64)}
 # Closure variables share one unit (`fit_units`): over less than it a network is smooth.
 _THINNEST = 1.0
 
@@ -115,14 +112,13 @@ def fit_forces(
 
     Source: eqs. (7) and (10) of arXiv:2410.23938.
     """
-    kind, widths = MODELS[settings.model]
     units = fit_units(z, products, observables, known=settings.known)
     ensemble = Ensemble(
-        kind,
+        NETWORKS[settings.model],
         variables=z.shape[1],
         members=settings.members,
         options={
-            "hidden": list(settings.hidden or widths),
+            "hidden": list(settings.hidden or WIDTHS[settings.model]),
             "activation": settings.activation,
             "covariance": "none",
         },

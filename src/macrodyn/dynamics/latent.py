@@ -311,6 +311,8 @@ class NeuralSDE(NoisyModel):
         return {"linear.bias": bias[0], "linear.weight": linear.mT, "drift.out.weight": out.mT}
 
 
+# What configurations call them.
+NETWORKS = {"mlp": "neural-sde", "onsagernet": "onsagernet", "gfinn": "gfinn"}
 # Classes, or where they are found.
 LATENT_MODELS: dict[str, type[LatentModel] | str] = {
     "neural-sde": NeuralSDE,

@@ -62,10 +62,12 @@ class PolynomialSettings(Section):
 class DynamicsSettings(TrainingSettings, LikelihoodSettings):
     """Drift and diffusion networks and their training by the partial likelihood."""
 
-    model: Literal["mlp", "polynomial"] = Field(
+    model: Literal["mlp", "onsagernet", "gfinn", "polynomial"] = Field(
         default="mlp",
-        description="mlp: networks, trained by the likelihood. polynomial: Chebyshev ridge "
-        "regression, in about a second; members are resamples of the groups.",
+        description="mlp: networks, trained by the likelihood. onsagernet: the same with a drift "
+        "that lowers a potential. gfinn: with one that keeps an energy and never lowers an "
+        "entropy. polynomial: Chebyshev ridge regression, in about a second; members are resamples "
+        "of the groups.",
     )
     polynomial: PolynomialSettings = PolynomialSettings()
     weight_decay: NotNegativeFloat = 0.0

@@ -11,7 +11,7 @@ from macrodyn.dynamics.constraints import Coordinates, LinearConstraint, princip
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.latent import latent_model
+from macrodyn.dynamics.latent import NETWORKS, latent_model
 from macrodyn.dynamics.output_layer import solve_noise_layer, solve_output_layer
 from macrodyn.dynamics.partial_likelihood import PartialLikelihood
 from macrodyn.dynamics.scaling import fit_scalers
@@ -34,7 +34,7 @@ def train_ensemble(
     *,
     seed: int = 0,
     device: str = "cpu",
-    kind: str = "neural-sde",
+    kind: str | None = None,
     options: dict[str, Any] | None = None,
     constraint: LinearConstraint | None = None,
     checkpoints: Checkpoints | None = None,
@@ -53,8 +53,8 @@ def train_ensemble(
         settings: How to train.
         seed: Seed of initial parameters and minibatches.
         device: Where to train.
-        kind: The latent model, see `latent_model`.
-        options: Its options; those of the settings for ``neural-sde`` if left out.
+        kind: The latent model, see `latent_model`; that of the settings if left out.
+        options: Its options; for those of `NETWORKS` these are the settings' if left out.
         constraint: Exact linear relations among the variables, if there are any.
         checkpoints: Where to keep checkpoints while training, see `learning.loop.train`.
         progress: Called after each validation.
@@ -63,6 +63,7 @@ def train_ensemble(
         The ensemble, each member at its best validated parameters, on the CPU, and the history.
 
     Raises:
+        ValueError: If the settings' model is no network, or none of so many variables.
         FloatingPointError: If a likelihood is not finite.
         Interrupted: If the checkpoints say that the training shall stop.
 
@@ -71,7 +72,11 @@ def train_ensemble(
     training, validation = data_train, data_val
     if constraint is not None:
         training, validation = (d.within_constraint(constraint) for d in (training, validation))
-    if options is None and kind == "neural-sde":
+    if kind is None:
+        if settings.model not in NETWORKS:
+            raise ValueError(f"{settings.model} is not trained: fit_polynomials fits it")
+        kind = NETWORKS[settings.model]
+    if options is None and kind in NETWORKS.values():
         options = settings.model_dump(mode="json", include={"hidden", "activation", "covariance"})
     # What is wrong with a variable is said of the variable, not of an axis.
     scalers, linear = fit_scalers(training)

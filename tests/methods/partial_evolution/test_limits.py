@@ -39,6 +39,16 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], dict[str, str]]] = {
         [{"dynamics": {"model": "polynomial"}, "baselines": ["polynomial"]}],
         {"baselines": "polynomial is what ours is already"},
     ),
+    "a model that keeps an energy, of one variable": (
+        [
+            {
+                "system": {"name": "curie-weiss", "parameters": {"temperature": 1.1}},
+                "closure": {"dimension": 0},
+                "dynamics": {"model": "gfinn"},
+            }
+        ],
+        {"dynamics.model": "gfinn needs two free variables or more, and there is 1"},
+    ),
     "too few groups for polynomials": (
         [{"simulate": {"groups": 2}, "baselines": ["polynomial"]}],
         {"simulate.groups": "fewer than 2 groups to cross-validate polynomials on"},

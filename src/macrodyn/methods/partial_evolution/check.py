@@ -218,7 +218,7 @@ def _of(system: PatchSystem, component: str) -> str:
 
 
 def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
-    """Check that the features are the system's, and have room on every lattice that is measured."""
+    """Check that the features are the system's and have room, and that a model of z exists."""
     small = [run.sizes.small] if "naive" in run.baselines else []
     features = run.closure.features
     # Candidates are measured on the main lattice only, beside what z holds already.
@@ -237,9 +237,18 @@ def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
         except ValueError as error:
             yield key, str(error)
             return
+    both = [feature.variable for feature in features_of(features, system)]
+    variables = len(system.observables) + len(both) + run.closure.dimension
+    relations = system.relations()
+    free = variables - (0 if relations is None else int(np.linalg.matrix_rank(relations[0])))
+    if run.dynamics.model == "gfinn" and free < 2:
+        yield (
+            "dynamics.model",
+            "gfinn needs two free variables or more, and there is 1: take another model, or more "
+            "variables (closure.dimension, closure.features)",
+        )
     if run.closure.decoder == "whole" and Tiling(run.trained[0], run.patch).number < 2:
         yield "closure.decoder", "whole needs two patches or more: choose a smaller sizes.patch"
-    both = [feature.variable for feature in features_of(features, system)]
     given = [feature.variable for feature in features_of(run.closure.candidates, system)]
     twice = sorted(set(both) & set(given))
     if twice:

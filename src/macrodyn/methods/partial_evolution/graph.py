@@ -290,7 +290,10 @@ def _dynamics_config(run: PartialEvolutionRun, scope: str, model: str) -> dict[s
     if model == "polynomial":
         config = {key: config[key] for key in _POLYNOMIAL} | {"model": model}
     else:
-        config = {k: v for k, v in config.items() if k not in ("model", "polynomial")}
+        config = {k: v for k, v in config.items() if k != "polynomial"}
+        if model == "mlp":
+            # As before there were others: what was learned is found again.
+            del config["model"]
     whole = all(Tiling(shape, run.patch).number == 1 for shape in run.trained)
     if scope != "partial" or whole:
         config |= {"covariance_factor": "theory", "likelihood": "mean"}
