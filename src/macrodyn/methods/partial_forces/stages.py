@@ -52,6 +52,7 @@ DRIFT = StageKind(
     minutes=240,
     environment="learn",
     devices="any",
+    version=2,
 )
 FORECAST = StageKind(
     name="forecast",
