@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from macrodyn.closure import Autoencoder, Modes, Network, load_encoder, principal_modes
+from macrodyn.closure import (
+    Autoencoder,
+    Descriptors,
+    Modes,
+    Network,
+    load_encoder,
+    principal_descriptors,
+    principal_modes,
+)
 from macrodyn.closure.conditioning import condition_number, dense_gram, dense_jacobian, gram
 from macrodyn.closure.coordinates import CoordinateClosureSettings, find_closure
 from macrodyn.closure.encoders import jacobian, macrostates
@@ -47,6 +55,18 @@ class Cloud(ForceSystem):
         unit = states[:, None] / norm
         modes = np.broadcast_to(modes, (len(states), *modes.shape[-3:]))
         return (modes - unit * (modes * unit).sum((2, 3), keepdims=True)) / norm
+
+    descriptor_names = ("stretch", "skew", "turn", "nothing")
+
+    def descriptors(self, y):
+        a, b = y[..., 0], y[..., 1]
+        given = (np.square(a) - np.square(b), 3 * a**3, a * b, 0 * a)
+        return np.stack([value.sum(1) for value in given], axis=1)
+
+    def descriptor_rows(self, y):
+        a, b = y[..., 0], y[..., 1]
+        pairs = ((2 * a, -2 * b), (9 * a**2, 0 * b), (b, a), (0 * a, 0 * b))
+        return np.stack([np.stack(pair, axis=-1) for pair in pairs], axis=1)
 
 
 @pytest.fixture
@@ -132,10 +152,12 @@ def test_more_modes_than_directions_are_refused(states):
         principal_modes(states[:4], 4)
 
 
-@pytest.fixture(params=["modes", "dense"])
+@pytest.fixture(params=["modes", "dense", "descriptors"])
 def encoder(request, states, cloud):
     if request.param == "modes":
         return principal_modes(cloud.complement(states), 3)
+    if request.param == "descriptors":
+        return principal_descriptors(cloud, cloud.complement(states), 3)
     return Network(autoencoder())
 
 
@@ -156,10 +178,42 @@ def test_closure_rows_are_orthogonal_to_the_observables(encoder, states, cloud):
 
 def test_an_encoder_is_written_and_read(encoder, states, cloud, tmp_path):
     encoder.save(tmp_path / "model.safetensors", {"who": "test"})
-    read = load_encoder(tmp_path / "model.safetensors")
+    read = load_encoder(tmp_path / "model.safetensors", cloud)
     assert type(read) is type(encoder)
     expected = macrostates(cloud, encoder, states)
     np.testing.assert_allclose(macrostates(cloud, read, states), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_principal_descriptors_are_uncorrelated_and_in_units_of_the_coordinates(states, cloud):
+    y = cloud.complement(states)
+    encoder = principal_descriptors(cloud, y, 3)
+    zhat = encoder.encode(y)
+    covariance = np.cov(zhat.T, ddof=0)
+    np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-12)
+    np.testing.assert_allclose(zhat.mean(0), 0, atol=1e-12)
+    np.testing.assert_allclose(np.square(encoder.rows(y)).sum((2, 3)).mean(0), 1.0)
+    # Exchanged particles are the same state.
+    np.testing.assert_allclose(encoder.encode(y[:, ::-1]), zhat, atol=1e-12)
+    settings = CoordinateClosureSettings(encoder="descriptors", dimension=3)
+    found, history = find_closure(
+        y, None, cloud.observe(states), settings, groups=np.arange(40), system=cloud
+    )
+    np.testing.assert_array_equal(found.encode(y), zhat)
+    assert len(history.best_loss) == 0
+
+
+def test_descriptors_that_are_not_there_are_refused(states, cloud, tmp_path):
+    y = cloud.complement(states)
+    with pytest.raises(ValueError, match=r"closure\.dimension is 4, but the descriptors span 3"):
+        principal_descriptors(cloud, y, 4)
+    settings = CoordinateClosureSettings(encoder="descriptors")
+    with pytest.raises(ValueError, match="the system has none"):
+        find_closure(y, None, cloud.observe(states), settings, groups=np.arange(40))
+    principal_descriptors(cloud, y, 2).save(tmp_path / "model.safetensors", {})
+    with pytest.raises(ValueError, match="give the system that it was made for"):
+        load_encoder(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="do not fit 4 descriptors"):
+        Descriptors(cloud, np.zeros((2, 3)), np.zeros(3))
 
 
 def test_modes_that_do_not_fit_are_refused():

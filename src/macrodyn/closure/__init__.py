@@ -7,7 +7,14 @@ __getattr__, __all__ = lazy_names(
     {
         "autoencoder": ("Autoencoder",),
         "coordinates": ("CoordinateClosureSettings", "find_closure"),
-        "encoders": ("Modes", "Network", "load_encoder", "principal_modes"),
+        "encoders": (
+            "Descriptors",
+            "Modes",
+            "Network",
+            "load_encoder",
+            "principal_descriptors",
+            "principal_modes",
+        ),
         "layers": ("ENCODER_KINDS", "Architecture", "EncoderKind"),
         "model": ("PatchAutoencoder", "load_autoencoder", "save_autoencoder"),
         "reconstruction": ("reconstruction_loss",),

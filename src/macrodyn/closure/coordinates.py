@@ -12,7 +12,7 @@ from torch import Tensor
 
 from macrodyn.closure.autoencoder import Autoencoder
 from macrodyn.closure.conditioning import condition_number, dense_gram
-from macrodyn.closure.encoders import Encoder, Network, principal_modes
+from macrodyn.closure.encoders import Encoder, Network, principal_descriptors, principal_modes
 from macrodyn.closure.layers import Architecture
 from macrodyn.config.section import LearningRate, NotNegativeFloat, PositiveInt
 from macrodyn.learning.history import History
@@ -20,17 +20,19 @@ from macrodyn.learning.holdout import hold_out
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
 from macrodyn.learning.settings import TrainingSettings
 from macrodyn.storage.checkpoints import Checkpoints
+from macrodyn.systems.force_system import ForceSystem
 
 Array = NDArray[np.float64]
 
 
 class CoordinateClosureSettings(TrainingSettings):
-    """The closure variables of coordinates: linear modes, or an autoencoder's."""
+    """The closure variables of coordinates: linear modes, an autoencoder's, or descriptors."""
 
-    encoder: Literal["modes", "dense"] = Field(
+    encoder: Literal["modes", "dense", "descriptors"] = Field(
         default="modes",
         description="modes: principal components, orthonormal. dense: an autoencoder of dense "
-        "layers.",
+        "layers. descriptors: principal components of what the system says of a state whichever "
+        "particle is which.",
     )
     dimension: PositiveInt = Field(default=2, description="Closure variables.")
     snapshots: PositiveInt = Field(
@@ -68,6 +70,7 @@ def find_closure(
     device: str = "cpu",
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
+    system: ForceSystem | None = None,
 ) -> tuple[Encoder, History]:
     """Find closure variables of snapshots.
 
@@ -82,12 +85,14 @@ def find_closure(
         device: Where to train.
         checkpoints: Where to keep checkpoints while training, see `learning.loop.train`.
         progress: Called after each validation.
+        system: The system, which the encoder ``descriptors`` needs.
 
     Returns:
-        The encoder, and the course of its training, empty for modes.
+        The encoder, and the course of its training, empty where it is not trained.
 
     Raises:
-        ValueError: If the snapshots span too few directions.
+        ValueError: If the snapshots span too few directions, or there is no system with
+            descriptors.
         FloatingPointError: If the loss diverges.
         Interrupted: If the checkpoints say that the training shall stop.
 
@@ -95,6 +100,10 @@ def find_closure(
     """
     if settings.encoder == "modes":
         return principal_modes(complement, settings.dimension), History()
+    if settings.encoder == "descriptors":
+        if system is None or not system.descriptor_names:
+            raise ValueError("closure.encoder is descriptors, but the system has none")
+        return principal_descriptors(system, complement, settings.dimension), History()
     training, validation = hold_out(groups, settings.validation_fraction, seed=seed)
     model = Autoencoder(
         Architecture(

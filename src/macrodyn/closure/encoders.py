@@ -23,7 +23,7 @@ from macrodyn.storage.models import check_kind, load_model, save_model
 from macrodyn.systems.force_system import ForceSystem
 
 Array = NDArray[np.float64]
-MODES = "modes"
+MODES, DESCRIPTORS = "modes", "descriptors"
 
 
 class Encoder(ABC):
@@ -116,16 +116,71 @@ class Network(Encoder):
         save_autoencoder(path, self.model, provenance)
 
 
-def load_encoder(path: StrPath) -> Encoder:
+class Descriptors(Encoder):
+    """Linear combinations of a system's descriptors: zhat = directions (D(y) - mean).
+
+    Args:
+        system: The system, which computes D.
+        directions: Shape [closure, descriptor].
+        mean: Mean of D, shape [descriptor].
+
+    Raises:
+        ValueError: If the system has other descriptors.
+    """
+
+    def __init__(self, system: ForceSystem, directions: Array, mean: Array) -> None:
+        names = system.descriptor_names
+        if directions.ndim != 2 or directions.shape[1:] != mean.shape or len(mean) != len(names):
+            raise ValueError(
+                f"Directions of shape {directions.shape} and a mean of {mean.shape} do not fit "
+                f"{len(names)} descriptors"
+            )
+        self.system = system
+        self.directions, self.mean = np.ascontiguousarray(directions), np.ascontiguousarray(mean)
+        self.dimension = len(directions)
+
+    def encode(self, complement: Array) -> Array:
+        """Combine the descriptors; see `Encoder.encode`."""
+        centred = self.system.descriptors(complement) - self.mean
+        return np.einsum("nj,kj->nk", centred, self.directions)
+
+    def rows(self, complement: Array) -> Array:
+        """Combine the descriptors' derivatives; see `Encoder.rows`."""
+        return np.einsum("njpc,kj->nkpc", self.system.descriptor_rows(complement), self.directions)
+
+    def save(self, path: StrPath, provenance: dict[str, Any]) -> None:
+        """Write directions, mean and the descriptors' names."""
+        tensors = {
+            "directions": torch.from_numpy(self.directions),
+            "mean": torch.from_numpy(self.mean),
+        }
+        description = {"kind": DESCRIPTORS, "descriptors": list(self.system.descriptor_names)}
+        save_model(path, tensors, {**description, "provenance": provenance})
+
+
+def load_encoder(path: StrPath, system: ForceSystem | None = None) -> Encoder:
     """Read what `Encoder.save` wrote.
+
+    Args:
+        path: The file.
+        system: The system; an encoder of its descriptors needs it.
 
     Raises:
         ModelKindError: If the file holds another kind of model.
         ModelFileError: If the files are missing or damaged.
+        ValueError: If it is of the descriptors of another system, or none is given.
     """
     tensors, description = load_model(path)
     if description.get("model") == "autoencoder":
         return Network(load_autoencoder(path, Autoencoder)[0])
+    if description.get("kind") == DESCRIPTORS:
+        names = () if system is None else system.descriptor_names
+        if system is None or description["descriptors"] != list(names):
+            raise ValueError(
+                f"{path} combines the descriptors {description['descriptors']}, and the system "
+                f"has {list(names)}: give the system that it was made for"
+            )
+        return Descriptors(system, tensors["directions"].numpy(), tensors["mean"].numpy())
     check_kind(path, description, MODES)
     return Modes(tensors["modes"].numpy(), tensors["mean"].numpy())
 
@@ -184,3 +239,37 @@ def principal_modes(complement: Array, number: int) -> Modes:
         # Once more, as the Gram matrix squares what rounding leaves of orthogonality.
         chosen = np.linalg.qr(chosen.T)[0].T
     return Modes(chosen.reshape(number, *mean.shape), mean)
+
+
+def principal_descriptors(system: ForceSystem, complement: Array, number: int) -> Descriptors:
+    """The principal components of a system's descriptors, each in units of its own deviation.
+
+    Components are scaled so that their gradients, over the snapshots, have the mean square 1: as
+    modes they are then in units of the coordinates.
+
+    Args:
+        system: The system.
+        complement: y of n snapshots, shape [n, particle, component].
+        number: Number of components.
+
+    Raises:
+        ValueError: If the descriptors span fewer directions than that.
+    """
+    values = system.descriptors(complement)
+    scale, mean = values.std(axis=0), values.mean(axis=0)
+    varying = scale > 1e-9 * np.abs(values).max(axis=0)
+    standard = np.where(varying, (values - mean) / np.where(varying, scale, 1.0), 0.0)
+    variances, axes = np.linalg.eigh(standard.T @ standard / len(values))
+    rank = int((variances > variances[-1] * 1e-9).sum()) if varying.any() else 0
+    if number > rank:
+        raise ValueError(
+            f"closure.dimension is {number}, but the descriptors span {rank} directions: lower "
+            "it, or simulate more runs"
+        )
+    directions = axes[:, ::-1][:, :number].T * np.where(
+        varying, 1.0 / np.where(varying, scale, 1), 0
+    )
+    found = Descriptors(system, directions, mean)
+    some = complement[:: max(1, len(complement) // 64)]
+    size = np.square(found.rows(some)).sum((2, 3)).mean(0)
+    return Descriptors(system, directions / np.sqrt(size)[:, None], mean)

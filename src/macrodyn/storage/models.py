@@ -30,6 +30,10 @@ _KINDS = {
         "closure variables that are linear modes of coordinates",
         "macrodyn.closure.load_encoder",
     ),
+    "descriptors": (
+        "closure variables that combine a system's descriptors",
+        "macrodyn.closure.load_encoder(path, system)",
+    ),
     "latent-ensemble": (
         "a model of the dynamics (ensemble of latent models)",
         "macrodyn.dynamics.Ensemble.load",

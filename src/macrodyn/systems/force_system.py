@@ -28,11 +28,13 @@ class ForceSystem(System):
             rates are the velocities: they cost nothing.
         together: Whether the forces on all other components of a particle are computed together,
             as those on an atom are; else each coordinate is one of its own.
+        descriptor_names: Names of what `descriptors` gives; none if the system has none.
     """
 
     space: ClassVar[Particles]
     known: ClassVar[tuple[str, ...]] = ()
     together: ClassVar[bool] = False
+    descriptor_names: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def trajectories(
@@ -131,3 +133,28 @@ class ForceSystem(System):
             Modes times the Jacobian of y, shape [batch, function, particle, component].
         """
         return np.broadcast_to(modes, (len(states), *modes.shape[-3:]))
+
+    def descriptors(self, complement: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute functions of `complement` that describe a state whichever particle is which.
+
+        Linear modes of coordinates mean something only where all runs number their particles, and
+        place them, alike. Sums over particles, or pairs, mean the same in every run.
+
+        Args:
+            complement: y, shape [batch, particle, component].
+
+        Returns:
+            Shape [batch, descriptor], by ``descriptor_names``.
+        """
+        return np.empty((len(complement), 0))
+
+    def descriptor_rows(self, complement: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Differentiate `descriptors` by y.
+
+        Args:
+            complement: y, shape [batch, particle, component].
+
+        Returns:
+            Shape [batch, descriptor, particle, component].
+        """
+        return np.empty((len(complement), 0, *complement.shape[1:]))

@@ -19,9 +19,29 @@ from macrodyn.pipeline.stage import Stage
 from macrodyn.storage.models import load_model
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.systems.predator_prey_pde import PredatorPreyPDE
 from macrodyn.targets import load_target
 
 from ...wiring.bench import job_of
+
+
+class Described(PredatorPreyPDE):
+    """The predator-prey field, with sums over its sites as descriptors."""
+
+    descriptor_names = ("prey", "predator", "both")
+
+    def descriptors(self, complement):
+        """Sum squares, and products."""
+        prey, predator = np.moveaxis(complement, 2, 0)
+        return np.stack([prey**2, predator**2, prey * predator], axis=1).sum(2)
+
+    def descriptor_rows(self, complement):
+        """Differentiate the sums."""
+        prey, predator = np.moveaxis(complement, 2, 0)
+        none = np.zeros_like(prey)
+        rows = ((2 * prey, none), (none, 2 * predator), (predator, prey))
+        return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
+
 
 # Numbers that a row changes stand here, so that no row depends on a default.
 BASE: dict[str, Any] = {

@@ -83,6 +83,14 @@ class Drops(ForceSystem):
     def forces(self, states, coordinates):
         return -np.take_along_axis(states[..., 0], coordinates, axis=1)
 
+    descriptor_names = ("square", "cube")
+
+    def descriptors(self, complement):
+        return np.stack([(complement[..., 0] ** k).sum(1) for k in (2, 3)], axis=1)
+
+    def descriptor_rows(self, complement):
+        return np.stack([k * complement ** (k - 1) for k in (2, 3)], axis=1)
+
     def gradient(self, states):
         return np.full((len(states), 1, *states.shape[1:]), 1 / states.shape[1])
 
@@ -104,6 +112,8 @@ def wrong(name):
         ),
         "observe": lambda self, states: states.mean(axis=(1, 2)),
         "trajectories": lambda self, states, times, seeds: states,
+        "descriptors": lambda self, y: y[:, :2, 0],
+        "descriptor_rows": lambda self, y: 2 * Drops.descriptor_rows(self, y),
     }
     setattr(Wrong, name, faults[name])
     return Wrong
@@ -140,8 +150,19 @@ def test_own_system_that_is_right_passes(own):
         ("pull_back", "pull_back gives no derivatives of what complement gives"),
         ("observe", "observe"),
         ("trajectories", "trajectories"),
+        ("descriptors", "descriptors change when particles are exchanged"),
+        ("descriptor_rows", "descriptor_rows gives no derivatives of what descriptors gives"),
     ],
 )
 def test_own_system_is_tried(own, name, message):
     with pytest.raises(ConfigError, match=message):
         load_study(own(wrong(name)))
+
+
+def test_too_many_descriptors_are_refused(own):
+    study = own(type("Right", (Drops,), {}))
+    load_study(study | {"closure": {"encoder": "descriptors", "dimension": 2}})
+    with pytest.raises(ConfigError, match=r"3 is more than the 2 descriptors of own_drops:Drops"):
+        load_study(study | {"closure": {"encoder": "descriptors", "dimension": 3}})
+    with pytest.raises(ConfigError, match=r"closure\.encoder: predator-prey-pde has no descript"):
+        load_study(BASE | {"closure": {"encoder": "descriptors"}})

@@ -12,13 +12,14 @@ from macrodyn.methods.partial_forces.config import PartialForcesRun
 
 from ...wiring.bench import changed, value_at
 from ...wiring.keys import choices, leaves
-from .bench import BASE, Bench, digest
+from .bench import BASE, Bench, Described, digest
 
 LEAVES = {
     key: kind
     for key, kind in leaves(study_model(PartialForcesRun))
     if key.split(".")[0] not in {*StudyKeys.model_fields, "execution", "method", "system"}
 }
+DESCRIBED = {"system": {"name": f"{Described.__module__}:Described"}}
 DENSE = {"closure": {"encoder": "dense"}}
 ROUGH = {"closure": {"encoder": "dense", "learning_rate": 0.5, "steps": 90}}
 STRAY = {"dynamics": {"validation_every": 1, "patience": 1, "steps": 200, "learning_rate": 0.9}}
@@ -47,6 +48,7 @@ ROWS: list[tuple[str, Any, str, dict[str, Any]]] = [
     ("forces.configurations", "all", "forces", {}),
     ("forces.draw", "first", "forces", {}),
     ("closure.encoder", "dense", "encoder", {}),
+    ("closure.encoder", "descriptors", "encoder", DESCRIBED),
     ("closure.dimension", 3, "encoder", {}),
     ("closure.snapshots", 12, "encoder", {}),
     ("closure.channels", [7], "encoder", DENSE),

@@ -81,6 +81,20 @@ def check_with_system(run: PartialForcesRun, system: ForceSystem) -> Iterator[tu
             f"{run.closure.dimension} variables and the observables are not fewer than the "
             f"{numbers:.0f} coordinates: lower it",
         )
+    if run.closure.encoder == "descriptors":
+        number = len(system.descriptor_names)
+        if not number:
+            yield (
+                "closure.encoder",
+                f"{run.system.name} has no descriptors: take modes or dense, or give it "
+                "descriptors",
+            )
+        elif run.closure.dimension > number:
+            yield (
+                "closure.dimension",
+                f"{run.closure.dimension} is more than the {number} descriptors of "
+                f"{run.system.name}: lower it",
+            )
     if wrong or unknown:
         return
     for key, times in (("simulate", run.simulate.times), ("evaluate", run.forecast_times)):

@@ -33,7 +33,7 @@ def forecast(job: Job) -> xr.Dataset:
     """
     config = job.config
     system: ForceSystem = stage_system(job)
-    encoder = load_encoder(job.input("encoder"))
+    encoder = load_encoder(job.input("encoder"), system)
     ensemble = Ensemble.load(job.input("model"))
     source = read_dataset(job.input("held-out"))
     states = source.states.values

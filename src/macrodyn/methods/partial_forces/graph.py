@@ -8,8 +8,8 @@ from macrodyn.methods.partial_forces.config import PartialForcesRun, Ranges, Tim
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
 
-# Keys of `closure` that modes use: they are not trained.
-_MODES = ("encoder", "dimension", "snapshots")
+# Keys of `closure` that matter where it is not trained.
+_UNTRAINED = ("encoder", "dimension", "snapshots")
 
 
 def plan(run: PartialForcesRun, planner: Planner) -> Graph:
@@ -34,8 +34,8 @@ def plan(run: PartialForcesRun, planner: Planner) -> Graph:
         most=_configurations(run),
     )
     closure = run.closure.model_dump(mode="json")
-    if run.closure.encoder == "modes":
-        closure = {key: closure[key] for key in _MODES}
+    if run.closure.encoder != "dense":
+        closure = {key: closure[key] for key in _UNTRAINED}
     encoder = planner.stage(
         stages.ENCODER, {**seen, **above, "closure": closure}, {"trajectories": training}
     )

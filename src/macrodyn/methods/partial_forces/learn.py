@@ -62,6 +62,7 @@ def encoder(job: Job) -> None:
         device=job.device,
         checkpoints=job.checkpoints,
         progress=lambda step, steps, loss: job.step("encoder", step, steps, f"loss {loss:.5f}"),
+        system=system,
     )
     found.save(job.outputs["model"], provenance("encoder", config))
     report = {
@@ -93,7 +94,7 @@ def products(job: Job) -> xr.Dataset:
         triangle.
     """
     system: ForceSystem = stage_system(job)
-    found = load_encoder(job.input("encoder"))
+    found = load_encoder(job.input("encoder"), system)
     given = read_dataset(job.input("forces"))
     given = given.isel(sample=slice(job.shard, None, job.shards))
     states = read_dataset(job.input("trajectories"), ["states"]).states.values

@@ -14,6 +14,7 @@ from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds, substreams
 from macrodyn.systems.force_system import ForceSystem
 from macrodyn.systems.lennard_jones.cells import CellList
+from macrodyn.systems.lennard_jones.descriptors import RadialSplines
 from macrodyn.systems.lennard_jones.pair import lennard_jones_forces
 from macrodyn.systems.lennard_jones.parameters import LARGEST_SEED, LennardJonesParameters
 from macrodyn.systems.shared.lammps.process import LammpsProcess
@@ -21,6 +22,8 @@ from macrodyn.systems.space import Component, Observable, Particles
 
 X, V = slice(0, 3), slice(3, 6)
 TEMPERATURE = Observable("temperature", (0.0, math.inf), "temperature $T$")
+# Radial functions of pairs, between the closest distance and the cutoff.
+SPLINES = 12
 # The temperature that the velocities of the complement have.
 _COMPLEMENT_TEMPERATURE = 1.0
 
@@ -47,6 +50,9 @@ class LennardJones(ForceSystem):
     space: ClassVar[Particles] = Particles(("x", "y", "z", "v_x", "v_y", "v_z"))
     known: ClassVar[tuple[str, ...]] = ("x", "y", "z")
     together: ClassVar[bool] = True
+    descriptor_names: ClassVar[tuple[str, ...]] = tuple(
+        f"{name}_{number}" for name in ("pairs", "pair_flow") for number in range(1, SPLINES + 1)
+    )
     observables: ClassVar[tuple[Observable, ...]] = (TEMPERATURE,)
     macrostate = (Component("temperature", 0.0, label="initial temperature $T_0$"),)
     time_unit = "1"
@@ -199,6 +205,24 @@ class LennardJones(ForceSystem):
         found[..., V] -= along[:, :, None, None] * v[:, None]
         found[..., V] *= scale[:, None, None, None]
         return found
+
+    def descriptors(self, complement: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Count pairs by their distance, and their rates of change, by `RadialSplines`."""
+        found = np.empty((len(complement), len(self.descriptor_names)))
+        for row, y in zip(found, complement, strict=True):
+            row[:] = self._splines.values(self.cells(y), y[:, V])
+        return found
+
+    def descriptor_rows(self, complement: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Differentiate the descriptors; see `ForceSystem.descriptor_rows`."""
+        found = np.empty((len(complement), len(self.descriptor_names), *complement.shape[1:]))
+        for rows, y in zip(found, complement, strict=True):
+            rows[:] = self._splines.rows(self.cells(y), y[:, V])
+        return found
+
+    @property
+    def _splines(self) -> RadialSplines:
+        return RadialSplines(number=SPLINES, cutoff=self.parameters.cutoff)
 
     def evaluate(
         self, states: NDArray[np.float64]

@@ -50,6 +50,7 @@ class ForceTrial(Calls):
             self._check_gradient(states)
         self._check_forces(states)
         self._check_complement(states)
+        self._check_descriptors(states)
         return self.wrong
 
     def _check_gradient(self, states: NDArray[np.float64]) -> None:
@@ -96,6 +97,27 @@ class ForceTrial(Calls):
         expected = np.einsum("npc,kpc->nk", ahead - behind, modes) / 2
         if _differ(np.einsum("nkpc,npc->nk", rows, direction), expected):
             self.note("pull_back gives no derivatives of what complement gives")
+
+    def _check_descriptors(self, states: NDArray[np.float64]) -> None:
+        """Check their derivatives, and that no exchange of particles changes them."""
+        names = self.system.descriptor_names
+        if not names:
+            return
+        y = self.call("complement", states)
+        values = self.call("descriptors", y)
+        rows = self.call("descriptor_rows", y)
+        shape = (len(states), len(names))
+        if not self.check("descriptors", values, shape) or not self.check(
+            "descriptor_rows", rows, (*shape, *states.shape[1:])
+        ):
+            return
+        direction = self._direction(y)
+        ahead, behind = (self.call("descriptors", y + s * direction) for s in (1, -1))
+        if _differ(np.einsum("nkpc,npc->nk", rows, direction), (ahead - behind) / 2):
+            self.note("descriptor_rows gives no derivatives of what descriptors gives")
+        exchanged = y[:, np.random.default_rng(3).permutation(y.shape[1])]
+        if _differ(self.call("descriptors", exchanged), values):
+            self.note("descriptors change when particles are exchanged")
 
     def _direction(self, states: NDArray[np.float64]) -> NDArray[np.float64]:
         size = _STEP * np.maximum(np.abs(states).max(), 1.0)
