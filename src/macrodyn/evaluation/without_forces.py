@@ -16,8 +16,11 @@ from macrodyn.evaluation.available import Unavailable
 
 Array = NDArray[np.float64]
 
-# Largest degree of the polynomial drift of an equation of the observables alone.
+# Largest degree of the polynomials of observables: drift of an equation, or regression.
 DEGREE = 4
+# Parts of the training runs that choose a regression's degree and ridge, and ridges to choose from.
+_FOLDS = 5
+_RIDGES = (1e-8, 1e-6, 1e-4, 1e-2)
 # How far beyond the training data such an equation may lead, over their range.
 _MARGIN = 1.0
 
@@ -55,6 +58,61 @@ def nearest(initial: Array, observables: Array, wanted: Array) -> Array:
     scale = np.maximum(np.ptp(initial, axis=0), 1e-300)
     distance = np.linalg.norm((wanted[:, None] - initial) / scale, axis=2)
     return observables[distance.argmin(axis=1)]
+
+
+def regressed(observables: Array, start: Array) -> Array:
+    """Regress the observables at each time on the first ones.
+
+    Polynomials of the degree, up to `DEGREE`, and the ridge that predict left-out runs best.
+
+    Args:
+        observables: Those of the training runs, shape [run, time, observable].
+        start: First observables of other runs, shape [other, observable].
+
+    Returns:
+        Shape [other, time, observable].
+
+    Raises:
+        Unavailable: If there are too few training runs.
+    """
+    runs = len(observables)
+    if runs < 2 * _FOLDS:
+        raise Unavailable(f"{runs} training runs are too few for a regression: simulate more")
+    first, values = observables[:, 0], observables.reshape(runs, -1)
+    centre, scale = first.mean(0), first.std(0) + 1e-300
+    # A sum over observables of different units.
+    unit = values.std(0) + 1e-300
+    fold = np.arange(runs) % _FOLDS
+    best: tuple[float, int, float] | None = None
+    for degree in range(1, DEGREE + 1):
+        features = _monomials((first - centre) / scale, degree)
+        if features.shape[1] > runs // 2:
+            break
+        for ridge in _RIDGES:
+            left = np.concatenate(
+                [
+                    _ridge(features[fold != k], values[fold != k], ridge, features[fold == k])
+                    - values[fold == k]
+                    for k in range(_FOLDS)
+                ]
+            )
+            score = float(np.square(left / unit).mean())
+            if best is None or score < best[0]:
+                best = score, degree, ridge
+    if best is None:
+        raise Unavailable(f"{runs} training runs are too few for so many observables")
+    _, degree, ridge = best
+    features = _monomials((first - centre) / scale, degree)
+    found = _ridge(features, values, ridge, _monomials((start - centre) / scale, degree))
+    return found.reshape(len(start), *observables.shape[1:])
+
+
+def _ridge(features: Array, values: Array, ridge: float, asked: Array) -> Array:
+    """Fit values to features, the first of which is 1 and free, and predict others."""
+    penalty = ridge * len(features) * np.diag(np.square(features).mean(0))
+    penalty[0, 0] = 0.0
+    found = np.linalg.lstsq(features.T @ features + penalty, features.T @ values, rcond=1e-12)[0]
+    return np.asarray(asked @ found)
 
 
 def constant(start: Array, times: int) -> Array:
@@ -99,11 +157,11 @@ def own_equation(times: Array, observables: Array, start: Array, wanted: Array) 
     return found.reshape(len(span), *start.shape).swapaxes(0, 1)
 
 
-def _monomials(x: Array) -> Array:
-    """All products of up to `DEGREE` variables, [n, d] to [n, monomial]."""
+def _monomials(x: Array, degree: int = DEGREE) -> Array:
+    """All products of up to so many variables, [n, d] to [n, monomial]."""
     columns = [np.ones(len(x))]
-    for degree in range(1, DEGREE + 1):
-        for chosen in combinations_with_replacement(range(x.shape[1]), degree):
+    for number in range(1, degree + 1):
+        for chosen in combinations_with_replacement(range(x.shape[1]), number):
             columns.append(x[:, chosen].prod(axis=1))
     return np.stack(columns, axis=1)
 

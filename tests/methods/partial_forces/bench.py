@@ -97,7 +97,7 @@ BASE: dict[str, Any] = {
         "step": None,
         "unresolved": 6,
     },
-    "baselines": ["interpolation", "nearest", "constant", "observables"],
+    "baselines": ["interpolation", "nearest", "regression", "constant", "observables"],
     "published": {},
     "execution": {"shards": {}, "device": "cpu", "checkpoint_minutes": 5.0},
     "runs": {"base": {}},

@@ -17,6 +17,7 @@ from macrodyn.evaluation.without_forces import (
     interpolated,
     nearest,
     own_equation,
+    regressed,
     relative_errors,
 )
 from macrodyn.methods.base import run_of
@@ -53,7 +54,7 @@ def compare(job: Job) -> None:
     metrics: dict[str, Any] = {
         "error": summarise(errors),
         "by_observable": {
-            observable: summarise(errors[..., [k]])
+            observable: summarise(errors[..., [k]]) | {"without_forces": {}}
             for k, observable in enumerate(system.observable_names)
         },
     }
@@ -67,6 +68,10 @@ def compare(job: Job) -> None:
             drawn[name] = found
             score = relative_errors(found, truth, used)
             metrics["without_forces"][name] = float(score.mean())
+            for k, observable in enumerate(system.observable_names):
+                metrics["by_observable"][observable]["without_forces"][name] = float(
+                    score[:, k].mean()
+                )
     if len(predicted) > 1:
         # The published measure: against one member's prediction, not against the truth.
         other = relative_errors(predicted[:-1], predicted[-1], used)
@@ -140,6 +145,8 @@ def _baseline(
             return interpolated(initial, at_times(), wanted)
         if name == "nearest":
             return nearest(initial, at_times(), wanted)
+        if name == "regression":
+            return regressed(at_times(), start)
         if name == "constant":
             return constant(start, len(asked))
         return own_equation(times, trained.observables.values, start, asked)

@@ -22,7 +22,7 @@ from macrodyn.config.section import (
 )
 from macrodyn.dynamics.force_fit import ForceFitSettings
 
-Baseline = Literal["interpolation", "nearest", "constant", "observables"]
+Baseline = Literal["interpolation", "nearest", "regression", "constant", "observables"]
 
 
 class TimesConfig(Section):
@@ -108,11 +108,12 @@ class PartialForcesRun(RunConfig):
     dynamics: ForceFitSettings = ForceFitSettings()
     evaluate: ForecastConfig = ForecastConfig()
     baselines: tuple[Baseline, ...] = Field(
-        default=("interpolation", "nearest", "constant", "observables"),
+        default=("interpolation", "nearest", "regression", "constant", "observables"),
         description="What needs no forces at all. interpolation: of the observables of the "
-        "training runs, by initial macrostate. nearest: the run that began nearest. constant: the "
-        "initial values. observables: an ordinary differential equation of the observables alone, "
-        "from their differences in time.",
+        "training runs, by initial macrostate. nearest: the run that began nearest. regression: "
+        "of the observables at each time on the first ones. constant: the initial values. "
+        "observables: an ordinary differential equation of the observables alone, from their "
+        "differences in time.",
     )
     published: dict[Name, PositiveFloat] = Field(
         default_factory=dict, description="Published test errors to show beside this run's."

@@ -20,6 +20,7 @@ _RUNS = 5
 _NAMES = {
     "interpolation": "interpolation",
     "nearest": "nearest run",
+    "regression": "regression on the\nfirst observables",
     "constant": "constant",
     "observables": "equation of the\nobservables alone",
 }

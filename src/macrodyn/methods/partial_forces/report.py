@@ -13,7 +13,7 @@ UNRESOLVED_GOOD, UNRESOLVED_FAIR = 1e-2, 1e-1
 """Share of the forces that the encoder leaves out: the noise of what is learned from few forces."""
 CONDITION_GOOD, CONDITION_FAIR = 20.0, 200.0
 """Condition number of the encoder's Jacobian, observables included, median over configurations."""
-_WITHOUT = ("interpolation", "nearest", "constant", "observables")
+_WITHOUT = ("interpolation", "nearest", "regression", "constant", "observables")
 
 
 class PartialForcesReport(Report):
@@ -85,6 +85,7 @@ class PartialForcesReport(Report):
         without = {"run": "run", "error": "test error"} | {
             "interpolation": "interpolation by initial macrostate",
             "nearest": "nearest run",
+            "regression": "regression on the first observables",
             "observables": "equation of the observables alone",
             "constant": "constant",
         }
@@ -117,8 +118,13 @@ class PartialForcesReport(Report):
     def published(self, rows: Sequence[Row], runs: Mapping[str, Metrics]) -> list[list[str]]:
         """Return errors beside published ones and beside what needs no forces."""
         head = ["run", "size", "model", "loss", "force evaluations", "error ± sd", "published"]
-        head += ["interpolation", "nearest run", "observables alone", "constant", "u", "condition"]
+        head += ["interpolation", "nearest run", "regression", "observables alone", "constant"]
+        head += ["u", "condition"]
         return [head, *(_cells(row, runs[row["run"]]) for row in rows)]
+
+
+# In the order of `published`.
+_SHOWN = ("interpolation", "nearest", "regression", "observables", "constant")
 
 
 def _cells(row: Row, metrics: Metrics) -> list[str]:
@@ -131,8 +137,7 @@ def _cells(row: Row, metrics: Metrics) -> list[str]:
         f"{float(row['evaluations']):.3g}",
         f"{number(row['error'])} ± {number(row['error_std'])}",
         "; ".join(f"{number(v)} ({k})" for k, v in published.items()) or "-",
-        *(number(row.get(name)) for name in ("interpolation", "nearest", "observables")),
-        number(row.get("constant")),
+        *(number(row.get(name)) for name in _SHOWN),
         number(row["unresolved"]),
         number(row["condition_number"]),
     ]
@@ -149,7 +154,11 @@ def _error(metrics: Metrics) -> Finding:
     if not known:
         return Finding("error", "unknown", f"{text}; there is nothing to compare it with.")
     best, least = min(known.items(), key=lambda item: item[1])
-    words = {"observables": "an equation of the observables alone", "nearest": "the nearest run"}
+    words = {
+        "observables": "an equation of the observables alone",
+        "nearest": "the nearest run",
+        "regression": "a regression on the first observables",
+    }
     beside = f"{words.get(best, best)}, which needs no forces, has {least:.2g}"
     if error < least:
         return Finding("error", "good", f"{text}; {beside}.")
