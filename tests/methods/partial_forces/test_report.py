@@ -6,6 +6,7 @@ import copy
 
 import pytest
 
+from macrodyn.methods.partial_forces.analyses import label_of
 from macrodyn.methods.partial_forces.report import PartialForcesReport
 
 REPORT = PartialForcesReport()
@@ -82,3 +83,24 @@ def test_encoder_and_members_are_judged(metrics, values, subject, level):
     findings = {f.subject: f for f in REPORT.verdict(changed(metrics, **values)).findings}
     assert findings[subject].level == level
     assert bool(findings[subject].advice) == (level != "good")
+
+
+def test_runs_are_of_one_series_if_only_the_number_of_forces_differs(metrics):
+    def run(each=4, **values):
+        return changed(metrics, forces__each=each, **{f"config__{k}": v for k, v in values.items()})
+
+    few = run(forces__configurations=10)
+    many = run(forces__configurations=20, forces__runs=3)
+    assert label_of(few, [few, many]) == label_of(many, [few, many]) == "all runs"
+    first = run(forces__draw="first")
+    deep = run(closure__dimension=3, dynamics__hidden=[7])
+    whole = run(each=20, dynamics__loss="latent")
+    runs = [few, many, first, deep, whole]
+    assert [label_of(r, runs) for r in runs] == [
+        "microscopic, dimension 2, draw random",
+        "microscopic, dimension 2, draw random",
+        "microscopic, dimension 2, draw first",
+        # Its width tells nothing more, nor does the number of forces of the next one.
+        "microscopic, dimension 3, draw random",
+        "latent, dimension 2, draw random",
+    ]

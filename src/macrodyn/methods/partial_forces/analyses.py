@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,22 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_runs, write_findings
 
 Metrics = dict[str, Any]
+# Told by their values alone.
+_BARE = ("dynamics.model", "dynamics.loss", "closure.encoder", "system.name")
+_ORDER = ("size", *_BARE, "forces.number")
+# How many forces there are: what the figure's axis shows.
+_COUNTS = ("forces.configurations", "forces.runs")
 
 
 def error_against_forces(job: Job) -> None:
-    """Draw errors against the forces that were read, a line for each size, model and loss."""
+    """Draw errors against the forces that were read, a line for runs that differ in no other."""
     runs = read_runs(job)
     series: dict[str, list[tuple[float, float, float]]] = {}
     for run in runs:
         error = run["error"]
         point = (run["forces"]["evaluations"], finite(error["mean"]), finite(error["std"]))
         if all(value is not None and np.isfinite(value) for value in point):
-            series.setdefault(_label(run, runs), []).append(point)  # type: ignore[arg-type]
+            series.setdefault(label_of(run, runs), []).append(point)  # type: ignore[arg-type]
     _draw_against_forces(job, series)
     write_findings(job, {label: sorted(points) for label, points in series.items()})
 
@@ -78,13 +84,49 @@ def _draw_structures(job: Job, runs: list[Metrics]) -> None:
     style.save(figure, job.outputs["figures"] / "structures.png")
 
 
-def _label(run: Metrics, runs: list[Metrics]) -> str:
-    """What tells a run's series from the others': of what differs among the runs."""
-    facts = (
-        lambda r: "x".join(map(str, r["config"]["size"])),
-        lambda r: r["config"]["dynamics"]["model"],
-        lambda r: r["config"]["dynamics"]["loss"],
-        lambda r: f"{r['forces']['each']} a configuration",
-    )
-    told = [fact(run) for fact in facts if len({fact(r) for r in runs}) > 1]
-    return ", ".join(told) or "all runs"
+def label_of(run: Metrics, runs: list[Metrics]) -> str:
+    """What tells a run's series from the others': all that differs but the number of forces.
+
+    Args:
+        run: Metrics of one run.
+        runs: Those of all runs.
+    """
+    facts = [_facts(r) for r in runs]
+    told: list[str] = []
+    apart = 1
+    for key in sorted({key for found in facts for key in found}, key=_place):
+        # Widths that follow from the model, say, tell nothing more.
+        number = len({tuple(found.get(k) for k in (*told, key)) for found in facts})
+        if number > apart:
+            told, apart = [*told, key], number
+    own = _facts(run)
+    return ", ".join(own[key] for key in told if key in own) or "all runs"
+
+
+def _facts(run: Metrics) -> dict[str, str]:
+    """Each setting of a run as it is told, by its key."""
+    config = run["config"]
+    found = {
+        "size": "x".join(map(str, config["size"])),
+        "forces.number": f"{run['forces']['each']} a configuration",
+    }
+    for section in ("system", "simulate", "forces", "closure", "dynamics", "evaluate"):
+        for key, value in _leaves(config.get(section, {}), section):
+            if key in _BARE:
+                found[key] = str(value)
+            elif key not in _COUNTS and key not in found:
+                found[key] = f"{key.rpartition('.')[2].replace('_', ' ')} {value}"
+    return found
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _leaves(part, f"{key}.{name}")
+    else:
+        yield key, value
+
+
+def _place(key: str) -> tuple[int, str]:
+    """Where a fact stands in a label: the words first."""
+    return (_ORDER.index(key) if key in _ORDER else len(_ORDER), key)
