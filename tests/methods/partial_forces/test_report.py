@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 
-from macrodyn.methods.partial_forces.analyses import label_of
+from macrodyn.methods.partial_forces.analyses import beside_first, label_of
 from macrodyn.methods.partial_forces.report import PartialForcesReport
 
 REPORT = PartialForcesReport()
@@ -104,3 +105,20 @@ def test_runs_are_of_one_series_if_only_the_number_of_forces_differs(metrics):
         "microscopic, dimension 3, draw random",
         "latent, dimension 2, draw random",
     ]
+
+
+def test_errors_of_runs_are_compared_with_those_of_the_first():
+    rng = np.random.default_rng(1)
+    same, worse = (np.exp(rng.normal(mean, 0.3, size=10)) for mean in (-7.0, -6.0))
+    first = np.exp(rng.normal(-7.0, 0.3, size=10))
+    members = {
+        "first": first.tolist(),
+        "same": [*same.tolist(), None],
+        "worse": worse.tolist(),
+        "one": [1e-3],
+        "lost": [None, float("inf")],
+    }
+    found = beside_first(members)
+    assert set(found) == {"same", "worse"}
+    assert found["same"]["p"] > 0.05 and found["same"]["ratio"] == pytest.approx(1, abs=0.4)
+    assert found["worse"]["p"] < 1e-3 and found["worse"]["ratio"] == pytest.approx(np.e, rel=0.3)

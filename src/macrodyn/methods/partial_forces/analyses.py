@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_ind
 
 from macrodyn.evaluation import style
 from macrodyn.evaluation.verdict_parts import plain as finite
@@ -37,8 +38,36 @@ def error_against_forces(job: Job) -> None:
 def structures(job: Job) -> None:
     """Draw the members' errors of all runs, beside what needs no forces."""
     runs = read_runs(job)
-    _draw_structures(job, runs)
-    write_findings(job, {run["run"]: run["error"]["members"] for run in runs})
+    members = {run["run"]: run["error"]["members"] for run in runs}
+    beside = beside_first(members)
+    _draw_structures(job, runs, beside)
+    write_findings(job, {"members": members, "beside_first": beside})
+
+
+def beside_first(members: Mapping[str, Sequence[float | None]]) -> dict[str, dict[str, float]]:
+    """Compare the members' errors of each run with those of the first one.
+
+    Welch's t-test of the logarithms, as errors are positive and spread by factors. Members differ
+    in their seeds and share the data: what it tells is whether another training would agree.
+
+    Args:
+        members: Errors of the members of each run.
+
+    Returns:
+        Of each run but the first, with two finite errors or more: the ``ratio`` of the geometric
+        means, and ``p``, the chance of such a difference if there is none.
+    """
+    kept = {
+        name: np.log([v for v in map(finite, errors) if v is not None and 0 < v < np.inf])
+        for name, errors in members.items()
+    }
+    (_, base), *others = kept.items()
+    found = {}
+    for name, errors in others:
+        if min(len(base), len(errors)) >= 2:
+            p = float(ttest_ind(errors, base, equal_var=False).pvalue)
+            found[name] = {"ratio": float(np.exp(errors.mean() - base.mean())), "p": p}
+    return found
 
 
 @style.styled
@@ -61,7 +90,9 @@ def _draw_against_forces(job: Job, series: dict[str, list[tuple[float, float, fl
 
 
 @style.styled
-def _draw_structures(job: Job, runs: list[Metrics]) -> None:
+def _draw_structures(
+    job: Job, runs: list[Metrics], beside: Mapping[str, Mapping[str, float]]
+) -> None:
     figure, (axis,) = panels(1, 1, height=1.2 + 0.32 * len(runs))
     for place, run in enumerate(runs):
         members = [v for v in map(finite, run["error"]["members"]) if v is not None]
@@ -75,13 +106,23 @@ def _draw_structures(job: Job, runs: list[Metrics]) -> None:
                 colour = style.PALETTE[k + 1]
                 axis.plot([value], [place], "|", color=colour, markersize=12, label=label)
     axis.set_xscale("log")
-    axis.set_yticks(range(len(runs)), [run["run"] for run in runs])
+    names = [run["run"] for run in runs]
+    axis.set_yticks(range(len(runs)), names)
+    told = [_told(beside[name]) if name in beside else "" for name in names]
+    right = axis.secondary_yaxis("right")
+    right.set_yticks(range(len(runs)), told)
+    right.tick_params(length=0, labelsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("relative error of held-out trajectories")
     handles, labels = axis.get_legend_handles_labels()
     if handles:
         axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
     style.save(figure, job.outputs["figures"] / "structures.png")
+
+
+def _told(found: Mapping[str, float]) -> str:
+    chance = "p < 0.001" if found["p"] < 1e-3 else f"p = {found['p']:.2g}"
+    return f"{found['ratio']:.2g} times, {chance}"
 
 
 def label_of(run: Metrics, runs: list[Metrics]) -> str:
