@@ -87,15 +87,15 @@ def test_encoder_and_members_are_judged(metrics, values, subject, level):
 
 
 def test_runs_are_of_one_series_if_only_the_number_of_forces_differs(metrics):
-    def run(each=4, **values):
-        return changed(metrics, forces__each=each, **{f"config__{k}": v for k, v in values.items()})
+    def run(**values):
+        return changed(metrics, **{f"config__{k}": v for k, v in values.items()})
 
     few = run(forces__configurations=10)
-    many = run(forces__configurations=20, forces__runs=3)
+    many = run(forces__configurations=20, forces__runs=3, forces__number=5)
     assert label_of(few, [few, many]) == label_of(many, [few, many]) == "all runs"
     first = run(forces__draw="first")
     deep = run(closure__dimension=3, dynamics__hidden=[7])
-    whole = run(each=20, dynamics__loss="latent")
+    whole = run(forces__number="all", dynamics__loss="latent")
     runs = [few, many, first, deep, whole]
     assert [label_of(r, runs) for r in runs] == [
         "microscopic, dimension 2, draw random",

@@ -15,6 +15,7 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_runs, write_findings
 
 Metrics = dict[str, Any]
+_MARKERS = "oD^s"
 # Told by their values alone.
 _BARE = ("dynamics.model", "dynamics.loss", "closure.encoder", "system.name")
 _ORDER = ("size", *_BARE, "forces.number")
@@ -77,15 +78,16 @@ def _draw_against_forces(job: Job, series: dict[str, list[tuple[float, float, fl
         x, y, spread = np.array(sorted(points)).T
         colour = style.PALETTE[place % len(style.PALETTE)]
         low = np.maximum(y - spread, y / 3)
+        marker = _MARKERS[place // len(style.PALETTE) % len(_MARKERS)]
         axis.errorbar(
-            x, y, yerr=[y - low, spread], color=colour, marker="o", label=label, linewidth=1.2
+            x, y, yerr=[y - low, spread], color=colour, marker=marker, label=label, linewidth=1.2
         )
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("force evaluations")
     axis.set_ylabel("relative error of held-out trajectories")
     if series:
-        axis.legend(loc="best", fontsize=7.5)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=7.5)
     style.save(figure, job.outputs["figures"] / "error-against-forces.png")
 
 
@@ -149,7 +151,7 @@ def _facts(run: Metrics) -> dict[str, str]:
     config = run["config"]
     found = {
         "size": "x".join(map(str, config["size"])),
-        "forces.number": f"{run['forces']['each']} a configuration",
+        "forces.number": "of whole states" if config["forces"]["number"] == "all" else "of parts",
     }
     for section in ("system", "simulate", "forces", "closure", "dynamics", "evaluate"):
         for key, value in _leaves(config.get(section, {}), section):
