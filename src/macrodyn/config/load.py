@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 
-from macrodyn.config.analyses import AskedAnalysis, asked_analyses
+from macrodyn.config.analyses import asked_analyses
 from macrodyn.config.errors import problems, shown
 from macrodyn.config.file import ConfigFileError, check_size, read_config
 from macrodyn.config.models import METHOD, RunConfig, StudyKeys, study_model
 from macrodyn.config.section import LONGEST_NAME
+from macrodyn.config.study import Study
 from macrodyn.config.sweep import merge, nested, swept
 from macrodyn.config.text import Document, Written
 from macrodyn.environment import EnvironmentFault
@@ -29,7 +29,6 @@ from macrodyn.systems.trial.declarations import (
 
 __all__ = [
     "ConfigError",
-    "Study",
     "check_run",
     "load_study",
     "make_system",
@@ -62,25 +61,6 @@ def is_reserved(run: str) -> bool:
 
 class ConfigError(ValueError):
     """A configuration is wrong; the message lists each wrong key and what to do."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """A checked study.
-
-    Attributes:
-        name: Its name, that of its folder.
-        title: A line that says what it is.
-        runs: The runs by name, each with the base merged in.
-        warnings: What is allowed but hardly meant, a line each; only of systems that were checked.
-        analyses: The analyses across runs, by name.
-    """
-
-    name: str
-    title: str
-    runs: dict[str, RunConfig]
-    warnings: tuple[str, ...] = ()
-    analyses: dict[str, AskedAnalysis] = field(default_factory=dict)
 
 
 def load_study(

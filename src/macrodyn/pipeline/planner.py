@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from macrodyn.config.load import Study
 from macrodyn.config.models import RunConfig
+from macrodyn.config.study import Study
 from macrodyn.methods.registry import method_of
 from macrodyn.pipeline.canonical import canonical_run, version_of
 from macrodyn.pipeline.kind import StageKind

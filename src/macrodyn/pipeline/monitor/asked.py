@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from macrodyn.config.load import ConfigError, Study, load_study
+from macrodyn.config.load import ConfigError, load_study
+from macrodyn.config.study import Study
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.planner import RunPlan, StudyPlan, plan_study

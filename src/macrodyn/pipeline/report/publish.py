@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from macrodyn.config.load import Study, load_study
+from macrodyn.config.load import load_study
 from macrodyn.config.section import Name
+from macrodyn.config.study import Study
 from macrodyn.methods.report import Report
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import not_run, run_identities, unsummarised
