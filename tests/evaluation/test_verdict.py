@@ -28,6 +28,8 @@ def metrics() -> dict[str, Any]:
         "closure": {"best_loss": 0.1, "origin_share": [0.02, 0.05]},
         "residual_by_age": {"ours": {"chi2_per_degree": {"m": 1.2, "rho": 0.9}}},
         "conditions_outside": {},
+        "relaxation": {"durations": [2.0, 4.0, 8.0], "enough": 2.0},
+        "config": {"upsample": {"chains": [{"from": 1}]}},
         "unavailable": {},
     }
 
@@ -64,7 +66,7 @@ def test_a_run_that_is_as_good_as_an_exact_model():
         "1.5e-04, 1.5 times an exact model's score of 1.0e-04)."
     )
     assert [one.subject for one in verdict.findings] == [
-        "error", "naive", "spread", "range", "members", "residual by age",
+        "error", "naive", "spread", "range", "members", "residual by age", "relaxation",
     ]  # fmt: skip
 
 
@@ -181,6 +183,10 @@ ORIGINS = "closure.origin_share"
                      id="residual-missing"),
         pytest.param(CHI2, {"m": None}, "residual by age", "unknown", "unknown", [],
                      id="residual-null"),
+        pytest.param("relaxation.enough", 4.0, "relaxation", "fair", "relaxed for less than 4 have",
+                     ["upsample.chains"], id="relaxed-too-short"),
+        pytest.param("relaxation.enough", None, "relaxation", "fair", "longest, for 8: they keep",
+                     ["upsample.chains"], id="all-relaxed-too-short"),
         pytest.param(
             FACTOR, 3.0, "covariance factor", "fair", "6, is not that of the data, 3 ± 0.3",
             ["dynamics.covariance_factor"], id="factor",
@@ -353,3 +359,15 @@ def test_verdict_says_when_an_error_is_above_three_exact_scores(error, said):
     text = finding(judge(changed(ERROR, error)), "error").text
     assert "an exact model's score of 1.0e-04" in text
     assert ("above 3 times" in text) == said
+
+
+@pytest.mark.parametrize(
+    ("enough", "key"),
+    [(4.0, "upsample.relaxation.up_to_age"), (None, "upsample.relaxation.duration")],
+)
+def test_what_to_change_of_the_relaxation_of_tiles(enough, key):
+    content = changed("relaxation.enough", enough)
+    content["config"] = {"upsample": {"chains": []}}
+    assert keys(judge(content)) == [key]
+    content["relaxation"] = None
+    assert all(found.subject != "relaxation" for found in judge(content).findings)

@@ -67,7 +67,8 @@ def judge(metrics: Metrics) -> Verdict:
     findings = list(errors)
     for horizon in horizons:
         findings += horizon_findings(metrics, horizon)
-    findings += [_residual(metrics), *_factor(metrics), *_origins(metrics), *_conditions(metrics)]
+    findings += [_residual(metrics), *_relaxation(metrics), *_factor(metrics)]
+    findings += [*_origins(metrics), *_conditions(metrics)]
     worst = max(errors, key=lambda finding: ORDER[finding.level])
     poor = [f.subject for f in findings if f.level == "poor" and not f.subject.startswith("error")]
     level: Level = worst.level
@@ -120,6 +121,35 @@ def _residual(metrics: Metrics) -> Finding:
         f"{text}: the drift learned is not that of snapshots of every age.",
         advice,
     )
+
+
+def _relaxation(metrics: Metrics) -> Iterator[Finding]:
+    """Whether snapshots have relaxed for long enough, where they relaxed for different times."""
+    durations = get(metrics, "relaxation", "durations")
+    if not durations:
+        return
+    shortest, longest = durations[0], durations[-1]
+    enough = number(metrics, "relaxation", "enough")
+    if enough == shortest:
+        text = (
+            f"Snapshots that relaxed for {shortest:g} have the drift of those that relaxed for "
+            f"{longest:g}."
+        )
+        yield Finding("relaxation", "good", text)
+        return
+    least = longest if enough is None else enough
+    text = (
+        f"Snapshots that relaxed for less than {least:g} have another drift than those that "
+        f"relaxed longest, for {longest:g}: they keep traces of how they were put together."
+    )
+    upsample = get(metrics, "config", "upsample") or {}
+    if upsample.get("chains"):
+        advice = Advice("upsample.chains", f"after: {least:g} and longer")
+    elif enough is not None:
+        advice = Advice("upsample.relaxation.up_to_age", "false: young snapshots relax as long")
+    else:
+        advice = Advice("upsample.relaxation.duration", f"longer than {longest:g}")
+    yield Finding("relaxation", "fair", text, (advice,))
 
 
 def _factor(metrics: Metrics) -> Iterator[Finding]:

@@ -35,13 +35,18 @@ class RunResidual:
 
 
 def run_residual(
-    latents: xr.Dataset, ensemble: Ensemble, *, fraction: float, seed: int, findings: Findings
+    latents: xr.Dataset,
+    drift: NDArray[np.float64],
+    *,
+    fraction: float,
+    seed: int,
+    findings: Findings,
 ) -> RunResidual:
     """Compare the increments of the shortest lag with the ensemble's mean drift, age by age.
 
     Args:
         latents: The latents that trained the ensemble.
-        ensemble: The ensemble.
+        drift: The ensemble's mean drift at all samples, as `mean_drift` gives it.
         fraction: Share of the snapshots that was held out of its training.
         seed: Seed of the choice of groups that were.
         findings: Of this method; notes what cannot be had.
@@ -54,7 +59,7 @@ def run_residual(
     arrays = {
         "increment": pairs["increment"].transpose("sample", "patch", "variable").values,
         "elapsed": pairs["elapsed"].transpose("sample", "patch").values,
-        "drift": mean_drift(latents, ensemble),
+        "drift": drift,
         "age": latents["time"].values,
         "group": group,
     }

@@ -21,7 +21,8 @@ from macrodyn.methods.partial_evolution.compare import (
     markov_metrics,
 )
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
-from macrodyn.methods.partial_evolution.diagnose import residual_summary, run_residual
+from macrodyn.methods.partial_evolution.diagnose import mean_drift, residual_summary, run_residual
+from macrodyn.methods.partial_evolution.relaxed import judge_relaxation
 from macrodyn.methods.partial_evolution.run_figures import (
     comparison_figures,
     dynamics_figures,
@@ -161,11 +162,12 @@ def _diagnose(
     if diagnosed is not None:
         diagnostic, metrics["markov"] = diagnosed
     ours = findings.below("residual_by_age", "ours")
+    drift = mean_drift(latents, ensemble)
     residual = ours.attempt(
         "",
         lambda: run_residual(
             latents,
-            ensemble,
+            drift,
             fraction=run.dynamics.validation_fraction,
             seed=run.seed,
             findings=ours,
@@ -173,6 +175,14 @@ def _diagnose(
     )
     if residual is not None:
         metrics["residual_by_age"]["ours"] = residual_summary(residual, ours)
+    relaxed = findings.attempt("relaxation", lambda: judge_relaxation(run, latents, drift))
+    metrics["relaxation"] = None
+    if relaxed is not None:
+        names = [str(name) for name in latents["variable"].values]
+        metrics["relaxation"] = relaxed.summary(names)
+        findings.below("relaxation").explain(
+            metrics["relaxation"], "all that relaxed for less than the longest have another drift"
+        )
     learned = learned_moments(latents, ensemble, system, run.sizes.large, run.seed)
     if learned.comparison is not None:
         metrics["exact"] = learned.comparison.summary()

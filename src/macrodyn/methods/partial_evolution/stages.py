@@ -109,7 +109,7 @@ EVALUATE = StageKind(
     carries_cost="",
     minutes=30,
     environment="report",
-    version=5,
+    version=6,
     place="run",
     figures=(
         Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
