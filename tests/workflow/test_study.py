@@ -113,6 +113,7 @@ def test_metrics_are_complete_and_finite(study, run, methods):
         "horizons",
         "covariance_factor",
         "markov",
+        "relaxation",
         "residual_by_age",
         "unavailable",
         "closure",
