@@ -65,6 +65,19 @@ def test_regression_on_the_first_observables():
     assert np.abs(found - decay(starts[:50])).mean() < 0.03
 
 
+def test_a_first_observable_that_is_the_same_in_all_runs_tells_nothing():
+    """Such as the energy of starts that share positions: the same but for rounding."""
+    rng = np.random.default_rng(3)
+    starts, wanted = (np.exp(0.3 * rng.normal(size=(n, 1))) for n in (40, 5))
+
+    def runs(s):
+        same = -4.0 + np.where(TIMES > 0, TIMES * s, 1e-16 * rng.normal(size=s.shape))
+        return np.concatenate([decay(s), same[..., None]], axis=-1)
+
+    found = regressed(runs(starts), runs(wanted)[:, 0])
+    np.testing.assert_allclose(found, runs(wanted), rtol=1e-4, atol=1e-4)
+
+
 def test_few_runs_give_no_regression():
     with pytest.raises(Unavailable, match="9 training runs are too few"):
         regressed(decay(STARTS[:9]), decay(WANTED)[:, 0])

@@ -5,13 +5,12 @@ All of them see the observables of training trajectories, [run, time, observable
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline, RBFInterpolator
 
+from macrodyn.dynamics.regression import polynomial_features, standardise
 from macrodyn.evaluation.available import Unavailable
 
 Array = NDArray[np.float64]
@@ -78,14 +77,14 @@ def regressed(observables: Array, start: Array) -> Array:
     runs = len(observables)
     if runs < 2 * _FOLDS:
         raise Unavailable(f"{runs} training runs are too few for a regression: simulate more")
-    first, values = observables[:, 0], observables.reshape(runs, -1)
-    centre, scale = first.mean(0), first.std(0) + 1e-300
-    # A sum over observables of different units.
-    unit = values.std(0) + 1e-300
+    values = observables.reshape(runs, -1)
+    # The score is a sum over observables of different units.
+    unit = standardise(values)[2]
+    first, centre, scale = standardise(observables[:, 0])
     fold = np.arange(runs) % _FOLDS
     best: tuple[float, int, float] | None = None
     for degree in range(1, DEGREE + 1):
-        features = _monomials((first - centre) / scale, degree)
+        features = polynomial_features(first, degree)
         if features.shape[1] > runs // 2:
             break
         for ridge in _RIDGES:
@@ -102,8 +101,8 @@ def regressed(observables: Array, start: Array) -> Array:
     if best is None:
         raise Unavailable(f"{runs} training runs are too few for so many observables")
     _, degree, ridge = best
-    features = _monomials((first - centre) / scale, degree)
-    found = _ridge(features, values, ridge, _monomials((start - centre) / scale, degree))
+    asked = polynomial_features((start - centre) / scale, degree)
+    found = _ridge(polynomial_features(first, degree), values, ridge, asked)
     return found.reshape(len(start), *observables.shape[1:])
 
 
@@ -138,16 +137,14 @@ def own_equation(times: Array, observables: Array, start: Array, wanted: Array) 
     middle = 0.5 * (observables[:, 1:] + observables[:, :-1]).reshape(-1, start.shape[1])
     rate = (np.diff(observables, axis=1) / np.diff(times)[:, None]).reshape(middle.shape)
     fine = np.isfinite(middle).all(1) & np.isfinite(rate).all(1)
-    centre, scale = middle[fine].mean(0), middle[fine].std(0) + 1e-300
+    inputs, centre, scale = standardise(middle[fine])
     low, high = middle[fine].min(0), middle[fine].max(0)
     margin = _MARGIN * (high - low)
-    coefficients = np.linalg.lstsq(
-        _monomials((middle[fine] - centre) / scale), rate[fine], rcond=1e-10
-    )[0]
+    coefficients = np.linalg.lstsq(polynomial_features(inputs, DEGREE), rate[fine], rcond=1e-10)[0]
 
     def drift(_: float, flat: Array) -> Array:
         z = np.clip(flat.reshape(start.shape), low - margin, high + margin)
-        found: Array = (_monomials((z - centre) / scale) @ coefficients).ravel()
+        found: Array = (polynomial_features((z - centre) / scale, DEGREE) @ coefficients).ravel()
         return found
 
     span = wanted - wanted[0]
@@ -155,15 +152,6 @@ def own_equation(times: Array, observables: Array, start: Array, wanted: Array) 
     found = np.full((len(span), start.size), np.nan)
     found[: solved.y.shape[1]] = solved.y.T
     return found.reshape(len(span), *start.shape).swapaxes(0, 1)
-
-
-def _monomials(x: Array, degree: int = DEGREE) -> Array:
-    """All products of up to so many variables, [n, d] to [n, monomial]."""
-    columns = [np.ones(len(x))]
-    for number in range(1, degree + 1):
-        for chosen in combinations_with_replacement(range(x.shape[1]), number):
-            columns.append(x[:, chosen].prod(axis=1))
-    return np.stack(columns, axis=1)
 
 
 def relative_errors(predicted: Array, true: Array, used: NDArray[np.bool_]) -> Array:
