@@ -257,18 +257,17 @@ def principal_descriptors(system: ForceSystem, complement: Array, number: int) -
     """
     values = system.descriptors(complement)
     scale, mean = values.std(axis=0), values.mean(axis=0)
-    varying = scale > 1e-9 * np.abs(values).max(axis=0)
-    standard = np.where(varying, (values - mean) / np.where(varying, scale, 1.0), 0.0)
+    # What does not vary, but for rounding, counts for nothing.
+    unit = np.where(scale > 1e-9 * np.abs(values).max(axis=0), scale, np.inf)
+    standard = (values - mean) / unit
     variances, axes = np.linalg.eigh(standard.T @ standard / len(values))
-    rank = int((variances > variances[-1] * 1e-9).sum()) if varying.any() else 0
+    rank = int((variances > variances[-1] * 1e-9).sum())
     if number > rank:
         raise ValueError(
             f"closure.dimension is {number}, but the descriptors span {rank} directions: lower "
             "it, or simulate more runs"
         )
-    directions = axes[:, ::-1][:, :number].T * np.where(
-        varying, 1.0 / np.where(varying, scale, 1), 0
-    )
+    directions = axes[:, ::-1][:, :number].T / unit
     found = Descriptors(system, directions, mean)
     some = complement[:: max(1, len(complement) // 64)]
     size = np.square(found.rows(some)).sum((2, 3)).mean(0)

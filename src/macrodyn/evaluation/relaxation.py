@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
 from macrodyn.evaluation.available import Unavailable
-from macrodyn.evaluation.residual import FEWEST_GROUPS
+from macrodyn.evaluation.residual import FEWEST_GROUPS, sums_by_group
 
 __all__ = ["RelaxationTest", "compare_relaxations"]
 
@@ -118,23 +118,14 @@ def compare_relaxations(
     Raises:
         Unavailable: If there is one duration only, or too few groups.
     """
-    dz, tau = np.asarray(increment, np.float64), np.asarray(elapsed, np.float64)
-    waited = tau.sum(axis=1)
-    mu = np.asarray(drift, np.float64)
-    left = dz.sum(axis=1) - waited[:, None] * mu
-    durations, at = np.unique(np.asarray(duration, np.float64), return_inverse=True)
+    durations, left, time = sums_by_group(increment, elapsed, drift, value=duration, group=group)
     if len(durations) < 2:
         raise Unavailable(
             "all snapshots that were put together relaxed for the same time: only several "
             "durations, as in upsample.chains, tell which is enough"
         )
-    labels, of = np.unique(np.asarray(group), return_inverse=True)
-    shape = (len(durations), len(labels))
-    place = np.ravel_multi_index((at.ravel(), of.ravel()), shape)
-    time = np.bincount(place, waited, minlength=shape[0] * shape[1])
-    sums = np.stack([np.bincount(place, c, minlength=len(time)) for c in left.T], axis=-1)
     with np.errstate(invalid="ignore"):
-        residual = (sums / time[:, None]).reshape(*shape, -1)
+        residual = left / time[..., None]
     apart = residual[:-1] - residual[-1]
     known = np.isfinite(apart).all(axis=2)
     groups = known.sum(axis=1)
@@ -149,5 +140,5 @@ def compare_relaxations(
         difference=np.nanmean(apart, axis=1),
         standard_error=np.nanstd(apart, axis=1, ddof=1) / np.sqrt(groups)[:, None],
         groups=groups.astype(np.int64),
-        spread=mu.std(axis=0),
+        spread=np.asarray(drift, np.float64).std(axis=0),
     )

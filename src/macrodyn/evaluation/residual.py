@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from macrodyn.evaluation.available import Unavailable
 
-__all__ = ["FEWEST_GROUPS", "AgeResidual", "residual_by_age"]
+__all__ = ["FEWEST_GROUPS", "AgeResidual", "residual_by_age", "sums_by_group"]
 
 Floats = NDArray[np.float64]
 
@@ -147,33 +147,14 @@ def residual_by_age(
     Source: Friedrich et al., Phys. Rep. 506, 87 (2011), for conditional moments; Liang and Zeger,
         Biometrika 73, 13 (1986), for errors by group.
     """
-    dz, tau = np.asarray(increment, np.float64), np.asarray(elapsed, np.float64)
-    mu = np.asarray(drift, np.float64)
-    if dz.ndim != 3 or tau.shape != dz.shape[:2] or mu.shape != (len(dz), dz.shape[2]):
-        raise ValueError(
-            "expected increments [sample, patch, variable], elapsed [sample, patch] and drift "
-            f"[sample, variable], got shapes {dz.shape}, {tau.shape} and {mu.shape}"
-        )
-    waited = tau.sum(axis=1)
-    left = dz.sum(axis=1) - waited[:, None] * mu
-    ages, at = np.unique(np.asarray(age, np.float64), return_inverse=True)
-    labels, of = np.unique(np.asarray(group), return_inverse=True)
-    cells = (len(ages), len(labels))
-    place = np.ravel_multi_index((at.ravel(), of.ravel()), cells)
-
-    def summed(values: Floats) -> Floats:
-        sums = np.bincount(place, values, minlength=cells[0] * cells[1])
-        return np.asarray(sums.reshape(cells), np.float64)
-
-    time = summed(waited)
+    ages, total, time = sums_by_group(increment, elapsed, drift, value=age, group=group)
     groups = (time > 0).sum(axis=1)
     kept = groups >= 2
     if not kept.any():
         raise Unavailable(
             "errors by group need snapshots of two groups or more at one age: raise simulate.groups"
         )
-    total = np.stack([summed(column) for column in left.T], axis=-1)[kept]
-    time, count = time[kept][..., None], groups[kept]
+    total, time, count = total[kept], time[kept][..., None], groups[kept]
     residual = total.sum(axis=1) / time.sum(axis=1)
     influence = (total - time * residual[:, None]) / time.sum(axis=1, keepdims=True)
     bessel = (count / (count - 1))[:, None]
@@ -184,3 +165,45 @@ def residual_by_age(
         groups=count,
         fitted=fitted,
     )
+
+
+def sums_by_group(
+    increment: ArrayLike,
+    elapsed: ArrayLike,
+    drift: ArrayLike,
+    *,
+    value: ArrayLike,
+    group: ArrayLike,
+) -> tuple[Floats, Floats, Floats]:
+    """Add up what the drift leaves of the increments, for each value and group of the snapshots.
+
+    Args:
+        increment: Increments dz, shape [sample, patch, variable].
+        elapsed: Their times tau, shape [sample, patch].
+        drift: The drift mu at the samples, shape [sample, variable].
+        value: What tells the snapshots apart, such as their age, shape [sample].
+        group: Group of each snapshot, shape [sample].
+
+    Returns:
+        The values, increasing; sums of dz - tau mu, shape [value, group, variable]; and of tau,
+        shape [value, group], 0 where a group has no such snapshot.
+    """
+    dz, tau = np.asarray(increment, np.float64), np.asarray(elapsed, np.float64)
+    mu = np.asarray(drift, np.float64)
+    if dz.ndim != 3 or tau.shape != dz.shape[:2] or mu.shape != (len(dz), dz.shape[2]):
+        raise ValueError(
+            "expected increments [sample, patch, variable], elapsed [sample, patch] and drift "
+            f"[sample, variable], got shapes {dz.shape}, {tau.shape} and {mu.shape}"
+        )
+    waited = tau.sum(axis=1)
+    left = dz.sum(axis=1) - waited[:, None] * mu
+    values, at = np.unique(np.asarray(value, np.float64), return_inverse=True)
+    labels, of = np.unique(np.asarray(group), return_inverse=True)
+    cells = (len(values), len(labels))
+    place = np.ravel_multi_index((at.ravel(), of.ravel()), cells)
+
+    def summed(column: Floats) -> Floats:
+        sums = np.bincount(place, column, minlength=cells[0] * cells[1])
+        return np.asarray(sums.reshape(cells), np.float64)
+
+    return values, np.stack([summed(column) for column in left.T], axis=-1), summed(waited)

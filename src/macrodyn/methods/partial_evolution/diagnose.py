@@ -54,11 +54,11 @@ def run_residual(
     Raises:
         Unavailable: If there are too few groups.
     """
-    pairs = latents.isel(lag=0)
+    increment, elapsed = shortest_lag(latents)
     group = np.asarray(latents["group"].values, np.int64)
     arrays = {
-        "increment": pairs["increment"].transpose("sample", "patch", "variable").values,
-        "elapsed": pairs["elapsed"].transpose("sample", "patch").values,
+        "increment": increment,
+        "elapsed": elapsed,
         "drift": drift,
         "age": latents["time"].values,
         "group": group,
@@ -70,6 +70,13 @@ def run_residual(
         lambda: residual_by_age(**{k: v[rows] for k, v in arrays.items()}, fitted=False),
     )
     return RunResidual([str(n) for n in latents["variable"].values], everything, held_out)
+
+
+def shortest_lag(latents: xr.Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Increments [sample, patch, variable] of the shortest lag, and their times [sample, patch]."""
+    pairs = latents.isel(lag=0)
+    increment = pairs["increment"].transpose("sample", "patch", "variable").values
+    return increment, pairs["elapsed"].transpose("sample", "patch").values
 
 
 def mean_drift(latents: xr.Dataset, ensemble: Ensemble) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from macrodyn.evaluation.available import Unavailable
 from macrodyn.evaluation.relaxation import RelaxationTest, compare_relaxations
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.diagnose import shortest_lag
 
 
 def records(run: PartialEvolutionRun) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -55,10 +56,10 @@ def judge_relaxation(
     rows = np.flatnonzero(np.isfinite(relaxed))
     if not len(rows):
         raise Unavailable("no snapshot was put together from small ones")
-    pairs = latents.isel(lag=0)
+    increment, elapsed = shortest_lag(latents)
     return compare_relaxations(
-        pairs["increment"].transpose("sample", "patch", "variable").values[rows],
-        pairs["elapsed"].transpose("sample", "patch").values[rows],
+        increment[rows],
+        elapsed[rows],
         drift[rows],
         duration=relaxed[rows],
         group=group[rows],

@@ -118,13 +118,18 @@ class PartialForcesReport(Report):
     def published(self, rows: Sequence[Row], runs: Mapping[str, Metrics]) -> list[list[str]]:
         """Return errors beside published ones and beside what needs no forces."""
         head = ["run", "size", "model", "loss", "force evaluations", "error ± sd", "published"]
-        head += ["interpolation", "nearest run", "regression", "observables alone", "constant"]
-        head += ["u", "condition"]
+        head += [*_SHOWN.values(), "u", "condition"]
         return [head, *(_cells(row, runs[row["run"]]) for row in rows)]
 
 
-# In the order of `published`.
-_SHOWN = ("interpolation", "nearest", "regression", "observables", "constant")
+# What needs no forces, by its name, as the columns of `published` are called.
+_SHOWN = {
+    "interpolation": "interpolation",
+    "nearest": "nearest run",
+    "regression": "regression",
+    "observables": "observables alone",
+    "constant": "constant",
+}
 
 
 def _cells(row: Row, metrics: Metrics) -> list[str]:

@@ -35,6 +35,11 @@ class CellList:
     atom: NDArray[np.int32]
     wrapped: NDArray[np.float64]
 
+    @property
+    def arrays(self) -> tuple[NDArray, NDArray, NDArray, NDArray, NDArray, NDArray]:
+        """What kernels that go through the neighbours of an atom take, in their order."""
+        return self.wrapped, self.atom, self.first, self.counts, self.reach, self.box
+
     @classmethod
     def of(
         cls, positions: NDArray[np.float64], box: float | Sequence[float], cutoff: float

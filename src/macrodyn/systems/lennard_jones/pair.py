@@ -95,12 +95,7 @@ def pair_terms(
         raise IndexError(f"there are {number} atoms: their numbers are 0 to {number - 1}")
     found = _sum_pairs(
         chosen,
-        cells.wrapped,
-        cells.atom,
-        cells.first,
-        cells.counts,
-        cells.reach,
-        cells.box,
+        *cells.arrays,
         cells.cutoff**2,
         4.0 * epsilon * sigma**12,
         4.0 * epsilon * sigma**6,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from macrodyn.lattice import Boundary, Shape
 
 
@@ -27,11 +25,6 @@ class ForceCase:
     macrostates: tuple[tuple[float, ...], tuple[float, ...]]
     size: Shape
     times: tuple[float, float]
-
-    @staticmethod
-    def read(text: str) -> ForceCase:
-        """Read a case that was written as JSON."""
-        return TypeAdapter(ForceCase).validate_json(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +54,3 @@ class Case:
     boundary: Boundary
     duration: float
     events: bool
-
-    @staticmethod
-    def read(text: str) -> Case:
-        """Read a case that was written as JSON."""
-        return TypeAdapter(Case).validate_json(text)

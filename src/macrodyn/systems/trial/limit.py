@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from macrodyn import __version__
 from macrodyn.storage.files import write_json
 from macrodyn.systems.base import System
@@ -121,7 +123,7 @@ def try_in_child(kind: str) -> None:
     Args:
         kind: Name of the case's class.
     """
-    case = _TRIALS[kind][0].read(sys.stdin.read())
+    case = TypeAdapter(_TRIALS[kind][0]).validate_json(sys.stdin.read())
     # What a system prints must not be taken for the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     cls: Any = system_class(case.system)
