@@ -94,10 +94,11 @@ def solve_noise_layer(
 
         sum_i NLL_i + ridge / 2 sum_ke H_ke change_ke^2,
 
-    H_ke = sum_i I_ie f_k^2 and I_ie the Fisher information of output e. The ridge is the one, of
-    `RIDGES`, whose change by the training data is best on the validation data; with it all data are
-    fitted. Where it gains no more than the standard error of its gain, nothing is changed: mean
-    increments say little of the noise, and a few of them nothing that training has missed.
+    H_ke = sum_i I_ie f_k^2 and I_ie the Fisher information of output e. Of `RIDGES`, the strongest
+    first, it is the last before the change by the training data gains less on the validation data;
+    with it all data are fitted. Where it gains no more than the standard error of its gain, nothing
+    is changed: mean increments say little of the noise, and a few of them nothing that training has
+    missed.
 
     Args:
         ensemble: What was trained.
@@ -112,33 +113,40 @@ def solve_noise_layer(
     """
     if not (ensemble.noisy and ensemble.template.linear_noise):
         return None
-    ridge = _best_ridge(ensemble, training, validation)
+    ridge, change = _best_ridge(ensemble, training, validation)
     if ridge is None:
         return None
     both = join([training, validation])
     layer = _NoiseLayer(ensemble, Whitened(ensemble, both), both)
-    change = layer.solve(ridge, layer.none).to(ensemble.z_mean)
+    change = layer.solve(ridge, change).to(ensemble.z_mean)
     _add(ensemble, vmap(ensemble.template.noise_change)(change))
     return ridge
 
 
 def _best_ridge(
     ensemble: Ensemble, training: TransitionData, validation: TransitionData
-) -> float | None:
-    """The ridge that the validation data like best; None if they gain by none of them."""
+) -> tuple[float | None, Tensor]:
+    """The ridge that the validation data like best, and its change by the training data.
+
+    The ridge is None if they gain by none of them.
+    """
     whitened = Whitened(ensemble, training)
     layer = _NoiseLayer(ensemble, whitened, training)
     held_out = _NoiseLayer(ensemble, whitened, validation)
     groups = np.unique(validation.group.numpy(), return_inverse=True)[1]
     as_trained = held_out.nll(layer.none)
-    best, most, change = None, 0.0, layer.none
+    best, chosen, most, change = None, layer.none, -math.inf, layer.none
     for ridge in RIDGES:
         change = layer.solve(ridge, change)
         by_group = np.bincount(groups, (as_trained - held_out.nll(change)).numpy())
         gain, error = float(by_group.sum()), math.sqrt(len(by_group)) * float(by_group.std())
-        if gain > max(most, error):
-            best, most = ridge, gain
-    return best
+        # Weaker ones fit still more of the noise, and take the most steps.
+        if gain < most:
+            break
+        most = gain
+        if gain > error:
+            best, chosen = ridge, change
+    return best, chosen
 
 
 class _NoiseLayer:
@@ -201,7 +209,8 @@ class _NoiseLayer:
             outputs, nll = self._evaluated(part, change)
             (by_output,) = torch.autograd.grad(nll.sum(), outputs)
             value = value + nll.detach().double().sum(-1)
-            slope = slope + part.features.mT.double() @ by_output.double()
+            # In single precision a chunk's sum is off by far less than a scoring step needs.
+            slope = slope + (part.features.mT @ by_output).double()
         return value, slope
 
     def _evaluated(self, part: _Part, change: Tensor) -> tuple[Tensor, Tensor]:
