@@ -237,14 +237,48 @@ def test_the_information_is_the_mean_square_of_the_likelihood_s_slopes():
     torch.testing.assert_close(found, slopes[0].square().mean(0), rtol=0.02, atol=0.0)
 
 
-def test_where_the_data_say_no_more_the_noise_stays_as_it_was_trained():
+def test_where_no_change_gains_the_noise_stays_as_it_was_trained(monkeypatch):
+    monkeypatch.setattr(module, "RIDGES", (1e9,))
+    data = noisy()
+    model = trained(data, output_ridge=None, steps=400)
+    z = torch.rand(20, 2)
+    before = model.covariance(z)
+    assert solve_noise_layer(model, *halves(data, model)) is None
+    torch.testing.assert_close(model.covariance(z), before, rtol=0, atol=0)
+
+
+def test_where_the_data_say_nothing_of_it_the_noise_is_the_same_everywhere():
     """One mean increment each, and features enough to fit their noise."""
     few = replace(noisy(samples=300), scatter=None, patches=1)
     model = trained(few, output_ridge=None, steps=400, hidden=(64,))
     z = torch.rand(20, 2)
-    before = model.covariance(z)
-    assert solve_noise_layer(model, *halves(few, model)) is None
-    torch.testing.assert_close(model.covariance(z), before, rtol=0, atol=0)
+    assert float(model.covariance(z).std(dim=1).max()) > 0.05
+    assert solve_noise_layer(model, *halves(few, model)) == "constant"
+    assert float(model.covariance(z).std(dim=1).max()) < 1e-6
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_a_noise_that_is_the_same_everywhere_is_found_to_be(covariance):
+    made = noisy(samples=1500)
+    # The same noise, without what depends on z.
+    rng = np.random.default_rng(3)
+    root = np.array([[0.8, 0.0], [0.3 * (covariance == "full"), 0.5]])
+    elapsed = made.elapsed.double().numpy()
+    unit = rng.normal(size=(len(made), 12, 2)) * elapsed[:, None, None] ** 0.5
+    increments = unit @ root.T + truth(made.z).double().numpy()[:, None] * elapsed[:, None, None]
+    data = replace(
+        made,
+        increment=torch.as_tensor(increments.mean(1), dtype=torch.float32),
+        scatter=torch.as_tensor(scatter_factor(increments, elapsed), dtype=torch.float32),
+    )
+    model = trained(data, output_ridge=None, steps=300, covariance=covariance)
+    z = torch.rand(20, 2)
+    assert float(model.covariance(z).std(dim=1).max()) > 0.002
+    assert solve_noise_layer(model, *halves(data, model)) == "constant"
+    found = model.covariance(z)
+    assert float(found.std(dim=1).max()) < 1e-6
+    # The statistical error of a variance from 12 x 1,500 increments is one per cent.
+    np.testing.assert_allclose(found[:, 0].detach(), np.tile(root @ root.T, (3, 1, 1)), atol=0.03)
 
 
 def test_a_noise_without_an_output_layer_is_left_alone():

@@ -207,6 +207,24 @@ def test_metric_of_compensated_increments_gives_unit_covariance():
         np.testing.assert_allclose(covariance, np.eye(2), atol=4 * np.sqrt(2 / 2000))
 
 
+def test_metric_reckons_with_a_misfit_where_there_is_no_noise():
+    data = join(two_sizes(variables=2))
+    mean = (A - B * data.z) * DT
+    # Of the second variable everything is known.
+    compensated = mean + 0.5 * (data.increment - mean)
+    compensated[:, 1] = mean[:, 1]
+    data = replace(data, compensated=compensated)
+    reference = fit_scalers(data)[0].diffusion_scale
+    metric = drift_metric(data, reference)
+    size = (data.factor * data.elapsed).sqrt()[:, None]
+    spread = (mean / data.elapsed[:, None]).std(dim=0)
+    drawn = torch.randn(len(data), 2, generator=torch.Generator().manual_seed(3)).double()
+    off = 0.05 * spread * drawn * data.elapsed[:, None]
+    left = (compensated - mean + off) / size @ torch.linalg.inv(reference).T @ metric.T
+    covariance = (left.T @ left / len(left)).numpy()
+    np.testing.assert_allclose(covariance, np.eye(2), atol=4 * np.sqrt(2 / len(left)))
+
+
 def regression(data: TransitionData, factor: np.ndarray | None) -> float:
     """The slope by the polynomials' regression."""
     z = data.z.numpy()

@@ -40,7 +40,8 @@ class LatentModel(nn.Module, ABC):
             which (`output_features`, `output_change`): training then solves for these exactly.
         linear_noise: Whether the noise is a function, entry by entry, of numbers that are linear in
             some of the parameters, and the model says which (`noise_outputs`, `noise_triangle`,
-            `noise_features`, `noise_change`): training then solves for these as well.
+            `noise_features`, `noise_coefficients`, `noise_change`): training then solves for these
+            as well. Its first feature is unity.
         along_axes: Whether it models coordinates along the data's principal axes
             (`principal_axes`); else the variables themselves, standardised one by one.
         structured: Whether the drift obeys a law of thermodynamics in the inputs: it is then in the
@@ -107,6 +108,10 @@ class LatentModel(nn.Module, ABC):
 
     def noise_features(self, inputs: Tensor) -> Tensor:
         """Features that the outputs are linear in, shape [..., f], where ``linear_noise``."""
+        raise NotImplementedError
+
+    def noise_coefficients(self) -> Tensor:
+        """Coefficients of the features in the outputs, shape [f, e], where ``linear_noise``."""
         raise NotImplementedError
 
     def noise_change(self, change: Tensor) -> dict[str, Tensor]:
@@ -242,6 +247,11 @@ class NoisyModel(LatentModel):
         """Unity and the noise network's last hidden layer."""
         one = torch.ones_like(inputs[..., :1])
         return one if self.noise is None else torch.cat([one, self.noise.hidden(inputs)], dim=-1)
+
+    def noise_coefficients(self) -> Tensor:
+        """The bias, and the noise network's output layer."""
+        bias = self.noise_bias[None]
+        return bias if self.noise is None else torch.cat([bias, self.noise.out.weight.mT])
 
     def noise_change(self, change: Tensor) -> dict[str, Tensor]:
         """Change the noise network's output."""

@@ -9,8 +9,9 @@ likelihood is a few such equations away from its maximum.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def _products(ensemble: Ensemble, data: TransitionData) -> tuple[Tensor, Tensor,
 
 def solve_noise_layer(
     ensemble: Ensemble, training: TransitionData, validation: TransitionData
-) -> float | None:
+) -> float | Literal["constant"] | None:
     """Move each member's noise towards its largest likelihood, in place; the drift is given.
 
     With features f(z) in which the outputs o that make the noise are linear, the change of their
@@ -96,9 +97,12 @@ def solve_noise_layer(
 
     H_ke = sum_i I_ie f_k^2 and I_ie the Fisher information of output e. Of `RIDGES`, the strongest
     first, it is the last before the change by the training data gains less on the validation data;
-    with it all data are fitted. Where it gains no more than the standard error of its gain, nothing
-    is changed: mean increments say little of the noise, and a few of them nothing that training has
-    missed.
+    with it all data are fitted. Where it gains no more than the standard error of its gain, the
+    layer stays as it was trained: mean increments say little of the noise, and a few of them
+    nothing that training has missed.
+
+    What is found so must be better than a noise that is the same for all z, by more than that
+    error. Else it is the latter that stays: a network follows what chance has made of the data.
 
     Args:
         ensemble: What was trained.
@@ -107,45 +111,66 @@ def solve_noise_layer(
             fitted already.
 
     Returns:
-        The ridge; None if nothing was changed, as for a model without such features.
+        The ridge; ``constant`` if the noise is the same for all z; None if nothing was changed, as
+        for a model without such features.
 
     Source: McCullagh and Nelder (1989), section 2.5, for Fisher scoring.
     """
     if not (ensemble.noisy and ensemble.template.linear_noise):
         return None
-    ridge, change = _best_ridge(ensemble, training, validation)
-    if ridge is None:
-        return None
+    ridge, found = _best_ridge(ensemble, training, validation)
     both = join([training, validation])
-    layer = _NoiseLayer(ensemble, Whitened(ensemble, both), both)
-    change = layer.solve(ridge, change).to(ensemble.z_mean)
-    _add(ensemble, vmap(ensemble.template.noise_change)(change))
+    whitened = Whitened(ensemble, both)
+    if ridge == "constant":
+        layer = _NoiseLayer(ensemble, whitened, both, constant=True)
+        change = -_of_members(ensemble, "noise_coefficients").double()
+        change[:, :1] += layer.solve(RIDGES[-1], found)
+    elif ridge is not None:
+        layer = _NoiseLayer(ensemble, whitened, both)
+        change = layer.solve(ridge, found)
+    else:
+        return None
+    _add(ensemble, vmap(ensemble.template.noise_change)(change.to(ensemble.z_mean)))
     return ridge
 
 
 def _best_ridge(
     ensemble: Ensemble, training: TransitionData, validation: TransitionData
-) -> tuple[float | None, Tensor]:
+) -> tuple[float | Literal["constant"] | None, Tensor]:
     """The ridge that the validation data like best, and its change by the training data.
 
-    The ridge is None if they gain by none of them.
+    The ridge is None if they gain by none of them. Of ``constant`` it is the change from zero.
     """
     whitened = Whitened(ensemble, training)
     layer = _NoiseLayer(ensemble, whitened, training)
     held_out = _NoiseLayer(ensemble, whitened, validation)
     groups = np.unique(validation.group.numpy(), return_inverse=True)[1]
-    as_trained = held_out.nll(layer.none)
-    best, chosen, most, change = None, layer.none, -math.inf, layer.none
+
+    def gained(before: Tensor, after: Tensor) -> tuple[float, float]:
+        """Gain in log likelihood, and its standard error."""
+        by_group = np.bincount(groups, (before - after).numpy())
+        return float(by_group.sum()), math.sqrt(len(by_group)) * float(by_group.std())
+
+    as_trained = found = held_out.nll(layer.none)
+    best: float | None = None
+    chosen, most, change = layer.none, -math.inf, layer.none
     for ridge in RIDGES:
         change = layer.solve(ridge, change)
-        by_group = np.bincount(groups, (as_trained - held_out.nll(change)).numpy())
-        gain, error = float(by_group.sum()), math.sqrt(len(by_group)) * float(by_group.std())
+        nll = held_out.nll(change)
+        gain, error = gained(as_trained, nll)
         # Weaker ones fit still more of the noise, and take the most steps.
         if gain < most:
             break
         most = gain
         if gain > error:
-            best, chosen = ridge, change
+            best, chosen, found = ridge, change, nll
+    if layer.features > 1:
+        alone = _NoiseLayer(ensemble, whitened, training, constant=True)
+        constant = alone.solve(RIDGES[-1], alone.none)
+        held_out = _NoiseLayer(ensemble, whitened, validation, constant=True)
+        gain, error = gained(held_out.nll(constant), found)
+        if gain <= error:
+            return "constant", constant
     return best, chosen
 
 
@@ -156,17 +181,29 @@ class _NoiseLayer:
         ensemble: What was trained.
         whitened: Lays the transitions out.
         data: Transitions.
+        constant: Whether unity is the only feature, and changes are from outputs of zero.
 
     Attributes:
+        features: Number of features f.
         none: No change.
     """
 
-    def __init__(self, ensemble: Ensemble, whitened: Whitened, data: TransitionData) -> None:
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        whitened: Whitened,
+        data: TransitionData,
+        *,
+        constant: bool = False,
+    ) -> None:
         self._ensemble, self._whitened = ensemble, whitened
         rows, _ = whitened.rows(data)
         self._parts = [_Part.of(ensemble, whitened, part) for part in rows.split(CHUNK)]
+        if constant:
+            self._parts = [part.constant() for part in self._parts]
         first = self._parts[0]
-        sizes = (ensemble.members, first.features.shape[-1], first.outputs.shape[-1])
+        self.features = first.features.shape[-1]
+        sizes = (ensemble.members, self.features, first.outputs.shape[-1])
         self.none = torch.zeros(sizes, dtype=torch.float64)
 
     def solve(self, ridge: float, change: Tensor) -> Tensor:
@@ -255,6 +292,11 @@ class _Part:
             outputs = _of_members(ensemble, "noise_outputs", inputs)
         return cls(rows, drift, features, outputs)
 
+    def constant(self) -> _Part:
+        """The same of a noise that does not depend on z."""
+        outputs = torch.zeros_like(self.outputs)
+        return replace(self, features=self.features[..., :1], outputs=outputs)
+
 
 def _penalty(square: Tensor, ridge: float) -> Tensor:
     """Penalties relative to the diagonal of a matrix of features, [..., f, f] to [..., f]."""
@@ -270,12 +312,12 @@ def _add(ensemble: Ensemble, changes: dict[str, Tensor]) -> None:
             parameters[name] += value
 
 
-def _of_members(ensemble: Ensemble, method: str, values: Tensor) -> Tensor:
+def _of_members(ensemble: Ensemble, method: str, *values: Tensor) -> Tensor:
     """A method of the latent model, of each member for its values, [M, ...]."""
     call = MethodCall(ensemble.template, method)
     own = ensemble.parameters_by_name() | ensemble.constants_by_name()
     own = {f"model.{name}": value for name, value in own.items()}
-    found: Tensor = vmap(lambda p, x: functional_call(call, p, (x,)))(own, values)
+    found: Tensor = vmap(lambda p, *x: functional_call(call, p, x))(own, *values)
     return found
 
 
@@ -286,7 +328,7 @@ class MethodCall(nn.Module):
         super().__init__()
         self.model, self.method = model, method
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, *values: Tensor) -> Tensor:
         """What the method returns."""
-        found: Tensor = getattr(self.model, self.method)(values)
+        found: Tensor = getattr(self.model, self.method)(*values)
         return found

@@ -62,20 +62,26 @@ def fit_scalers(data: TransitionData) -> tuple[Scalers, torch.Tensor]:
 def drift_metric(data: TransitionData, reference: torch.Tensor) -> torch.Tensor:
     """Metric in which a drift is fitted to compensated increments.
 
+    It is the inverse of their noise, to which a share of the drift's own spread is added, `_MISFIT`
+    of it. Where the controls explain nearly all of a variable's noise, a network's misfit is what
+    is left of it: weighed by its noise alone, that variable would outweigh all others, whose drift
+    matters as much to a trajectory.
+
     Args:
         data: Training transitions.
         reference: L_ref, the Cholesky factor of the diffusion's scale, shape [d, d].
 
     Returns:
         P, shape [d, d], float64: P L_ref^-1 (increment - drift elapsed) / (factor elapsed)^(1/2)
-        has unit covariance, pooled over the data.
+        has unit covariance, pooled over the data, if the drift is off by that share.
     """
     z, conditions = (standardise(v.double().cpu().numpy())[0] for v in (data.z, data.conditions))
     inputs = np.concatenate([z, conditions], axis=1)
     increment, elapsed = (v.double().cpu().numpy() for v in (data.drift_increment, data.elapsed))
     fit = fit_drift(inputs, increment, elapsed, factor=data.relative_noise)
     inverse = np.linalg.inv(reference.double().cpu().numpy())
-    covariance = inverse @ (fit.noise / data.shared_factor) @ inverse.T
+    misfit = np.diag(fit.drift.var(axis=0)) * (_MISFIT**2 * float(data.exposure.mean()))
+    covariance = inverse @ ((fit.noise + misfit) / data.shared_factor) @ inverse.T
     # What the controls explain to the last digit would outweigh everything else.
     floor = _LEAST_NOISE * np.trace(covariance) / len(covariance)
     values, vectors = np.linalg.eigh(covariance)
@@ -85,6 +91,8 @@ def drift_metric(data: TransitionData, reference: torch.Tensor) -> torch.Tensor:
 
 # Least noise of a direction, over the mean of all, that the metric of the drift reckons with.
 _LEAST_NOISE = 1e-4
+# Misfit of a drift that the metric reckons with, over the drift's spread.
+_MISFIT = 0.05
 
 
 def _no_rank(increment: Array, fit: DriftFit) -> str:

@@ -108,7 +108,7 @@ def train_ensemble(
         stronger = PLAIN if training.compensated is None else 1.0
         solve_output_layer(ensemble, both, stronger * settings.output_ridge)
         ridge = solve_noise_layer(ensemble, training.to("cpu"), validation.to("cpu"))
-        said = "as it was trained" if ridge is None else f"solved for with ridge {ridge:g}"
+        said = "as it was trained" if ridge is None else f"solved for, {ridge}"
         _log.info("the noise's output layer: %s", said)
     if not ensemble.template.continues:
         step = float(both.elapsed.mean())

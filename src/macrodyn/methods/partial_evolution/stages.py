@@ -91,7 +91,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=9,
+    version=10,
 )
 PREDICT = StageKind(
     name="predict",
