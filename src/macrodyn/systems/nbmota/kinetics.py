@@ -164,7 +164,7 @@ class Kinetics:
     def _nets(self) -> tuple[Any, ...]:
         model = self.model
         return (
-            model.rows,
+            *_listed(model.rows),
             model.table,
             model.lines,
             model.bias,
@@ -176,9 +176,10 @@ class Kinetics:
             model.activation == RELU,
         )
 
-    @property
-    def _pairs(self) -> tuple[NDArray, NDArray]:
-        return self.model.changes
+    @cached_property
+    def _pairs(self) -> tuple[NDArray, NDArray, NDArray]:
+        places, table = self.model.changes
+        return (*_listed(places), table)
 
     @cached_property
     def _memory(self) -> tuple[NDArray, NDArray]:
@@ -187,6 +188,12 @@ class Kinetics:
     @cached_property
     def _no_memory(self) -> tuple[NDArray, NDArray]:
         return np.zeros(0, np.uint64), np.zeros((0, _JUMPS))
+
+
+def _listed(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which sites have a row for each jump, and which row: as many for every jump, [8, k] each."""
+    sites = np.array([np.flatnonzero(row >= 0) for row in rows])
+    return sites, np.take_along_axis(rows, sites, axis=1)
 
 
 @njit(cache=True)
@@ -217,20 +224,18 @@ def _look(state, vacancy, channels, cells, around):  # type: ignore[no-untyped-d
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
 def _evaluate(around, jumpers, nets, pairs, barriers):  # type: ignore[no-untyped-def]
     """Barriers of the eight jumps from the species around a vacancy."""
-    rows, table, lines, bias, weights, biases, out, level, rectified = nets
-    places, changes = pairs
-    n, width = rows.shape[1], table.shape[2]
+    sites, rows, table, lines, bias, weights, biases, out, level, rectified = nets
+    places, steps, changes = pairs
+    width = table.shape[2]
     x = np.empty((8, width), np.float32)
     for d in range(8):
         atom = around[jumpers[d]]
         for w in range(width):
             x[d, w] = bias[atom, w]
-        for j in range(n):
-            row = rows[d, j]
-            if row >= 0:
-                part = table[row, around[j]]
-                for w in range(width):
-                    x[d, w] += part[w]
+        for k in range(rows.shape[1]):
+            row, species = rows[d, k], around[sites[d, k]]
+            for w in range(width):
+                x[d, w] += table[row, species, w]
     _activate(x, rectified)
     for layer in range(len(biases)):
         y = np.dot(x, weights[layer])
@@ -248,15 +253,12 @@ def _evaluate(around, jumpers, nets, pairs, barriers):  # type: ignore[no-untype
         for w in range(width):
             total += x[d, w] * out[atom, w]
         if len(lines):
-            for j in range(n):
-                if rows[d, j] >= 0:
-                    total += lines[rows[d, j], atom, around[j]]
+            for k in range(rows.shape[1]):
+                total += lines[rows[d, k], atom, around[sites[d, k]]]
         change = 0.0
         if len(changes):
-            for j in range(n):
-                place = places[d, j]
-                if place >= 0:
-                    change += changes[place, atom, around[j]]
+            for k in range(steps.shape[1]):
+                change += changes[steps[d, k], atom, around[places[d, k]]]
         barriers[d] = total + level[atom] + 0.5 * change
 
 
