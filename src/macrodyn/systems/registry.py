@@ -23,6 +23,7 @@ from macrodyn.systems.base import System
 from macrodyn.systems.curie_weiss.parameters import CurieWeissParameters
 from macrodyn.systems.ising.parameters import IsingParameters
 from macrodyn.systems.lennard_jones.parameters import LennardJonesParameters
+from macrodyn.systems.nbmota.parameters import NbMoTaParameters
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 from macrodyn.systems.predator_prey_pde.parameters import PredatorPreyPDEParameters
@@ -36,6 +37,7 @@ BUILT_IN = {
     "allen-cahn": "macrodyn.systems.allen_cahn:AllenCahn",
     "lennard-jones": "macrodyn.systems.lennard_jones:LennardJones",
     "lennard-jones-thermo": "macrodyn.systems.lennard_jones:LennardJonesThermo",
+    "nbmota": "macrodyn.systems.nbmota:NbMoTa",
 }
 # Known without loading kernels, as a study is planned anew in each of its jobs.
 BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
@@ -46,6 +48,7 @@ BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
     "allen-cahn": AllenCahnParameters,
     "lennard-jones": LennardJonesParameters,
     "lennard-jones-thermo": LennardJonesParameters,
+    "nbmota": NbMoTaParameters,
 }
 # `System.version` of those of them that say another than 1.
 BUILT_IN_VERSIONS: dict[str, int] = {"predator-prey": 2}

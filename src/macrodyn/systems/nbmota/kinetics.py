@@ -63,7 +63,7 @@ class Kinetics:
         self.model, self.frequency, self.cache = model, frequency, cache
 
     @cached_property
-    def _tables(self) -> tuple[NDArray, ...]:
+    def tables(self) -> tuple[NDArray, ...]:
         """Channel and cell of each site that is read, by the channel of the vacancy."""
         channel = np.arange(2)[:, None, None]
         position = channel + self.model.offsets[None]
@@ -74,7 +74,7 @@ class Kinetics:
     @property
     def margin(self) -> int:
         """Cells around a vacancy's own that its barriers depend on."""
-        return int(np.abs(self._tables[1]).max())
+        return int(np.abs(self.tables[1]).max())
 
     def walk(
         self,
@@ -122,7 +122,7 @@ class Kinetics:
         times = np.empty(n)
         jumps, evaluations, ended = (np.empty(n, np.int64) for _ in range(3))
         model = self.model
-        channels, cells = self._tables
+        channels, cells = self.tables
         for i in range(n):
             times[i], jumps[i], evaluations[i], ended[i] = _walk(
                 after[i],
@@ -153,7 +153,7 @@ class Kinetics:
             In eV, shape [batch, 8]; infinite where the neighbour is a vacancy.
         """
         found = np.empty((len(states), _JUMPS), np.float64)
-        channels, cells = self._tables
+        channels, cells = self.tables
         around = np.empty(channels.shape[1], np.uint8)
         for i, (state, vacancy) in enumerate(zip(states, vacancies, strict=True)):
             _look(state, vacancy, channels, cells, around)

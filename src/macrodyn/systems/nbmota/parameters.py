@@ -1,0 +1,51 @@
+"""Parameters of the alloy."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from macrodyn.systems.parameters import Parameters
+
+TRAINED = "trained"
+
+
+class NbMoTaParameters(Parameters):
+    """Parameters of `NbMoTa`."""
+
+    temperature: float = Field(default=2000.0, gt=0, description="Temperature T, in K.")
+    barriers: str = Field(
+        default=TRAINED,
+        min_length=1,
+        description="trained: a model of barriers that LAMMPS finds, which keeps detailed balance. "
+        "Else the file of the published network's weights (nkk_weights.npy).",
+    )
+    configurations: int = Field(
+        default=400, ge=4, description="Cells whose eight barriers are computed, if trained."
+    )
+    cells: int = Field(
+        default=5, ge=4, le=12, description="Sides of these cells along each axis of them."
+    )
+    swaps: int = Field(
+        default=2500, ge=0, description="Exchanges of atoms by which annealed cells are annealed."
+    )
+    potential: tuple[str, ...] = Field(
+        default=(),
+        description="Commands of LAMMPS that set the potential of types 1, 2, 3 for Nb, Mo, Ta, "
+        "such as pair_style and pair_coeff, with whole paths of files. None: the embedded-atom "
+        "potential of Zhou and Johnson.",
+    )
+    training_steps: int = Field(
+        default=4000, ge=1, description="Most steps of the training of the barrier model."
+    )
+    frequency: float = Field(default=1e13, gt=0, description="Attempt frequency ν, in 1/s.")
+    unit_barrier: float = Field(
+        default=1.0,
+        ge=0,
+        description="Barrier E of the unit of time, exp(E/kT)/ν, in eV: in that unit a jump takes "
+        "about as long at every temperature.",
+    )
+    sites_per_vacancy: int = Field(
+        default=1024,
+        ge=2,
+        description="A system has one vacancy for so many sites, and at least one.",
+    )
