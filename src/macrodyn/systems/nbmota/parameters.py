@@ -28,11 +28,11 @@ class NbMoTaParameters(Parameters):
     swaps: int = Field(
         default=2500, ge=0, description="Exchanges of atoms by which annealed cells are annealed."
     )
-    potential: tuple[str, ...] = Field(
-        default=(),
+    potential: str = Field(
+        default="",
         description="Commands of LAMMPS that set the potential of types 1, 2, 3 for Nb, Mo, Ta, "
-        "such as pair_style and pair_coeff, with whole paths of files. None: the embedded-atom "
-        "potential of Zhou and Johnson.",
+        "a line each, such as pair_style and pair_coeff, with whole paths of files. None: the "
+        "embedded-atom potential of Zhou and Johnson.",
     )
     training_steps: int = Field(
         default=4000, ge=1, description="Most steps of the training of the barrier model."

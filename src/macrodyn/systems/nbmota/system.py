@@ -75,10 +75,9 @@ class NbMoTa(PatchSystem):
 
         names = ("configurations", "cells", "swaps", "potential")
         config = {name: getattr(parameters, name) for name in names}
-        config["potential"] = list(parameters.potential)
         most = parameters.configurations
         data = planner.stage(BARRIER_DATA, {**config, "seed": _SEED}, most=most)
-        source = "; ".join(parameters.potential) or "EAM (Zhou and Johnson)"
+        source = parameters.potential.strip() or "EAM (Zhou and Johnson)"
         fit = {"source": source, "steps": parameters.training_steps, "seed": _SEED}
         model = planner.stage(BARRIER_MODEL, fit, {"barriers": data})
         return {"barriers": model}
