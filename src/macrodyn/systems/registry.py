@@ -27,6 +27,7 @@ from macrodyn.systems.nbmota.parameters import NbMoTaParameters
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 from macrodyn.systems.predator_prey_pde.parameters import PredatorPreyPDEParameters
+from macrodyn.targets import load_target
 
 GROUP = "macrodyn.systems"
 BUILT_IN = {
@@ -50,6 +51,8 @@ BUILT_IN_PARAMETERS: dict[str, type[Parameters]] = {
     "lennard-jones-thermo": LennardJonesParameters,
     "nbmota": NbMoTaParameters,
 }
+# `System.prepare` of those of them that have stages of their own, for the same reason.
+BUILT_IN_PREPARE = {"nbmota": "macrodyn.systems.nbmota.stages:prepare"}
 # `System.version` of those of them that say another than 1.
 BUILT_IN_VERSIONS: dict[str, int] = {"predator-prey": 2}
 
@@ -122,14 +125,17 @@ def prepared_stages(name: str, parameters: Mapping[str, Any], planner: Any) -> d
         parameters: Its parameters, as plain values.
         planner: Makes the stages.
     """
-    if name in BUILT_IN:
+    if name in BUILT_IN and name not in BUILT_IN_PREPARE:
         return {}
     try:
-        cls = system_class(name)
-        read = cls.Parameters.model_validate(dict(parameters))
+        read = parameters_class(name).model_validate(dict(parameters))
     except (UnknownSystemError, ValidationError):
         return {}
-    return dict(cls.prepare(read, planner))
+    if name in BUILT_IN_PREPARE:
+        prepare = load_target(BUILT_IN_PREPARE[name])
+    else:
+        prepare = system_class(name).prepare
+    return dict(prepare(read, planner))
 
 
 def parameters_class(name: str) -> type[Parameters]:

@@ -27,6 +27,7 @@ from macrodyn.systems.nbmota.crystal import SPECIES, VACANCY
 from macrodyn.systems.nbmota.kinetics import Kinetics
 from macrodyn.systems.nbmota.parameters import TRAINED, NbMoTaParameters
 from macrodyn.systems.nbmota.published import read_published
+from macrodyn.systems.nbmota.stages import prepare
 from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.space import Component, Grid, Observable
 
@@ -69,18 +70,7 @@ class NbMoTa(PatchSystem):
     @classmethod
     def prepare(cls, parameters: NbMoTaParameters, planner: Any) -> Mapping[str, Any]:
         """Return the stages that compute barriers and train a model of them."""
-        if parameters.barriers != TRAINED:
-            return {}
-        from macrodyn.systems.nbmota.stages import BARRIER_DATA, BARRIER_MODEL
-
-        names = ("configurations", "cells", "swaps", "potential")
-        config = {name: getattr(parameters, name) for name in names}
-        most = parameters.configurations
-        data = planner.stage(BARRIER_DATA, {**config, "seed": _SEED}, most=most)
-        source = parameters.potential.strip() or "EAM (Zhou and Johnson)"
-        fit = {"source": source, "steps": parameters.training_steps, "seed": _SEED}
-        model = planner.stage(BARRIER_MODEL, fit, {"barriers": data})
-        return {"barriers": model}
+        return prepare(parameters, planner)
 
     @property
     def is_ready(self) -> bool:
@@ -258,11 +248,6 @@ class NbMoTa(PatchSystem):
                 f"a system of {states.shape[2:]} cells is too small for these barriers: use "
                 f"{least} or more along each axis"
             )
-
-
-# Of cells whose barriers are computed, and of the model's training: barriers are the same in all
-# studies.
-_SEED = 2511
 
 
 def _order(unlike: NDArray, sites: float) -> Array:
