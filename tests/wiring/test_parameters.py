@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from macrodyn.lattice import PatchGeometry
+from macrodyn.storage.models import save_model
 from macrodyn.systems import ForceSystem, System, registry, system_class
+from tests.systems.nbmota.conftest import random_model
 
 BUILT_IN = {name: system_class(name) for name in registry.BUILT_IN}
 # By system: parameters, sizes of lattice and patch, an initial macrostate. Particles have no patch.
@@ -25,6 +32,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[fl
     "allen-cahn": ({"width": 0.08}, (16, 16), (), [0.35, 0.12]),
     "lennard-jones": ({}, (108,), (), [0.7]),
     "lennard-jones-thermo": ({}, (108,), (), [0.7]),
+    "nbmota": ({"sites_per_vacancy": 40}, (4, 5, 6), (3, 3, 3), [0.4]),
 }
 MOVES = ("evolve", "evolve_patch")
 FORCES = ("trajectories", "forces")
@@ -65,6 +73,16 @@ PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     **{("lennard-jones-thermo", name): change for name, change in LENNARD_JONES.items()},
     ("lennard-jones-thermo", "density"): (0.7, ("initial_states", "observe", "gradient")),
     ("lennard-jones-thermo", "cutoff"): (2.0, ("initial_states", "observe", "gradient")),
+    ("nbmota", "temperature"): (900.0, MOVES),
+    ("nbmota", "unit_barrier"): (1.2, MOVES),
+    ("nbmota", "sites_per_vacancy"): (20, ("initial_states",)),
+    # What comes of these is seen in tests/systems/nbmota/test_prepare.py.
+    ("nbmota", "barriers"): ("nkk_weights.npy", ("prepare",)),
+    ("nbmota", "configurations"): (5, ("prepare",)),
+    ("nbmota", "cells"): (6, ("prepare",)),
+    ("nbmota", "swaps"): (7, ("prepare",)),
+    ("nbmota", "potential"): ("pair_style snap", ("prepare",)),
+    ("nbmota", "training_steps"): (9, ("prepare",)),
 }
 
 
@@ -72,8 +90,12 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
     """What a system makes of the same states and the same random streams."""
     parameters, lattice, patch, macrostate = CASES[name]
     cls = BUILT_IN[name]
-    system: System = cls(cls.Parameters.model_validate({**parameters, **changes}))
-    usual: System = cls(cls.Parameters.model_validate(parameters))
+    read = cls.Parameters.model_validate({**parameters, **changes})
+    made = prepared(name)
+    if "barriers" in changes:
+        return {"prepare": stages_of(name, read)}
+    system: System = cls(read, prepared=made)
+    usual: System = cls(cls.Parameters.model_validate(parameters), prepared=made)
     if isinstance(system, ForceSystem):
         return behaviour_of_forces(system, usual, np.array([macrostate] * 2), lattice)
     seeds = np.arange(1, 65, dtype=np.uint64)
@@ -86,7 +108,32 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
         "evolve": system.evolve(states, 1.0, seeds),
         "evolve_patch": system.evolve_patch(windows, geometry, 1.0, seeds)[0],
         "exact_moments": system.exact_moments(system.observe(states), lattice),
+        "prepare": stages_of(name, read),
     }
+
+
+@cache
+def prepared(name: str) -> dict[str, dict[str, Path]]:
+    """What a system's own stages would have made."""
+    if name != "nbmota":
+        return {}
+    path = Path(tempfile.mkdtemp()) / "model.safetensors"
+    tensors = {key: torch.as_tensor(values) for key, values in random_model(1).arrays().items()}
+    save_model(path, tensors, {"kind": "barriers", "source": "random numbers"})
+    return {"barriers": {"model": path}}
+
+
+def stages_of(name: str, parameters: Any) -> str:
+    """The configurations of a system's own stages."""
+    found: list[Any] = []
+
+    class Recorder:
+        def stage(self, kind: Any, config: Any, parents: Any = None, **more: Any) -> str:
+            found.append((kind.name, config, more))
+            return kind.name
+
+    registry.prepared_stages(name, parameters.model_dump(), Recorder())
+    return json.dumps(found, sort_keys=True)
 
 
 def behaviour_of_forces(
@@ -116,6 +163,8 @@ def test_parameter_changes_the_behaviour(name: str, parameter: str) -> None:
 
 
 def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, str):
+        return one == other
     if isinstance(one, tuple):
         return all(map(_equal, one, other))
     return np.array_equal(one, other, equal_nan=True)

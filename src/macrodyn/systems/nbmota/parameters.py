@@ -37,7 +37,6 @@ class NbMoTaParameters(Parameters):
     training_steps: int = Field(
         default=4000, ge=1, description="Most steps of the training of the barrier model."
     )
-    frequency: float = Field(default=1e13, gt=0, description="Attempt frequency ν, in 1/s.")
     unit_barrier: float = Field(
         default=1.0,
         ge=0,

@@ -34,6 +34,8 @@ from macrodyn.systems.space import Component, Grid, Observable
 Array = NDArray[np.float64]
 
 _LABELS = {0: "vacancy", **{k + 1: name for k, name in enumerate(SPECIES)}}
+FREQUENCY = 1e13
+"""Attempt frequency ν, in 1/s."""
 # Lowest and highest mean number of neighbours of a species, less that of a random alloy.
 _BOUNDS = (-RANDOM, 8.0 - RANDOM)
 
@@ -106,7 +108,7 @@ class NbMoTa(PatchSystem):
     @property
     def seconds(self) -> float:
         """The unit of time, in seconds."""
-        return self.unit / self.parameters.frequency
+        return self.unit / FREQUENCY
 
     def initial_states(self, macrostate: Array, shape: Shape, seeds: Seeds) -> NDArray[np.uint8]:
         """Fill sites at random, Mo by preference at corners.
