@@ -116,7 +116,7 @@ def test_lennard_jones_learns_from_forces_on_a_few_atoms(workflow):
 
 
 def test_allen_cahn_flows_down_its_energy(workflow):
-    metrics, _, _ = run(workflow, "allen-cahn", "mlp")
+    metrics, _, _ = run(workflow, "allen-cahn", "onsagernet")
     assert metrics["error"]["median"] < 0.8 * metrics["without_forces"]["observables"]
     # Forces are the energy's gradient: its row of the Jacobian resolves them all.
     assert metrics["unresolved"]["high"] < 1e-9

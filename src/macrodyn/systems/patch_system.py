@@ -30,6 +30,9 @@ class PatchSystem(System):
         halo: Range of the interaction, in sites; 0 where sites see each other through `rest` alone.
         long_range: Whether a patch depends on all of its state, through `rest`; no two patches of
             a state are then relaxed at once.
+        least_buffer: Narrowest buffer of a patch with frozen surroundings that keeps the drift
+            right, in sites: 1 where two sites exchange what they hold, as an exchange across the
+            edge then belongs to neither patch.
         stops: How a patch's evolution may end: after a time, or after a number of events.
         upsamplings: Ways of making larger states that suit this system.
         rate_intervals: Equal intervals of Simpson's rule by which `evolve_compensated` integrates
@@ -40,6 +43,7 @@ class PatchSystem(System):
     periodic: ClassVar[bool] = True
     halo: ClassVar[int] = 1
     long_range: ClassVar[bool] = False
+    least_buffer: ClassVar[int] = 0
     stops: ClassVar[tuple[Stop, ...]] = ("time",)
     upsamplings: ClassVar[tuple[Upsampling, ...]] = ("tile", "replicate")
     rate_intervals: ClassVar[int] = 4

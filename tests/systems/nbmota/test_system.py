@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from macrodyn.config.load import ConfigError, load_study
 from macrodyn.lattice import PatchGeometry, Tiling, gather
 from macrodyn.storage.models import save_model
 from macrodyn.streams import seeds
@@ -13,7 +14,7 @@ from macrodyn.systems import system_class
 from macrodyn.systems.nbmota import NbMoTa, NbMoTaParameters
 from macrodyn.systems.nbmota.bonds import NAMES, PAIRS
 from macrodyn.systems.nbmota.crystal import DIRECTIONS, half_units, site_number
-from tests.systems.nbmota.conftest import WEIGHTS, needs_weights
+from tests.systems.nbmota.conftest import ROOT, WEIGHTS, needs_weights
 
 WHOLE = (10, 10, 10)
 PATCH = PatchGeometry((5, 5, 5), halo=3)
@@ -173,6 +174,17 @@ def test_too_small_a_system_is_refused(alloy):
         alloy.evolve_patch(
             np.ones((1, 2, *PATCH.window), np.uint8), PATCH, 1.0, seeds(0, "w", index=1), events=3
         )
+
+
+def test_a_patch_without_a_buffer_is_refused_before_any_job(tmp_path):
+    text = (ROOT / "config" / "nbmota-quick.yaml").read_text(encoding="utf-8")
+    sound, wrong = tmp_path / "sound.yaml", tmp_path / "wrong.yaml"
+    sound.write_text(text, encoding="utf-8")
+    assert "buffer: 1" in text
+    wrong.write_text(text.replace("buffer: 1", "buffer: 0"), encoding="utf-8")
+    load_study(sound)
+    with pytest.raises(ConfigError, match=r"evolve\.buffer: 1 or more is needed, as sites exchange"):
+        load_study(wrong)
 
 
 @needs_weights

@@ -12,6 +12,7 @@ from macrodyn.systems import Grid, Observable, PatchSystem, registry, system_cla
 from macrodyn.systems.trial.case import Case
 from macrodyn.systems.trial.identities import tiled, trial_lattice
 from macrodyn.systems.trial.methods import Trial
+from tests.wiring.test_parameters import prepared
 
 from .own import DENSITY, Own, measured, problems
 
@@ -217,6 +218,7 @@ BUILT_IN: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list
     "ising": ({"temperature": 2.5, "field": 0.1}, (6, 4), (12, 8), [(-0.5, 0.5)]),
     "curie-weiss": ({"temperature": 0.8}, (4, 2), (12, 8), [(-0.5, 0.5)]),
     "predator-prey": ({}, (12,), (36,), [(0.4, 0.6), (0.1, 0.3)]),
+    "nbmota": ({"sites_per_vacancy": 40}, (4, 4, 4), (12, 12, 12), [(0.0, 0.6)]),
 }
 
 
@@ -237,12 +239,12 @@ def test_built_in_systems_satisfy_the_identities(name, way):
         small=small,
         large=large,
         patch=small,
-        buffer=1 if way == "buffer" else 0,
+        buffer=0 if way == "periodic" else 1 if way == "buffer" else cls.least_buffer,
         boundary="periodic" if way == "periodic" else "frozen",
         duration=EVOLVE[way]["dt"],
         events=False,
     )
-    system = cls(cls.Parameters.model_validate(parameters))
+    system = cls(cls.Parameters.model_validate(parameters), prepared=prepared(name))
     assert Trial(system).run(case) == []
 
 

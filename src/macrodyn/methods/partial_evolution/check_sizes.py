@@ -103,6 +103,13 @@ def _check_windows(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
             here = f" (on {list(lattice)} of sizes.train)" if run.sizes.train else ""
             yield "evolve.buffer" if run.buffer else size, f"{error}{here}"
             return
+    frozen = in_parts and evolve.boundary == "frozen"
+    if frozen and evolve.buffer != "auto" and run.buffer < system.least_buffer:
+        yield (
+            "evolve.buffer",
+            f"{system.least_buffer} or more is needed, as sites exchange what they hold: across "
+            "the edge of a patch without a buffer they would not",
+        )
     if in_parts and run.buffer and evolve.stop == "events":
         yield "evolve.buffer", EVENTS_IN_BUFFER
     patch = PatchGeometry(run.patch, system.halo, boundary=relaxation.boundary)

@@ -91,13 +91,13 @@ def candidate_buffers(
         return (0,)
     fitting = []
     for ranges in _RANGES:
-        buffer = ranges * max(system.halo, 1)
+        buffer = max(ranges * max(system.halo, 1), system.least_buffer)
         try:
             PatchGeometry(patch, system.halo, buffer).check(lattice, system.periodic)
         except ValueError:
             break
         fitting.append(buffer)
-    return tuple(fitting)
+    return tuple(dict.fromkeys(fitting))
 
 
 def _patches(settings: EvolveConfig) -> int:

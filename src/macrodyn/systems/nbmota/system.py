@@ -52,13 +52,15 @@ class NbMoTa(PatchSystem):
 
     The unit of time is exp(E/kT)/ν, with E the parameter ``unit_barrier``.
 
-    In a patch with frozen surroundings vacancies stay within the patch and its buffer.
+    In a patch with frozen surroundings vacancies stay within the patch and its buffer, so that it
+    needs one: jumps across the edge would be missing.
 
     Source: the setting of arXiv:2511.12842.
     """
 
     space: ClassVar[Grid] = Grid("species", 3, channels=2, species=4, labels=_LABELS)
     halo: ClassVar[int] = 3
+    least_buffer: ClassVar[int] = 1
     observables = tuple(
         Observable(name, _BOUNDS, rf"$\delta_{{\mathrm{{{SPECIES[a]}{SPECIES[b]}}}}}$")
         for name, (a, b) in zip(NAMES, PAIRS, strict=True)

@@ -163,6 +163,7 @@ def _attributes(cls: type[System]) -> dict[str, tuple[Callable[[Any], bool], str
             "periodic": (_is_bool, "True or False"),
             "halo": (lambda value: is_whole(value, 0), "a whole number of sites, 0 or more"),
             "long_range": (_is_bool, "True or False"),
+            "least_buffer": (lambda value: is_whole(value, 0), "a whole number of 0 or more"),
             "stops": _some_of(STOPS),
             "upsamplings": _some_of(UPSAMPLINGS),
         }
