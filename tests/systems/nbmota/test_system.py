@@ -183,7 +183,9 @@ def test_a_patch_without_a_buffer_is_refused_before_any_job(tmp_path):
     assert "buffer: 1" in text
     wrong.write_text(text.replace("buffer: 1", "buffer: 0"), encoding="utf-8")
     load_study(sound)
-    with pytest.raises(ConfigError, match=r"evolve\.buffer: 1 or more is needed, as sites exchange"):
+    with pytest.raises(
+        ConfigError, match=r"evolve\.buffer: 1 or more is needed, as sites exchange"
+    ):
         load_study(wrong)
 
 
