@@ -119,17 +119,17 @@ def solve_noise_layer(
     if not (ensemble.noisy and ensemble.template.linear_noise):
         return None
     ridge, found = _best_ridge(ensemble, training, validation)
+    if ridge is None:
+        return None
     both = join([training, validation])
     whitened = Whitened(ensemble, both)
     if ridge == "constant":
         layer = _NoiseLayer(ensemble, whitened, both, constant=True)
         change = -_of_members(ensemble, "noise_coefficients").double()
         change[:, :1] += layer.solve(RIDGES[-1], found)
-    elif ridge is not None:
+    else:
         layer = _NoiseLayer(ensemble, whitened, both)
         change = layer.solve(ridge, found)
-    else:
-        return None
     _add(ensemble, vmap(ensemble.template.noise_change)(change.to(ensemble.z_mean)))
     return ridge
 

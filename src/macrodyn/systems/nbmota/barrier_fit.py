@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from macrodyn.learning.holdout import hold_out
 from macrodyn.learning.loop import Parameters, Progress, Trainable, train
 from macrodyn.learning.settings import TrainingSettings
 from macrodyn.storage.checkpoints import Checkpoints
-from macrodyn.systems.nbmota.barriers import KINDS, TANH, BarrierModel, sphere
+from macrodyn.systems.nbmota.barriers import KINDS, TANH, BarrierModel, shell, sphere
 from macrodyn.systems.nbmota.crystal import (
     DIRECTIONS,
     SPECIES,
@@ -97,6 +98,7 @@ class Jumps:
         return Jumps(**{name: values[rows] for name, values in vars(self).items()})
 
 
+@cache
 def orbits() -> tuple[Ints, Ints]:
     """Sites around the middle of the forward jump, and the orbit of D3d that each is in.
 
@@ -136,7 +138,7 @@ def describe(species: NDArray[np.uint8], energies: Array, configuration: int) ->
     (vacancy,) = np.flatnonzero(flat == VACANCY)
     position = half_units(shape)[vacancy]
     sites, number = orbits()
-    shells = [sphere(s)[np.square(sphere(s)).sum(axis=1) == s] for s in SHELLS]
+    shells = [shell(square) for square in SHELLS]
     kinds = {pair: k for k, pair in enumerate(kinds_of_pairs())}
     found: dict[str, list[Any]] = {name: [] for name in Jumps.__dataclass_fields__}
     for direction, (start, end, saddle, _, fine) in zip(DIRECTIONS, energies, strict=True):
@@ -147,9 +149,9 @@ def describe(species: NDArray[np.uint8], energies: Array, configuration: int) ->
         np.add.at(counts, (number[here > 0], here[here > 0] - 1), 1.0)
         atom = int(flat[site_number(position + direction, shape)])
         pairs = np.zeros((len(SHELLS), len(kinds)))
-        for s, shell in enumerate(shells):
+        for s, offsets in enumerate(shells):
             for sign, centre in ((1, position), (-1, position + direction)):
-                around = site_number(centre + shell, shape)
+                around = site_number(centre + offsets, shape)
                 # The atom is no neighbour of its own.
                 around = around[around != site_number(position + direction, shape)]
                 for other in flat[around]:

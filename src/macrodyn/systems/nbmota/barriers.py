@@ -104,7 +104,7 @@ class BarrierModel:
         """Largest distance along an axis of a site that it reads, in half sides."""
         return int(np.abs(self.offsets).max())
 
-    @property
+    @cached_property
     def jumpers(self) -> Ints:
         """Which of its sites is the one that jumps, shape [8]."""
         matches = (self.offsets[None] == DIRECTIONS[:, None]).all(axis=2)
@@ -158,9 +158,8 @@ class BarrierModel:
         if not self.balanced:
             raise ValueError(f"the barriers of {self.source} come without an energy")
         total = np.zeros(len(states))
-        sites = sphere(int(self.shells.max()))
         for table, square in zip(self.energies.astype(np.float64), self.shells, strict=True):
-            for offset in sites[np.square(sites).sum(axis=1) == square]:
+            for offset in shell(int(square)):
                 for channel in range(2):
                     other = int((channel + offset[0]) % 2)
                     cell = (channel + offset - other) // 2
@@ -260,3 +259,9 @@ def sphere(square: int, middle: tuple[float, float, float] = (0.0, 0.0, 0.0)) ->
     order = np.lexsort((*sites.T[::-1], np.round(distance, 6)))
     found: Ints = sites[order].astype(np.int64)
     return found
+
+
+def shell(square: int) -> Ints:
+    """Sites of a bcc lattice at one squared distance in half sides from a site, shape [n, 3]."""
+    sites = sphere(square)
+    return sites[np.square(sites).sum(axis=1) == square]

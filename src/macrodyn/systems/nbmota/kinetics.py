@@ -374,7 +374,7 @@ def _walk(  # type: ignore[no-untyped-def]
             _look(state, vacancies[v], channels, cells, around)
             evaluations += _recall(around, jumpers, nets, pairs, memory, barriers)
             for d in range(8):
-                _move(vacancies[v], channels, cells, jumpers[d], target)
+                jump_target(vacancies[v], channels, cells, jumpers[d], target)
                 open_ = around[jumpers[d]] != VACANCY
                 for axis in range(3):
                     if low[axis] > 0 or high[axis] < sides[axis]:
@@ -401,7 +401,7 @@ def _walk(  # type: ignore[no-untyped-def]
                 reached += rates[v, d]
                 if reached > aim:
                     break
-        _move(vacancies[v], channels, cells, jumpers[d], target)
+        jump_target(vacancies[v], channels, cells, jumpers[d], target)
         for axis in range(3):
             target[axis + 1] %= sides[axis]
         c, i, j, k = vacancies[v]
@@ -417,7 +417,7 @@ def _walk(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _move(vacancy, channels, cells, jumper, target):  # type: ignore[no-untyped-def]
+def jump_target(vacancy, channels, cells, jumper, target):  # type: ignore[no-untyped-def]
     """Channel and cell that a jump leads to, not wrapped."""
     c = vacancy[0]
     target[0] = channels[c, jumper]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from macrodyn.systems.nbmota.barriers import BOLTZMANN
 from macrodyn.systems.nbmota.crystal import DIRECTIONS, VACANCY, half_units, site_number
-from macrodyn.systems.nbmota.zhou import write_setfl
+from macrodyn.systems.nbmota.zhou import ELEMENTS, write_setfl
 from macrodyn.systems.shared.lammps.serving import serve
 
 Array = NDArray[np.float64]
@@ -33,10 +33,8 @@ atom_modify map array sort 0 0
 boundary p p p
 region box block 0 {side!r} 0 {side!r} 0 {side!r} units box
 create_box 3 box
-mass 1 92.90637
-mass 2 95.95
-mass 3 180.94788
 """
+_MASSES = "\n".join(f"mass {k + 1} {e.mass}" for k, e in enumerate(ELEMENTS.values()))
 _SETTINGS = """
 neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes
@@ -79,7 +77,7 @@ class Cell:
         self.occupied = np.flatnonzero(flat != VACANCY)
         self.sites = sites
         x, types = sites[self.occupied], flat[self.occupied]
-        lmp.commands_string(_BOX.format(side=box))
+        lmp.commands_string(_BOX.format(side=box) + _MASSES)
         n = len(x)
         made = lmp.create_atoms(n, range(1, n + 1), types.tolist(), x.ravel().tolist())
         if made != n:

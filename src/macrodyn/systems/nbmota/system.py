@@ -24,7 +24,7 @@ from macrodyn.systems.nbmota.bonds import (
     sum_rules,
 )
 from macrodyn.systems.nbmota.crystal import SPECIES, VACANCY
-from macrodyn.systems.nbmota.kinetics import Kinetics
+from macrodyn.systems.nbmota.kinetics import Kinetics, jump_target
 from macrodyn.systems.nbmota.parameters import TRAINED, NbMoTaParameters
 from macrodyn.systems.nbmota.published import read_published
 from macrodyn.systems.nbmota.stages import prepare
@@ -306,7 +306,6 @@ def _within(site, low, high):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _neighbour(site, channels, cells, jumper, sides, found):  # type: ignore[no-untyped-def]
-    c = site[0]
-    found[0] = channels[c, jumper]
+    jump_target(site, channels, cells, jumper, found)
     for axis in range(3):
-        found[axis + 1] = (site[axis + 1] + cells[c, jumper, axis]) % sides[axis]
+        found[axis + 1] %= sides[axis]

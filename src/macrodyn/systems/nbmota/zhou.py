@@ -71,17 +71,12 @@ class ZhouElement:
 
     def density(self, r: ArrayLike) -> Array:
         """Electron density f(r) that an atom adds at a distance r."""
-        x = np.asarray(r, dtype=np.float64) / self.re
-        found: Array = self.fe * np.exp(-self.beta * (x - 1)) / (1 + (x - self.lambda_) ** 20)
-        return found
+        return self._decay(r, self.fe, self.beta, self.lambda_)
 
     def pair(self, r: ArrayLike) -> Array:
         """Pair energy phi(r) of two atoms of the element."""
-        x = np.asarray(r, dtype=np.float64) / self.re
-        repulsion = self.a * np.exp(-self.alpha * (x - 1)) / (1 + (x - self.kappa) ** 20)
-        attraction = self.b * np.exp(-self.beta * (x - 1)) / (1 + (x - self.lambda_) ** 20)
-        found: Array = repulsion - attraction
-        return found
+        repulsion = self._decay(r, self.a, self.alpha, self.kappa)
+        return repulsion - self._decay(r, self.b, self.beta, self.lambda_)
 
     def embedding(self, rho: ArrayLike) -> Array:
         """Energy F(rho) of an atom in an electron density rho of 0 or more."""
@@ -92,6 +87,12 @@ class ZhouElement:
         high = self.fe_high * (1 - self.eta * np.log(ratio)) * ratio**self.eta
         below = np.where(rho < _HIGH * self.rhoe, middle, high)
         return np.where(rho < _LOW * self.rhoe, low, below)
+
+    def _decay(self, r: ArrayLike, strength: float, rate: float, cutoff: float) -> Array:
+        """An exponential that is cut off."""
+        x = np.asarray(r, dtype=np.float64) / self.re
+        found: Array = strength * np.exp(-rate * (x - 1)) / (1 + (x - cutoff) ** 20)
+        return found
 
 
 ELEMENTS: dict[str, ZhouElement] = {
