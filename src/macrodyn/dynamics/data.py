@@ -13,7 +13,7 @@ from torch import Tensor
 from macrodyn.dynamics.compensation import Compensation
 from macrodyn.dynamics.constraints import Coordinates, LinearConstraint
 from macrodyn.dynamics.latents import LatentArrays
-from macrodyn.dynamics.scatter import scatter_factor
+from macrodyn.dynamics.scatter import lower_triangle, scatter_factor
 from macrodyn.learning.holdout import hold_out
 
 if TYPE_CHECKING:
@@ -207,10 +207,7 @@ class TransitionData:
         scatter = self.scatter
         if scatter is not None:
             moved = coordinates.reduce_change(scatter.mT)
-            # Of full rank or not, X^T X = R^T R.
-            factor = torch.linalg.qr(moved.double(), mode="r")[1].mT
-            negative = factor.diagonal(dim1=1, dim2=2) < 0
-            scatter = factor.where(~negative[:, None], -factor).to(scatter.dtype)
+            scatter = lower_triangle(moved.double()).to(scatter.dtype)
         return replace(
             self,
             z=coordinates.reduce(self.z),

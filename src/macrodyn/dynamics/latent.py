@@ -40,8 +40,8 @@ class LatentModel(nn.Module, ABC):
             which (`output_features`, `output_change`): training then solves for these exactly.
         linear_noise: Whether the noise is a function, entry by entry, of numbers that are linear in
             some of the parameters, and the model says which (`noise_outputs`, `noise_triangle`,
-            `noise_features`, `noise_coefficients`, `noise_change`): training then solves for these
-            as well. Its first feature is unity.
+            `noise_rows`, `noise_features`, `noise_coefficients`, `noise_change`): training then
+            solves for these as well. Its first feature is unity.
         along_axes: Whether it models coordinates along the data's principal axes
             (`principal_axes`); else the variables themselves, standardised one by one.
         structured: Whether the drift obeys a law of thermodynamics in the inputs: it is then in the
@@ -104,6 +104,10 @@ class LatentModel(nn.Module, ABC):
 
     def noise_triangle(self, outputs: Tensor) -> Tensor:
         """The noise's triangle, as `forward` gives it; no two outputs share an entry."""
+        raise NotImplementedError
+
+    def noise_rows(self) -> Tensor:
+        """Row of the triangle that each output is of, from 0, shape [e], where ``linear_noise``."""
         raise NotImplementedError
 
     def noise_features(self, inputs: Tensor) -> Tensor:
@@ -242,6 +246,12 @@ class NoisyModel(LatentModel):
         positive = nn.functional.softplus(outputs + SOFTPLUS_ONE)
         entries = torch.where(self.on_diagonal, positive, outputs)
         return entries @ self.placed if self.independent else entries
+
+    def noise_rows(self) -> Tensor:
+        """Of each output the row of its entry."""
+        if self.independent:
+            return torch.arange(self.variables)
+        return torch.tril_indices(self.variables, self.variables)[0]
 
     def noise_features(self, inputs: Tensor) -> Tensor:
         """Unity and the noise network's last hidden layer."""

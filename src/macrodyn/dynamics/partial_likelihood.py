@@ -13,6 +13,7 @@ from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.scalers import standardised
 from macrodyn.dynamics.scaling import drift_metric
+from macrodyn.dynamics.scatter import lower_triangle
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.learning.loop import Parameters, Trainable
 
@@ -130,7 +131,7 @@ class Whitened:
         reference = ensemble.diffusion_scale.double().cpu()
         scale = torch.diag(ensemble.drift_scale.double().cpu())
         # From the members' drift to the whitened one.
-        whitened = torch.linalg.solve_triangular(reference, scale, upper=False).T
+        whitened = torch.linalg.solve(reference, scale).T
         self._whitened_drift = whitened.to(ensemble.z_mean)
         self._metric: Tensor | None = None
         if targets:
@@ -146,12 +147,12 @@ class Whitened:
         scale = (factor * data.elapsed.double().cpu()).sqrt()[:, None]
 
         def whiten(values: Tensor) -> Tensor:
-            return torch.linalg.solve_triangular(reference, values.T, upper=False).T
+            return torch.linalg.solve(reference, values.T).T
 
         d = data.variables
         z, conditions = (values.double().cpu() for values in (data.z, data.conditions))
         # As a density of the variables, whatever coordinates the members have.
-        log_determinant = reference.diagonal().log().sum() + self._ensemble.log_volume
+        log_determinant = torch.linalg.slogdet(reference)[1] + self._ensemble.log_volume
         constant = d * scale.log() + log_determinant
         constant = constant + 0.5 * d * math.log(2.0 * math.pi)
         scatter, of_scatter = _whitened_scatter(data, reference, log_determinant)
@@ -173,10 +174,17 @@ class Whitened:
         """Standardised inputs of rows, shape [..., d + c]."""
         return rows[..., : self._sizes[0]]
 
-    def noise_nll(self, rows: Tensor, drift: Tensor, triangle: Tensor) -> Tensor:
-        """That part of the NLL which depends on the noise, [M, batch]; arguments as in `nll`."""
+    def noise_nll_by_row(self, rows: Tensor, drift: Tensor, triangle: Tensor) -> Tensor:
+        """That part of the NLL which depends on the noise, by rows of the triangle.
+
+        Row i is of the density of an increment's component i given those before it.
+
+        Returns:
+            Shape [M, batch, d]; arguments as in `nll`.
+        """
         parts = rows.split(self._sizes, dim=-1)
-        return self._noise_nll(parts, parts[2] * (drift @ self._whitened_drift), triangle)
+        moved = parts[2] * (drift @ self._whitened_drift)
+        return torch.stack(self._noise_nll(parts, moved, triangle), dim=-1)
 
     def information(self, rows: Tensor, triangle: Tensor) -> Tensor:
         """Fisher information of each entry of M, the others given.
@@ -227,24 +235,28 @@ class Whitened:
             if triangle is None:
                 return misfit
             moved = moved.detach()
-        return misfit + self._noise_nll(parts, moved, triangle) + constant[..., 0]
+        for row in self._noise_nll(parts, moved, triangle):
+            misfit = misfit + row
+        return misfit + constant[..., 0]
 
-    def _noise_nll(self, parts: Sequence[Tensor], moved: Tensor, triangle: Tensor) -> Tensor:
+    def _noise_nll(self, parts: Sequence[Tensor], moved: Tensor, triangle: Tensor) -> list[Tensor]:
         _, increment, _, _, _, scatter, counts = parts
-        squares, log_diagonal = _whitened(increment - moved, scatter, triangle)
         patches = counts[..., 0] if counts.shape[-1] else self.patches
-        return 0.5 * squares + patches * log_diagonal
+        return [
+            0.5 * squares + patches * log_diagonal
+            for squares, log_diagonal in _whitened(increment - moved, scatter, triangle)
+        ]
 
 
-def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tensor, Tensor]:
-    """|Y|^2 of Y = M^-1 [r | c], and sum log M_ii, shape [M, batch] each.
+def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """|Y_i|^2 of the rows of Y = M^-1 [r | c], and log M_ii, shape [M, batch] each.
 
     Written out over the few variables: much faster than a batched triangular solve of as many tiny
     matrices. As c is lower triangular, row i of Y has the residual's entry and i + 1 of c's.
     """
     entries = triangle.unbind(-1)
     columns = scatter.expand(*residual.shape[:-1], -1).unbind(-1) if scatter.shape[-1] else ()
-    squares = log_diagonal = torch.zeros_like(residual[..., 0])
+    found: list[tuple[Tensor, Tensor]] = []
     solved: list[list[Tensor]] = []
     for i, value in enumerate(residual.unbind(-1)):
         first = i * (i + 1) // 2
@@ -256,10 +268,10 @@ def _whitened(residual: Tensor, scatter: Tensor, triangle: Tensor) -> tuple[Tens
                 for x, y in zip(row[: len(known)], known, strict=True)
             ]
         row = [x / entries[first + i] for x in row]
-        squares = squares + torch.stack(row).square().sum(0) if columns else squares + row[0] ** 2
-        log_diagonal = log_diagonal + entries[first + i].log()
+        squares = torch.stack(row).square().sum(0) if columns else row[0].square()
+        found.append((squares, entries[first + i].log()))
         solved.append(row)
-    return squares, log_diagonal
+    return found
 
 
 def _whitened_scatter(
@@ -277,7 +289,7 @@ def _whitened_scatter(
     patches = data.patches.double().cpu() if isinstance(data.patches, Tensor) else data.patches
     of_sum = patches.log() if isinstance(patches, Tensor) else math.log(patches)
     scatter = data.scatter.double().cpu() / within.sqrt().reshape(-1, 1, 1)
-    scatter = torch.linalg.solve_triangular(reference, scatter, upper=False)
+    scatter = lower_triangle(torch.linalg.solve(reference, scatter).mT)
     variance = 2.0 * math.pi * within * data.elapsed.double().cpu()
     constant = 0.5 * d * variance.log() + log_determinant
     constant = (patches - 1) * constant + 0.5 * d * of_sum

@@ -19,7 +19,7 @@ class Scalers:
         condition_mean: Mean of the conditions, shape [c].
         condition_scale: Standard deviation of the conditions, shape [c].
         drift_scale: Typical size of the drift (not of the noise), shape [d], per unit time.
-        diffusion_scale: Reference Cholesky factor L_ref of the covariance rate, shape [d, d].
+        diffusion_scale: Reference factor L_ref of the covariance rate, L_ref L_ref^T, shape [d, d].
     """
 
     z_mean: Tensor
@@ -44,8 +44,8 @@ class Scalers:
         for name in ("z_scale", "condition_scale", "drift_scale"):
             if not bool((getattr(self, name) > 0).all()):
                 raise ValueError(f"Scaler {name} must be positive, got {getattr(self, name)}")
-        if not bool((self.diffusion_scale.diagonal() > 0).all()):
-            raise ValueError("Scaler diffusion_scale needs a positive diagonal")
+        if not bool(torch.linalg.slogdet(self.diffusion_scale.double())[0].abs() > 0):
+            raise ValueError("Scaler diffusion_scale must have an inverse")
 
     @classmethod
     def identity(cls, variables: int, conditions: int) -> Scalers:

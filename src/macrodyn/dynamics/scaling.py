@@ -69,7 +69,7 @@ def drift_metric(data: TransitionData, reference: torch.Tensor) -> torch.Tensor:
 
     Args:
         data: Training transitions.
-        reference: L_ref, the Cholesky factor of the diffusion's scale, shape [d, d].
+        reference: L_ref, the factor of the diffusion's scale, shape [d, d].
 
     Returns:
         P, shape [d, d], float64: P L_ref^-1 (increment - drift elapsed) / (factor elapsed)^(1/2)

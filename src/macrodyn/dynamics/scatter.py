@@ -9,7 +9,9 @@ freedom) is kept as a triangular factor of S over the elapsed time, which exists
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[np.float64]
 # Snapshots that are decomposed at once: a bound on memory.
@@ -40,3 +42,18 @@ def scatter_factor(increment: Array, elapsed: Array) -> Array:
     diagonal = np.diagonal(factor, axis1=1, axis2=2)
     factor *= np.where(diagonal < 0, -1.0, 1.0)[:, None, :]
     return factor
+
+
+def lower_triangle(rows: Tensor) -> Tensor:
+    """Lower triangular C with C C^T = X^T X and a diagonal that is not negative.
+
+    Args:
+        rows: X, at least as many rows as columns, shape [N, m, d].
+
+    Returns:
+        C, shape [N, d, d].
+    """
+    # Of full rank or not, X^T X = R^T R.
+    factor = torch.linalg.qr(rows, mode="r")[1].mT
+    negative = factor.diagonal(dim1=-2, dim2=-1) < 0
+    return factor.where(~negative[..., None, :], -factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.latent import NETWORKS, latent_model
-from macrodyn.dynamics.output_layer import solve_noise_layer, solve_output_layer
+from macrodyn.dynamics.noise_layer import solve_noise_layer
+from macrodyn.dynamics.output_layer import solve_output_layer
 from macrodyn.dynamics.partial_likelihood import PartialLikelihood
 from macrodyn.dynamics.scaling import fit_scalers
 from macrodyn.dynamics.settings import DynamicsSettings
@@ -82,7 +84,11 @@ def train_ensemble(
     scalers, linear = fit_scalers(training)
     if (axes := _axes(training, kind, options or {})) is not None:
         training, validation = (d.along(axes) for d in (training, validation))
+        # The noise keeps the variables' order, the observables first: a noise of theirs that does
+        # not depend on z is then rows of M that do not.
+        diffusion_scale = axes.inverse @ scalers.diffusion_scale
         scalers, linear = fit_scalers(training)
+        scalers = replace(scalers, diffusion_scale=diffusion_scale)
     ensemble = Ensemble(
         kind,
         variables=data_train.variables,
@@ -107,9 +113,8 @@ def train_ensemble(
     if settings.output_ridge is not None:
         stronger = PLAIN if training.compensated is None else 1.0
         solve_output_layer(ensemble, both, stronger * settings.output_ridge)
-        ridge = solve_noise_layer(ensemble, training.to("cpu"), validation.to("cpu"))
-        said = "as it was trained" if ridge is None else f"solved for, {ridge}"
-        _log.info("the noise's output layer: %s", said)
+        found = solve_noise_layer(ensemble, training.to("cpu"), validation.to("cpu"))
+        _log.info("the noise's output layer: %s", found)
     if not ensemble.template.continues:
         step = float(both.elapsed.mean())
         ensemble.continue_outside(both.z, both.conditions, scalers, step=step)

@@ -91,7 +91,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=10,
+    version=11,
 )
 PREDICT = StageKind(
     name="predict",
