@@ -15,6 +15,7 @@ import torch
 from macrodyn.lattice import PatchGeometry
 from macrodyn.storage.models import save_model
 from macrodyn.systems import ForceSystem, System, registry, system_class
+from macrodyn.systems.nbmota import NbMoTa
 from tests.systems.nbmota.conftest import random_model
 
 BUILT_IN = {name: system_class(name) for name in registry.BUILT_IN}
@@ -76,6 +77,8 @@ PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
     ("nbmota", "temperature"): (900.0, MOVES),
     ("nbmota", "unit_barrier"): (1.2, MOVES),
     ("nbmota", "sites_per_vacancy"): (20, ("initial_states",)),
+    # That chains change walks is seen in tests/systems/nbmota/test_flicker.py.
+    ("nbmota", "flicker"): (4, ("chain",)),
     # What comes of these is seen in tests/systems/nbmota/test_prepare.py.
     ("nbmota", "barriers"): ("nkk_weights.npy", ("prepare",)),
     ("nbmota", "configurations"): (5, ("prepare",)),
@@ -108,6 +111,7 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
         "evolve": system.evolve(states, 1.0, seeds),
         "evolve_patch": system.evolve_patch(windows, geometry, 1.0, seeds)[0],
         "exact_moments": system.exact_moments(system.observe(states), lattice),
+        "chain": system.kinetics.chain if isinstance(system, NbMoTa) else None,
         "prepare": stages_of(name, read),
     }
 

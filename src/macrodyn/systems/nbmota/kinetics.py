@@ -20,13 +20,16 @@ from numpy.typing import NDArray
 from macrodyn.streams import Seeds
 from macrodyn.systems.nbmota.barriers import BOLTZMANN, RELU, BarrierModel
 from macrodyn.systems.nbmota.crystal import DIRECTIONS, VACANCY
+from macrodyn.systems.nbmota.flicker import LARGEST, leave
+from macrodyn.systems.nbmota.surroundings import SLOTS, evaluate, look, recall
 from macrodyn.systems.shared.philox import uniform_pair
 
 # The stream's sequence that jumps draw from: a pair of numbers each.
 _LANE = np.uint64(0)
 _JUMPS = len(DIRECTIONS)
-# Slots of the cache of surroundings, a power of two, and how many are looked at for one.
-_SLOTS, _PROBES = 1 << 15, 4
+# A chain takes in the likeliest jump out of it if that is this share of what leaves it from the
+# jump's state, and if this share of what leaves the state that it leads to leads back.
+_MAIN, _RETURNS = 0.5, 0.8
 # Why a walk ended.
 TIME, EVENTS, STUCK = 0, 1, 2
 
@@ -39,6 +42,8 @@ class Walk:
         states: Where they ended, shaped like the states they began with.
         times: Time that passed, shape [batch].
         jumps: Number of jumps, shape [batch].
+        chains: How many of the jumps left a chain of states, shape [batch]. What happened within
+            one is no jump that is counted.
         evaluations: How often the eight barriers of a vacancy were computed, shape [batch].
         ended: `TIME`, `EVENTS` or `STUCK` (no jump is possible), shape [batch].
     """
@@ -46,6 +51,7 @@ class Walk:
     states: NDArray[np.uint8]
     times: NDArray[np.float64]
     jumps: NDArray[np.int64]
+    chains: NDArray[np.int64]
     evaluations: NDArray[np.int64]
     ended: NDArray[np.int64]
 
@@ -57,10 +63,21 @@ class Kinetics:
         model: The barriers.
         frequency: Attempt frequency nu, per unit of time.
         cache: Whether rates of surroundings that were seen are kept. It changes no result.
+        chain: Most states among which a vacancy that has just jumped to and fro is not followed
+            jump by jump: when it leaves them, and from which of them, is drawn at once
+            (`flicker.leave`). 0 for none, else 2 to 4. Times and states have the same
+            distribution.
+
+    Raises:
+        ValueError: If a chain is of other lengths.
     """
 
-    def __init__(self, model: BarrierModel, frequency: float, *, cache: bool = True) -> None:
-        self.model, self.frequency, self.cache = model, frequency, cache
+    def __init__(
+        self, model: BarrierModel, frequency: float, *, cache: bool = True, chain: int = 0
+    ) -> None:
+        if chain != 0 and not 2 <= chain <= LARGEST:
+            raise ValueError(f"a chain has 0 or 2 to {LARGEST} states, not {chain}")
+        self.model, self.frequency, self.cache, self.chain = model, frequency, cache, chain
 
     @cached_property
     def tables(self) -> tuple[NDArray, ...]:
@@ -93,7 +110,7 @@ class Kinetics:
             temperature: In K, of each state or of all.
             seeds: One stream per state, shape [batch].
             duration: Time after which walks end; the jump that would come later is not made.
-            events: Jumps after which walks end.
+            events: Jumps after which walks end; not with chains, in which jumps are not counted.
             inside: Cells that may change, along each axis; all by default. Vacancies stay inside,
                 and those outside rest. The block then is a window, and must have a `margin` on each
                 side, so that nothing is read across its ends.
@@ -102,8 +119,11 @@ class Kinetics:
             Where they ended, and when.
 
         Raises:
-            ValueError: If neither ends the walks, or a block or a margin is too narrow.
+            ValueError: If neither ends the walks, if chains are to end after jumps, or a block or
+                a margin is too narrow.
         """
+        if self.chain and events is not None:
+            raise ValueError("jumps within chains are not counted: let a duration end the walk")
         if not math.isfinite(duration) and events is None:
             raise ValueError("a walk needs a duration or a number of events")
         shape = states.shape[2:]
@@ -120,11 +140,10 @@ class Kinetics:
         n = len(after)
         beta = 1.0 / (BOLTZMANN * np.broadcast_to(np.asarray(temperature, np.float64), (n,)))
         times = np.empty(n)
-        jumps, evaluations, ended = (np.empty(n, np.int64) for _ in range(3))
-        model = self.model
-        channels, cells = self.tables
+        jumps, evaluations, ended, chains = (np.empty(n, np.int64) for _ in range(4))
+        tables = (*self.tables, self.model.jumpers, self._nets, self._pairs)
         for i in range(n):
-            times[i], jumps[i], evaluations[i], ended[i] = _walk(
+            times[i], jumps[i], evaluations[i], ended[i], chains[i] = _walk(
                 after[i],
                 low,
                 high,
@@ -133,14 +152,18 @@ class Kinetics:
                 duration,
                 -1 if events is None else events,
                 seeds[i],
-                channels,
-                cells,
-                model.jumpers,
-                self._nets,
-                self._pairs,
+                tables,
                 self._memory if self.cache else self._no_memory,
+                self.chain,
             )
-        return Walk(states=after, times=times, jumps=jumps, evaluations=evaluations, ended=ended)
+        return Walk(
+            states=after,
+            times=times,
+            jumps=jumps,
+            chains=chains,
+            evaluations=evaluations,
+            ended=ended,
+        )
 
     def barriers(self, states: NDArray[np.uint8], vacancies: NDArray[np.int64]) -> NDArray:
         """Barriers of the eight jumps of one vacancy of each state, by the kernel.
@@ -156,8 +179,8 @@ class Kinetics:
         channels, cells = self.tables
         around = np.empty(channels.shape[1], np.uint8)
         for i, (state, vacancy) in enumerate(zip(states, vacancies, strict=True)):
-            _look(state, vacancy, channels, cells, around)
-            _evaluate(around, self.model.jumpers, self._nets, self._pairs, found[i])
+            look(state, vacancy, channels, cells, around)
+            evaluate(around, self.model.jumpers, self._nets, self._pairs, found[i])
         return found
 
     @cached_property
@@ -183,7 +206,7 @@ class Kinetics:
 
     @cached_property
     def _memory(self) -> tuple[NDArray, NDArray]:
-        return np.zeros(_SLOTS, np.uint64), np.zeros((_SLOTS, _JUMPS))
+        return np.zeros(SLOTS, np.uint64), np.zeros((SLOTS, _JUMPS))
 
     @cached_property
     def _no_memory(self) -> tuple[NDArray, NDArray]:
@@ -197,125 +220,6 @@ def _listed(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
 
 
 @njit(cache=True)
-def _look(state, vacancy, channels, cells, around):  # type: ignore[no-untyped-def]
-    """Read the species around a vacancy."""
-    c = vacancy[0]
-    nx, ny, nz = state.shape[1:]
-    for j in range(channels.shape[1]):
-        x = vacancy[1] + cells[c, j, 0]
-        y = vacancy[2] + cells[c, j, 1]
-        z = vacancy[3] + cells[c, j, 2]
-        # Farther than a period away only in the smallest blocks.
-        while x < 0:
-            x += nx
-        while x >= nx:
-            x -= nx
-        while y < 0:
-            y += ny
-        while y >= ny:
-            y -= ny
-        while z < 0:
-            z += nz
-        while z >= nz:
-            z -= nz
-        around[j] = state[channels[c, j], x, y, z]
-
-
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _evaluate(around, jumpers, nets, pairs, barriers):  # type: ignore[no-untyped-def]
-    """Barriers of the eight jumps from the species around a vacancy."""
-    sites, rows, table, lines, bias, weights, biases, out, level, rectified = nets
-    places, steps, changes = pairs
-    width = table.shape[2]
-    x = np.empty((8, width), np.float32)
-    for d in range(8):
-        atom = around[jumpers[d]]
-        for w in range(width):
-            x[d, w] = bias[atom, w]
-        for k in range(rows.shape[1]):
-            row, species = rows[d, k], around[sites[d, k]]
-            for w in range(width):
-                x[d, w] += table[row, species, w]
-    _activate(x, rectified)
-    for layer in range(len(biases)):
-        y = np.dot(x, weights[layer])
-        for d in range(8):
-            for w in range(width):
-                y[d, w] += biases[layer, w]
-        x = y
-        _activate(x, rectified)
-    for d in range(8):
-        atom = around[jumpers[d]]
-        if atom == VACANCY:
-            barriers[d] = np.inf
-            continue
-        total = np.float32(0.0)
-        for w in range(width):
-            total += x[d, w] * out[atom, w]
-        if len(lines):
-            for k in range(rows.shape[1]):
-                total += lines[rows[d, k], atom, around[sites[d, k]]]
-        change = 0.0
-        if len(changes):
-            for k in range(steps.shape[1]):
-                change += changes[steps[d, k], atom, around[places[d, k]]]
-        barriers[d] = total + level[atom] + 0.5 * change
-
-
-@njit(cache=True)
-def _activate(x, rectified):  # type: ignore[no-untyped-def]
-    for d in range(x.shape[0]):
-        for w in range(x.shape[1]):
-            if rectified:
-                x[d, w] = max(x[d, w], np.float32(0.0))
-            else:
-                x[d, w] = np.tanh(x[d, w])
-
-
-@njit(cache=True)
-def _digest(around):  # type: ignore[no-untyped-def]
-    """A 64-bit digest of the species around a vacancy, never 0.
-
-    Two of a million different surroundings share one with a chance of 1e-8.
-    """
-    value = np.uint64(0x243F6A8885A308D3)
-    word = np.uint64(0)
-    for j in range(len(around)):
-        word = (word << np.uint64(2)) | np.uint64(around[j])
-        if j % 32 == 31 or j == len(around) - 1:
-            value = (value ^ word) * np.uint64(0x9E3779B97F4A7C15)
-            value ^= value >> np.uint64(29)
-            value *= np.uint64(0xBF58476D1CE4E5B9)
-            value ^= value >> np.uint64(32)
-            word = np.uint64(0)
-    return value | np.uint64(1)
-
-
-@njit(cache=True)
-def _recall(around, jumpers, nets, pairs, memory, barriers):  # type: ignore[no-untyped-def]
-    """Barriers from the cache, or computed and kept; whether they were computed."""
-    keys, kept = memory
-    if len(keys) == 0:
-        _evaluate(around, jumpers, nets, pairs, barriers)
-        return 1
-    key = _digest(around)
-    first = np.int64(key >> np.uint64(33)) % len(keys)
-    slot = first
-    for probe in range(_PROBES):
-        here = (first + probe) % len(keys)
-        if keys[here] == key:
-            barriers[:] = kept[here]
-            return 0
-        if keys[here] == 0:
-            slot = here
-            break
-    _evaluate(around, jumpers, nets, pairs, barriers)
-    keys[slot] = key
-    kept[slot] = barriers
-    return 1
-
-
-@njit(cache=True)
 def _apart(a, b, n):  # type: ignore[no-untyped-def]
     """Distance of two cells along a periodic axis."""
     d = abs(a - b)
@@ -324,96 +228,232 @@ def _apart(a, b, n):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _walk(  # type: ignore[no-untyped-def]
-    state,
-    low,
-    high,
-    beta,
-    frequency,
-    duration,
-    events,
-    key,
-    channels,
-    cells,
-    jumpers,
-    nets,
-    pairs,
-    memory,
+    state, low, high, beta, frequency, duration, events, key, tables, memory, chain
 ):
-    """Walk one state in place: time, jumps, evaluations, and why it ended."""
+    """Walk one state in place: time, jumps, evaluations, why it ended, and chains left."""
+    cells = tables[1]
     sides = np.array(state.shape[1:])
-    count = 0
-    for c in range(2):
-        for i in range(low[0], high[0]):
-            for j in range(low[1], high[1]):
-                for k in range(low[2], high[2]):
-                    count += state[c, i, j, k] == VACANCY
-    vacancies = np.empty((count, 4), np.int64)
-    count = 0
+    vacancies = _vacancies(state, low, high)
+    count = len(vacancies)
+    scales = (beta, frequency)
+    rates = np.zeros((count, 8))
+    stale = np.ones(count, np.bool_)
+    reach = np.abs(cells).max() + 1
+    # Of the last two jumps: the vacancy, and the direction.
+    last, before = np.full(2, -1), np.full(2, -1)
+    passed, jumps, evaluations, chains = 0.0, 0, 0, 0
+    while True:
+        for v in range(count):
+            if stale[v]:
+                stale[v] = False
+                evaluations += _rates(
+                    state, vacancies[v], low, high, scales, tables, memory, rates[v]
+                )
+        total = rates.sum()
+        if not total > 0.0:
+            return duration, jumps, evaluations, STUCK, chains
+        first, second = uniform_pair(key, _LANE, np.uint64(jumps))
+        back = before[0] == last[0] and before[1] == _opposite(last[1])
+        if chain > 1 and last[0] >= 0 and back:
+            size, looked, time, v, d, path, left = _flicker(
+                state, vacancies, last[0], rates, low, high, scales, tables, memory, chain,
+                first, second, duration - passed,
+            )  # fmt: skip
+            evaluations += looked
+            if size > 1:
+                chains += 1
+                for d_path in path:
+                    if d_path >= 0:
+                        _jump(state, vacancies, last[0], d_path, tables)
+                        _mark(stale, vacancies, vacancies[last[0]], sides, reach)
+                if not left:
+                    return duration, jumps, evaluations, TIME, chains
+                passed += time
+                _jump(state, vacancies, v, d, tables)
+                _mark(stale, vacancies, vacancies[v], sides, reach)
+                jumps += 1
+                last[0] = -1
+                continue
+        wait = -np.log(first) / total
+        if passed + wait > duration:
+            return duration, jumps, evaluations, TIME, chains
+        if jumps == events:
+            return passed, jumps, evaluations, EVENTS, chains
+        passed += wait
+        v, d = _drawn(rates, second * total)
+        _jump(state, vacancies, v, d, tables)
+        _mark(stale, vacancies, vacancies[v], sides, reach)
+        before[:] = last
+        last[0], last[1] = v, d
+        jumps += 1
+
+
+@njit(cache=True)
+def _vacancies(state, low, high):  # type: ignore[no-untyped-def]
+    """Channel and cell of each vacancy that moves, in the order of the sites."""
+    found = []
     for c in range(2):
         for i in range(low[0], high[0]):
             for j in range(low[1], high[1]):
                 for k in range(low[2], high[2]):
                     if state[c, i, j, k] == VACANCY:
-                        vacancies[count, 0] = c
-                        vacancies[count, 1] = i
-                        vacancies[count, 2] = j
-                        vacancies[count, 3] = k
-                        count += 1
+                        found.append((c, i, j, k))
+    vacancies = np.empty((len(found), 4), np.int64)
+    for row in range(len(found)):
+        for axis in range(4):
+            vacancies[row, axis] = found[row][axis]
+    return vacancies
+
+
+@njit(cache=True)
+def _rates(  # type: ignore[no-untyped-def]
+    state, vacancy, low, high, scales, tables, memory, rates
+):
+    """Rates of the eight jumps of a vacancy; whether barriers were computed for them."""
+    channels, cells, jumpers, nets, pairs = tables
+    beta, frequency = scales
+    sides = state.shape[1:]
     around = np.empty(channels.shape[1], np.uint8)
     barriers = np.empty(8)
-    rates = np.zeros((count, 8))
-    stale = np.ones(count, np.bool_)
-    reach = np.abs(cells).max() + 1
     target = np.empty(4, np.int64)
-    passed, jumps, evaluations = 0.0, 0, 0
-    while True:
-        for v in range(count):
-            if not stale[v]:
-                continue
-            stale[v] = False
-            _look(state, vacancies[v], channels, cells, around)
-            evaluations += _recall(around, jumpers, nets, pairs, memory, barriers)
-            for d in range(8):
-                jump_target(vacancies[v], channels, cells, jumpers[d], target)
-                open_ = around[jumpers[d]] != VACANCY
-                for axis in range(3):
-                    if low[axis] > 0 or high[axis] < sides[axis]:
-                        open_ &= low[axis] <= target[axis + 1] < high[axis]
-                # No barrier is below zero: what a model says there is beyond its data.
-                found = max(barriers[d], 0.0)
-                rates[v, d] = frequency * np.exp(-beta * found) if open_ else 0.0
-        total = rates.sum()
-        if not total > 0.0:
-            return duration, jumps, evaluations, STUCK
-        first, second = uniform_pair(key, _LANE, np.uint64(jumps))
-        wait = -np.log(first) / total
-        if passed + wait > duration:
-            return duration, jumps, evaluations, TIME
-        if jumps == events:
-            return passed, jumps, evaluations, EVENTS
-        passed += wait
-        aim, v, d = second * total, 0, 0
-        reached = 0.0
-        for number in range(8 * count):
-            # The last that is open, if rounding leaves the aim beyond all.
-            if rates[number // 8, number % 8] > 0.0:
-                v, d = number // 8, number % 8
-                reached += rates[v, d]
-                if reached > aim:
-                    break
-        jump_target(vacancies[v], channels, cells, jumpers[d], target)
+    look(state, vacancy, channels, cells, around)
+    computed = recall(around, jumpers, nets, pairs, memory, barriers)
+    for d in range(8):
+        jump_target(vacancy, channels, cells, jumpers[d], target)
+        open_ = around[jumpers[d]] != VACANCY
         for axis in range(3):
-            target[axis + 1] %= sides[axis]
-        c, i, j, k = vacancies[v]
-        state[c, i, j, k] = state[target[0], target[1], target[2], target[3]]
-        state[target[0], target[1], target[2], target[3]] = VACANCY
-        vacancies[v] = target
-        jumps += 1
+            if low[axis] > 0 or high[axis] < sides[axis]:
+                open_ &= low[axis] <= target[axis + 1] < high[axis]
+        # No barrier is below zero: what a model says there is beyond its data.
+        found = max(barriers[d], 0.0)
+        rates[d] = frequency * np.exp(-beta * found) if open_ else 0.0
+    return computed
+
+
+@njit(cache=True)
+def _drawn(rates, aim):  # type: ignore[no-untyped-def]
+    """The jump at which the sum of rates passes an aim."""
+    v, d = 0, 0
+    reached = 0.0
+    for number in range(rates.size):
+        # The last that is open, if rounding leaves the aim beyond all.
+        if rates[number // 8, number % 8] > 0.0:
+            v, d = number // 8, number % 8
+            reached += rates[v, d]
+            if reached > aim:
+                break
+    return v, d
+
+
+@njit(cache=True)
+def _jump(state, vacancies, v, d, tables):  # type: ignore[no-untyped-def]
+    """Exchange a vacancy with a neighbour."""
+    channels, cells, jumpers, _, _ = tables
+    target = np.empty(4, np.int64)
+    jump_target(vacancies[v], channels, cells, jumpers[d], target)
+    for axis in range(3):
+        target[axis + 1] %= state.shape[axis + 1]
+    c, i, j, k = vacancies[v]
+    state[c, i, j, k] = state[target[0], target[1], target[2], target[3]]
+    state[target[0], target[1], target[2], target[3]] = VACANCY
+    vacancies[v] = target
+
+
+@njit(cache=True)
+def _mark(stale, vacancies, place, sides, reach):  # type: ignore[no-untyped-def]
+    """Mark the vacancies near a place that another has jumped to."""
+    for other in range(len(vacancies)):
+        near = True
+        for axis in range(3):
+            near &= _apart(vacancies[other, axis + 1], place[axis + 1], sides[axis]) <= reach
+        stale[other] |= near
+
+
+@njit(cache=True)
+def _opposite(direction):  # type: ignore[no-untyped-def]
+    """Number of the direction back."""
+    return _JUMPS - 1 - direction
+
+
+@njit(cache=True)
+def _flicker(  # type: ignore[no-untyped-def]
+    state, vacancies, v, rates, low, high, scales, tables, memory, chain, first, second, limit
+):
+    """Leave the states among which a vacancy jumps to and fro, if there are some.
+
+    From the state that it is in, the chain grows along the likeliest jump out of it, as long as
+    what that leads to mostly leads back.
+
+    Returns:
+        Number of its states, one for none; evaluations; time of the exit; the jump that leaves it,
+        its vacancy and its direction; jumps of the vacancy from the first state to the one that is
+        left, -1 behind the last; and whether it is left before the limit.
+    """
+    cells = tables[1]
+    sides = np.array(state.shape[1:])
+    reach = np.abs(cells).max() + 1
+    count = len(vacancies)
+    all_rates = np.empty((chain, count, 8))
+    all_rates[0] = rates
+    paths = np.full((chain, chain), -1)
+    within = np.zeros((chain, chain))
+    # Jumps that lead to another state of the chain.
+    inner = np.zeros((chain, 8), np.bool_)
+    near = np.zeros(count, np.bool_)
+    size, evaluations = 1, 0
+    while size < chain:
+        best, parent, direction = 0.0, 0, 0
+        for i in range(size):
+            for d in range(8):
+                if not inner[i, d] and all_rates[i, v, d] > best:
+                    best, parent, direction = all_rates[i, v, d], i, d
+        out = all_rates[parent].sum() - within[parent].sum()
+        if not best > _MAIN * out:
+            break
+        path = paths[size]
+        path[:] = paths[parent]
+        depth = 0
+        while path[depth] >= 0:
+            depth += 1
+        path[depth] = direction
+        near[:] = False
+        for step in range(depth + 1):
+            _jump(state, vacancies, v, path[step], tables)
+            _mark(near, vacancies, vacancies[v], sides, reach)
         for other in range(count):
-            near = True
-            for axis in range(3):
-                near &= _apart(vacancies[other, axis + 1], target[axis + 1], sides[axis]) <= reach
-            stale[other] |= near
+            if near[other]:
+                evaluations += _rates(
+                    state, vacancies[other], low, high, scales, tables, memory,
+                    all_rates[size, other],
+                )  # fmt: skip
+            else:
+                all_rates[size, other] = all_rates[0, other]
+        for step in range(depth, -1, -1):
+            _jump(state, vacancies, v, _opposite(path[step]), tables)
+        back = all_rates[size, v, _opposite(direction)]
+        if not back > _RETURNS * all_rates[size].sum():
+            break
+        within[parent, size], within[size, parent] = best, back
+        inner[parent, direction] = inner[size, _opposite(direction)] = True
+        size += 1
+    nothing = paths[0].copy()
+    if size == 1:
+        return 1, evaluations, 0.0, 0, 0, nothing, False
+    out = np.zeros(size)
+    for i in range(size):
+        for other in range(count):
+            for d in range(8):
+                if other != v or not inner[i, d]:
+                    out[i] += all_rates[i, other, d]
+    if not out.sum() > 0.0:
+        return 1, evaluations, 0.0, 0, 0, nothing, False
+    time, at, rest, left = leave(within[:size, :size], out, 0, first, second, limit)
+    jumps_out = all_rates[at].copy()
+    for d in range(8):
+        if inner[at, d]:
+            jumps_out[v, d] = 0.0
+    by, d = _drawn(jumps_out, rest * out[at])
+    return size, evaluations, time, by, d, paths[at].copy(), left
 
 
 @njit(cache=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from macrodyn.systems.parameters import Parameters
@@ -42,6 +44,12 @@ class NbMoTaParameters(Parameters):
         ge=0,
         description="Barrier E of the unit of time, exp(E/kT)/ν, in eV: in that unit a jump takes "
         "about as long at every temperature.",
+    )
+    flicker: Literal[0, 2, 3, 4] = Field(
+        default=0,
+        description="Most states among which a vacancy that jumps to and fro is not followed jump "
+        "by jump: when it leaves them, and where to, is drawn at once from the exact distribution. "
+        "0: every jump is made.",
     )
     sites_per_vacancy: int = Field(
         default=1024,

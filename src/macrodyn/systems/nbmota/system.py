@@ -99,7 +99,7 @@ class NbMoTa(PatchSystem):
     @cached_property
     def kinetics(self) -> Kinetics:
         """Walks of vacancies, time in 1/ν."""
-        return Kinetics(self.barriers, 1.0)
+        return Kinetics(self.barriers, 1.0, chain=self.parameters.flicker)
 
     @property
     def unit(self) -> float:
