@@ -46,7 +46,7 @@ def test_kinetics_and_exchanges_lead_to_the_same_order(model, alloys):
     hot = 2500.0
     swapped, accepted = Canonical(model).exchange(states, hot, 100, seeds(1, "s", index=60))
     # At a time, not after a jump: states that are left soon are seen less.
-    duration = 1000 * np.exp(1.0 / (BOLTZMANN * hot))
+    duration = 5000 * np.exp(1.0 / (BOLTZMANN * hot))
     walk = Kinetics(model, 1.0).walk(states, hot, seeds(2, "w", index=60), duration=duration)
     assert walk.jumps.mean() > 4000
     assert (accepted > 0.2).all()
