@@ -96,6 +96,63 @@ def test_controls_are_martingales_and_excesses():
     assert control_variates(elapsed, None, None).shape == (2, 3, 2, 0)
 
 
+SPREAD, NOISE, TOTAL = 0.5, 0.2, 8
+
+
+def scattered(evolved, *, seed=0, groups=40, each=50):
+    """Patches whose rates scatter around the whole's; some of all K are drawn."""
+    rng = np.random.default_rng(seed)
+    n = groups * each
+    z = rng.uniform(-1, 1, (n, 1))
+    excess = rng.normal(0, SPREAD, (n, TOTAL, 1))
+    # A third of it is over before the pair's time is: the mean rate is less than the first.
+    excess -= excess.mean(axis=1, keepdims=True)
+    noise = rng.normal(0, NOISE, (n, TOTAL, 1))
+    increment = -z[:, None] * DT + 0.67 * excess * DT + noise * np.sqrt(DT)
+    drawn = rng.permuted(np.tile(np.arange(TOTAL), (n, 1)), axis=1)[:, :evolved]
+    rows = np.arange(n)[:, None]
+    return latents_dataset(
+        z=z,
+        increment=increment[rows, drawn][:, :, None],
+        elapsed=np.full((n, evolved, 1), DT),
+        condition_values=np.empty((n, 0)),
+        group=np.repeat(np.arange(groups), each),
+        time=np.zeros(n),
+        variables=["a"],
+        lags=[1],
+        conditions=[],
+        n_observables=1,
+        patches_total=TOTAL,
+        sites=TOTAL,
+        dt=DT,
+        time_unit="1",
+        controls=(excess * DT)[rows, drawn][:, :, None],
+        control_names=["excess_a"],
+    )
+
+
+@pytest.mark.parametrize("evolved", [1, 2, 4, 8])
+@pytest.mark.parametrize("likelihood", ["mean", "patches"])
+def test_what_patches_have_of_their_own_is_no_noise_of_the_whole(evolved, likelihood):
+    latents = scattered(evolved)
+    arrays = LatentArrays.from_dataset(latents)
+    assert arrays.excess == (0,)
+    compensation = compensate(arrays)
+    data = TransitionData.from_latents(latents, likelihood=likelihood, compensation=compensation)
+    sigma = NOISE**2 / TOTAL
+    if evolved < TOTAL:
+        assert compensation.coefficients[0, 0] == pytest.approx(0.67, abs=0.03)
+    left = data.increment + data.z * DT
+    assert float(left.square().mean()) / data.factor / DT == pytest.approx(sigma, rel=0.07)
+    if data.scatter is not None:
+        scatter = data.scatter.square().mean() / (evolved - 1) / data.within
+        assert float(scatter) == pytest.approx(sigma, rel=0.07)
+    plain = TransitionData.from_latents(latents, likelihood=likelihood)
+    left = plain.increment + plain.z * DT
+    if evolved == 1:
+        assert float(left.square().mean()) / plain.factor / DT > 1.5 * sigma
+
+
 @pytest.fixture(scope="module")
 def trained():
     """Ensembles trained on the increments as they are, and on the compensated ones."""

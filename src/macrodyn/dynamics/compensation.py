@@ -13,6 +13,10 @@ part is taken, as the noise and its negative are equally likely.
 For any matrix C the compensated increment Delta - C controls has the mean of Delta, for any dt. The
 C of least variance is a regression. It is fitted on other groups than those it is used for
 (cross-fitting): so it knows nothing of the noise that it is multiplied with, and the mean stays.
+
+The covariance is that of Delta less the excess alone. Patches of a snapshot differ: their rates
+scatter, and that m of K were drawn adds this scatter to an increment of their mean. The whole has
+none of it, as all of its patches count.
 """
 
 from __future__ import annotations
@@ -40,12 +44,15 @@ class Compensation:
     Attributes:
         increment: Increments averaged over the patches, less their controls, shape [N, d].
         coefficients: C, averaged over the folds, shape [d, control].
+        of_whole: Increments of each patch, less what its own rates add to those of the whole; shape
+            [N, m, d]. Their covariance is that of the noise.
         gain: Variance of the increments around a polynomial of z over that of the compensated
             ones, of each variable, shape [d].
     """
 
     increment: Floats
     coefficients: Floats
+    of_whole: Floats
     gain: Floats
 
 
@@ -81,8 +88,47 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
     compensated[:, worse] = increment[:, worse]
     coefficients = np.where(worse[:, None], 0.0, np.mean(found, axis=0))
     return Compensation(
-        increment=compensated, coefficients=coefficients, gain=np.where(worse, 1.0, gain)
+        increment=compensated,
+        coefficients=coefficients,
+        of_whole=_of_whole(arrays, fold, found),
+        gain=np.where(worse, 1.0, gain),
     )
+
+
+def _of_whole(arrays: LatentArrays, fold: NDArray[np.int64], of_mean: list[Floats]) -> Floats:
+    """Increments of each patch less what its own rates add, shape [N, m, d].
+
+    Args:
+        arrays: Latent pairs.
+        fold: Fold of each snapshot, shape [N].
+        of_mean: C of each fold for the mean of the patches, shape [d, control] each; used where a
+            snapshot has one patch. Else how patches of a snapshot differ tells C far better, also
+            where all were drawn, of which the mean has no excess.
+    """
+    found, excess = arrays.increment.copy(), list(arrays.excess)
+    if not excess:
+        return found
+    if arrays.patches > 1:
+        increment, controls = (
+            values - values.mean(axis=1, keepdims=True)
+            for values in (arrays.increment, arrays.controls)
+        )
+        size = np.sqrt(np.square(controls).mean(axis=(0, 1)))
+        controls = controls / np.where(size > 0, size, 1.0)
+        squares, products = (
+            np.stack([np.tensordot(controls[fold == f], other[fold == f], ((0, 1), (0, 1)))
+                      for f in range(len(of_mean))])
+            for other in (controls, increment)
+        )  # fmt: skip
+    for number, coefficients in enumerate(of_mean):
+        here = fold == number
+        if arrays.patches > 1:
+            others = np.arange(len(of_mean)) != number
+            square, product = (sums[others].sum(axis=0) for sums in (squares, products))
+            solved = np.linalg.lstsq(square, product, rcond=1e-12)[0].T
+            coefficients = solved / np.where(size > 0, size, 1.0)
+        found[here] -= arrays.controls[here][..., excess] @ coefficients[:, excess].T
+    return found
 
 
 def mean_increment(arrays: LatentArrays, *, seed: int = 0) -> Floats:

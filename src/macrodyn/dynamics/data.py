@@ -241,7 +241,8 @@ class TransitionData:
             likelihood: `patches` keeps the scatter of a snapshot's patches, `mean` does not.
             within: Factor of the scatter; K if None.
             lag: Index along `lag`.
-            compensation: What `compensate` made of the same lag.
+            compensation: What `compensate` made of the same lag: the drift is fitted to its
+                increments, the covariance to those of the whole.
             dtype: Precision of the tensors.
             device: Where to put them.
 
@@ -256,6 +257,8 @@ class TransitionData:
         if likelihood not in ("mean", "patches"):
             raise ValueError(f"likelihood is {likelihood!r}: use mean or patches")
         arrays = LatentArrays.from_dataset(latents, lag=lag)
+        if compensation is not None:
+            arrays = replace(arrays, increment=compensation.of_whole)
         z, conditions, group = arrays.z, arrays.conditions, arrays.group
         if arrays.synchronous:
             increment, elapsed = arrays.increment.mean(axis=1), arrays.elapsed[:, 0]

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+EXCESS = "excess_"
+"""What names of controls begin with that are excesses of rates."""
 _VARIABLES = ("z", "increment", "elapsed", "controls", "condition_values", "group")
 _COORDINATES = ("variable", "lag", "condition", "control")
 _ATTRIBUTES = ("patches_total", "sites", "n_observables")
@@ -116,6 +118,8 @@ class LatentArrays:
         group: Shape [N].
         patches_total: Number of patches K of the large system.
         n_observables: How many of the d variables, the first ones, are observables.
+        excess: Which of the controls are excesses of rates: what the drawn patches have of their
+            own, not what chance has made of them.
     """
 
     z: Floats
@@ -126,6 +130,7 @@ class LatentArrays:
     group: NDArray[np.int64]
     patches_total: int
     n_observables: int
+    excess: tuple[int, ...] = ()
 
     @property
     def patches(self) -> int:
@@ -176,4 +181,9 @@ class LatentArrays:
             group=np.asarray(latents["group"].values, dtype=np.int64),
             patches_total=int(latents.attrs["patches_total"]),
             n_observables=int(latents.attrs["n_observables"]),
+            excess=tuple(
+                number
+                for number, name in enumerate(latents["control"].values)
+                if str(name).startswith(EXCESS)
+            ),
         )

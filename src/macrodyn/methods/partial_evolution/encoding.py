@@ -16,7 +16,7 @@ from macrodyn.closure.feature_values import Features
 from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
 from macrodyn.closure.snapshots import Progress, encode_increments, encode_states
 from macrodyn.dynamics.compensation import control_variates
-from macrodyn.dynamics.latents import latents_dataset
+from macrodyn.dynamics.latents import EXCESS, latents_dataset
 from macrodyn.lattice import PatchGeometry, Shape
 from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
 from macrodyn.pipeline.job import Job
@@ -241,7 +241,7 @@ def _controls(pairs: xr.Dataset, encoding: Encoding, variables: Sequence[str]) -
     noise = encoding.noise_controls()
     known = [
         *((f"martingale_{name}" for name in observables) if martingales is not None else ()),
-        *((f"excess_{name}" for name in observables) if excess is not None else ()),
+        *((f"{EXCESS}{name}" for name in observables) if excess is not None else ()),
         *((f"noise_{name}" for name in variables) if noise is not None else ()),
     ]
     controls = control_variates(pairs.elapsed.values, martingales, excess)

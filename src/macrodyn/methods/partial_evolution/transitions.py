@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +136,9 @@ def read_transitions(job: Job, config: DynamicsSettings) -> Transitions:
 def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings) -> SizeTransitions:
     seed, own = job.config["seed"], int(source.attrs["sites"])
     arrays = LatentArrays.from_dataset(source)
+    compensation = compensate(arrays, seed=seed) if config.increments == "compensated" else None
+    if compensation is not None:
+        arrays = replace(arrays, increment=compensation.of_whole)
     estimate = estimate_covariance_factor(arrays, seed=seed)
     factor = covariance_factor(config.covariance_factor, estimate)
     # Sigma goes as 1/n: that of n_i sites is n / n_i times that of n.
@@ -146,7 +149,6 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
     if config.likelihood == "patches" and arrays.averaged_patches > 1:
         within = within_factor(config.covariance_factor, estimate, arrays)
         job.info(f"factor within snapshots {within:.4g}, {arrays.patches_total} by theory")
-    compensation = compensate(arrays, seed=seed) if config.increments == "compensated" else None
     if compensation is not None:
         job.info(f"variance of the increments{here} reduced by {_listed(compensation.gain)}")
     data = TransitionData.from_latents(
