@@ -29,8 +29,11 @@ def leaves(model: type[Section] = STUDY, prefix: str = "") -> Iterator[tuple[str
                 yield f"{path}.{key}", value
         else:
             yield path, kind
+            # A section that may be left out has no names of the user's in between.
+            alone = get_origin(kind) in (Union, types.UnionType)
+            here = [k for k in get_args(kind) if alone and isinstance(k, type)]
             for section in _sections(kind):
-                yield from leaves(section, f"{path}.*.")
+                yield from leaves(section, f"{path}." if section in here else f"{path}.*.")
 
 
 def choices(kind: Any) -> set[str]:

@@ -81,6 +81,7 @@ class Row:
 # What the Ising system does, of which the stages make their work.
 _ISING = "macrodyn.systems.ising:Ising"
 INITIAL, EVOLVE, PATCH = f"{_ISING}.initial_states", f"{_ISING}.evolve", f"{_ISING}.evolve_patch"
+EQUILIBRATE = f"{_ISING}.equilibrate"
 PAIRS = f"{_ISING}.evolve_compensated"
 CHOSEN = "macrodyn.methods.partial_evolution.sample:chosen"
 MOMENTS = f"{_ISING}.exact_moments"
@@ -244,6 +245,14 @@ SEED = [
         lambda s: (s.initial_states[0].seeds, s.evolve[0].seeds),
         DIFFERS,
     ),
+    Row(
+        "seed",
+        6,
+        "equilibrium",
+        (INITIAL, EQUILIBRATE),
+        lambda s: (s.initial_states[0].seeds, s.equilibrate[0].seeds),
+        DIFFERS,
+    ),
     *(
         Row("seed", 6, "evaluate", f"{COMPARE}:{name}", lambda s, n=name: s.calls[n][0].seed)
         for name in ("mmd_at_times", "mmd_over_times", "mmd_at_equilibrium", "sampling_error")
@@ -286,6 +295,7 @@ SYSTEM = [
         "evolve:naive": PAIRS,
         "predict": INITIAL,
         "reference": EVOLVE,
+        "equilibrium": EQUILIBRATE,
         "evaluate": MOMENTS,
     }.items()
 ]
@@ -336,7 +346,7 @@ SIZES = [
     Row("sizes.small", [4, 2], "evolve", PAIRS, lambda s: s.evolve_compensated[0].patch.shape),
     *(
         Row("sizes.large", [8, 16], work, INITIAL, lambda s: s.initial_states[0].shape)
-        for work in ("reference", "predict")
+        for work in ("reference", "equilibrium", "predict")
     ),
     Row("sizes.large", [8, 16], "upsample", (), lambda s: s.result.states.shape[2:]),
     *(
@@ -911,7 +921,7 @@ DYNAMICS = [
 EVALUATE = [
     *(
         Row("evaluate.initial", value, work, INITIAL, macrostates, then=[0.25])
-        for work in ("reference", "predict")
+        for work in ("reference", "equilibrium", "predict")
         for value in ([0.25], {"magnetisation": [0.25]})
     ),
     *(
@@ -929,6 +939,7 @@ EVALUATE = [
             ("predict", PREDICT, lambda s: s.integrate[0].conditions, [[2.5]], [[2.8]]),
             ("predict", INITIAL, lambda s: temperatures(s.initial_states), [2.5], [2.8]),
             ("reference", EVOLVE, lambda s: temperatures(s.evolve), [2.5], [2.8]),
+            ("equilibrium", EQUILIBRATE, lambda s: temperatures(s.equilibrate), [2.5], [2.8]),
             (
                 "evaluate",
                 (),
@@ -946,6 +957,7 @@ EVALUATE = [
             # That of the small system is taken for that of the large one, whatever its size.
             ("predict:naive", PREDICT, lambda s: s.integrate[0].noise, 1.0, 1.0),
             ("reference", INITIAL, lambda s: s.initial_states[0].shape, [8, 8], [4, 8]),
+            ("equilibrium", INITIAL, lambda s: s.initial_states[0].shape, [8, 8], [4, 8]),
             (
                 "evaluate",
                 (),
@@ -1000,6 +1012,37 @@ EVALUATE = [
         "evaluate",
         f"{COMPARE}:mmd_at_equilibrium",
         lambda s: s.mmd_at_equilibrium[0].fraction,
+    ),
+    Row(
+        "evaluate.equilibrium_fraction",
+        0.5,
+        "evaluate",
+        f"{COMPARE}:sampled_equilibrium",
+        lambda s: s.sampled_equilibrium[0].fraction,
+    ),
+    Row(
+        "evaluate.equilibrium",
+        None,
+        "evaluate",
+        (),
+        lambda s: "sampled_equilibrium" in s.result,
+        was=True,
+        then=False,
+    ),
+    Row(
+        "evaluate.equilibrium.replicas",
+        3,
+        "equilibrium",
+        (),
+        lambda s: s.result.sizes["replica"],
+    ),
+    Row("evaluate.equilibrium.samples", 5, "equilibrium", (), lambda s: s.result.sizes["sample"]),
+    *(
+        Row(f"evaluate.equilibrium.{key}", 6, "equilibrium", EQUILIBRATE, read, whole=True)
+        for key, read in (
+            ("burn_in", lambda s: s.equilibrate[0].sweeps),
+            ("spacing", lambda s: s.equilibrate[-1].sweeps),
+        )
     ),
 ]
 
@@ -1070,7 +1113,7 @@ METHODS = [
 EXECUTION = [
     *(
         Row("execution.shards", {name: 3}, "plan", (), lambda s, n=name: shards(s)[n], 1, 3)
-        for name in ("simulate", "upsample", "evolve", "reference")
+        for name in ("simulate", "upsample", "evolve", "reference", "equilibrium")
     ),
     *(
         Row(

@@ -257,6 +257,34 @@ class PatchSystem(System):
         """
         raise NotImplementedError(f"{type(self).__name__} does not tell the noise of its sites")
 
+    @property
+    def knows_equilibrium(self) -> bool:
+        """Whether the system has moves that lead to its equilibrium other than its dynamics."""
+        return type(self).equilibrate is not PatchSystem.equilibrate
+
+    def equilibrate(
+        self, states: NDArray, sweeps: int, seeds: Seeds, *, first: bool = False
+    ) -> NDArray:
+        """Move whole systems by moves that leave the equilibrium distribution as it is.
+
+        These are no dynamics: clusters of spins, exchanges of distant atoms. They reach an
+        equilibrium that the dynamics does not reach in the time that one has. Optional.
+
+        Args:
+            states: Shape [batch, channel, *lattice]; left unchanged.
+            sweeps: How often each site is tried, about.
+            seeds: One stream per state, shape [batch], uint64.
+            first: Whether the states are far from equilibrium, and what happens on the way to it
+                is not used: they may be cooled down slowly.
+
+        Returns:
+            The states afterwards.
+
+        Raises:
+            NotImplementedError: If the system has no such moves.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no moves but its dynamics")
+
     def rest(self, states: NDArray, active: NDArray) -> NDArray[np.float64] | None:
         """Measure what patches see of their states beyond the window, frozen while they evolve.
 

@@ -18,6 +18,8 @@ class Case:
             they are given.
         horizon: Name of its horizon.
         reference: Role of the direct simulation that it is compared with.
+        equilibrium: Role of the sampled equilibrium, where one is asked for.
+        place: Values of the conditions and the size, where they are given.
         large: Lattice of the system.
         parameters: Values of the conditions, where they are not the system's own.
     """
@@ -25,6 +27,8 @@ class Case:
     name: str
     horizon: str
     reference: str
+    equilibrium: str
+    place: str
     large: Shape
     parameters: dict[str, float] = field(default_factory=dict)
 
@@ -48,6 +52,8 @@ def evaluated_cases(run: PartialEvolutionRun) -> list[Case]:
                     name=f"{horizon}-{place}" if place else horizon,
                     horizon=horizon,
                     reference=f"reference/{place}" if place else "reference",
+                    equilibrium=f"equilibrium/{place}" if place else "equilibrium",
+                    place=place,
                     large=large,
                     parameters=parameters,
                 )

@@ -155,6 +155,12 @@ def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
         )
     if run.evolve.stop not in system.stops:
         yield "evolve.stop", f"{run.system.name} knows only {', '.join(system.stops)}"
+    if run.evaluate.equilibrium is not None and not system.knows_equilibrium:
+        yield (
+            "evaluate.equilibrium",
+            f"{run.system.name}, with these parameters, has no moves to equilibrium but its "
+            "dynamics: leave it out, and late direct trajectories tell",
+        )
     if run.upsample.method not in system.upsamplings:
         yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
 

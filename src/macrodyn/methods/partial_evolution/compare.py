@@ -28,6 +28,7 @@ from macrodyn.evaluation import (
     spread_indices,
 )
 from macrodyn.evaluation.available import Findings
+from macrodyn.evaluation.sampled import SampledEquilibrium, sampled_equilibrium
 from macrodyn.methods.partial_evolution.compare_members import (
     explain_members,
     mean_model_merits,
@@ -128,6 +129,30 @@ def compare_horizon(
         time, np.asarray(initial, np.float64), components, truth, arrays, equilibria
     )
     return comparison, metrics
+
+
+def compare_sampled(
+    chains: xr.Dataset, comparison: Comparison, fraction: float, findings: Findings
+) -> SampledEquilibrium | None:
+    """Compare late trajectories with an equilibrium that was sampled without the dynamics.
+
+    Args:
+        chains: The samples.
+        comparison: Direct and predicted trajectories.
+        fraction: Late part that is taken for equilibrium.
+        findings: Of this place; notes why there is no comparison, if there is none.
+    """
+    values = chains.observables.transpose("initial", "replica", "sample", "observable").values
+    return findings.attempt(
+        "",
+        lambda: sampled_equilibrium(
+            values,
+            comparison.reference,
+            comparison.predictions["ours"],
+            comparison.time,
+            fraction=fraction,
+        ),
+    )
 
 
 def _merits(

@@ -181,6 +181,17 @@ class HorizonConfig(Section):
     )
 
 
+class EquilibriumConfig(Section):
+    """Equilibrium sampled by moves that are no dynamics, where the system has such."""
+
+    replicas: AtLeastTwo = Field(
+        default=4, description="Chains begun from each initial macrostate."
+    )
+    burn_in: PositiveInt = Field(default=500, description="Sweeps before the first sample.")
+    samples: AtLeastTwo = Field(default=50, description="Samples of each chain.")
+    spacing: PositiveInt = Field(default=10, description="Sweeps between two samples.")
+
+
 class EvaluateConfig(Section):
     """Comparison with direct simulation of the large system."""
 
@@ -203,6 +214,11 @@ class EvaluateConfig(Section):
     )
     equilibrium_fraction: Fraction = Field(
         default=0.25, description="Late part of a horizon that is taken for equilibrium."
+    )
+    equilibrium: EquilibriumConfig | None = Field(
+        default=None,
+        description="Sample the equilibrium by moves that are no dynamics (clusters of spins, "
+        "exchanges of atoms), and compare late predictions with it. Not if left out.",
     )
     conditions: dict[str, Values] = Field(
         default_factory=dict,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,10 +14,12 @@ from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings
 from macrodyn.evaluation.figures_steps import step_errors
 from macrodyn.evaluation.figures_worth import variables_worth
+from macrodyn.evaluation.sampled import SampledEquilibrium
 from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.compare import (
     compare_horizon,
+    compare_sampled,
     conditions_outside,
     markov_metrics,
 )
@@ -27,6 +30,7 @@ from macrodyn.methods.partial_evolution.run_figures import (
     comparison_figures,
     dynamics_figures,
     learned_moments,
+    sampled_figure,
     snapshot_figure,
     training_figure,
     written_names,
@@ -68,6 +72,7 @@ def evaluate(job: Job) -> None:
     }
     metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
     outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
+    sampled: dict[str, SampledEquilibrium | None] = {}
     for case in cases:
         job.info(f"comparing on {case.name}")
         here = findings.below("horizons", case.name)
@@ -85,7 +90,15 @@ def evaluate(job: Job) -> None:
                 job.warning(f"members {away} of {scheme} end up elsewhere on {case.name}")
         for kind, name, figure in comparison_figures(comparison, system, case.name, title, here):
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
+        if case.equilibrium in job.inputs and case.place not in sampled:
+            sampled[case.place] = compare_sampled(
+                read_dataset(job.input(case.equilibrium)),
+                comparison,
+                run.evaluate.equilibrium_fraction,
+                findings.below("sampled_equilibrium", case.place or "here"),
+            )
         del comparison
+    metrics |= _compare_sampled(job, run, system, sampled, findings)
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     latents = read_dataset(job.input("latents/ours"))
     metrics |= _diagnose(job, run, system, latents, findings)
@@ -109,6 +122,35 @@ def evaluate(job: Job) -> None:
     style.save(figure, job.outputs["figures"] / "snapshots.png")
     findings.explain({k: v for k, v in metrics.items() if k != "covariance_factor"})
     write_metrics(job, metrics, findings)
+
+
+def _compare_sampled(
+    job: Job,
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    sampled: Mapping[str, SampledEquilibrium | None],
+    findings: Findings,
+) -> dict[str, Any]:
+    """What is told of sampled equilibria, by place; nothing where none was asked for."""
+    if not sampled:
+        return {}
+    names = list(system.observable_names)
+    found: dict[str, Any] = {}
+    for place, comparison in sampled.items():
+        name = place or "here"
+        found[name] = None if comparison is None else comparison.summary(names)
+        if comparison is not None:
+            here = findings.below("sampled_equilibrium", name)
+            here.lack_all(comparison.undefined(names))
+            for observable, values in found[name].items():
+                if values["starts_agree"] is False:
+                    job.warning(
+                        f"{observable} at equilibrium ({name}) depends on where chains begin: "
+                        "raise evaluate.equilibrium.burn_in"
+                    )
+    figure = sampled_figure(sampled, run, system, job.subject)
+    style.save(figure, job.outputs["figures"] / "sampled-equilibrium.png")
+    return {"sampled_equilibrium": found}
 
 
 _UNCOMPENSATED = (

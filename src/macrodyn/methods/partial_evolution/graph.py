@@ -50,6 +50,8 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     cases = evaluated_cases(run)
     for case in cases:
         roles.setdefault(case.reference, make.reference(case))
+        if run.evaluate.equilibrium is not None:
+            roles.setdefault(case.equilibrium, make.equilibrium(case))
     choice = make.recommend(snapshots) if run.evolve.automatic else None
     if choice is not None:
         roles["choice"] = choice
@@ -249,9 +251,26 @@ class _Stages:
             "replicas": self.run.evaluate.replicas,
             "horizons": self.record,
         }
-        values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
-        trajectories = math.prod(map(len, values)) * self.run.evaluate.replicas
+        trajectories = self._macrostates() * self.run.evaluate.replicas
         return self.planner.stage(stages.REFERENCE, config, most=trajectories)
+
+    def equilibrium(self, case: Case) -> Stage:
+        settings = self.run.evaluate.equilibrium
+        assert settings is not None
+        config = {
+            "system": self._system(case.parameters),
+            "seed": self.run.seed,
+            "large": case.large,
+            "initial": self.initial,
+            "equilibrium": settings.model_dump(mode="json"),
+        }
+        most = self._macrostates() * settings.replicas
+        return self.planner.stage(stages.EQUILIBRIUM, config, most=most)
+
+    def _macrostates(self) -> int:
+        """Number of initial macrostates of the evaluation."""
+        values = self.initial.values() if isinstance(self.initial, dict) else [self.initial]
+        return math.prod(map(len, values))
 
     def _trained_step(self) -> float | None:
         """The dt of the pairs; None where only the model will know it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,14 @@ from macrodyn.evaluation.figures_cost import TrainingCurve, training_curves
 from macrodyn.evaluation.figures_drift import learned_drift_diffusion
 from macrodyn.evaluation.figures_dynamics import equilibrium_histograms, markov_lags
 from macrodyn.evaluation.figures_residual import residuals_by_age
+from macrodyn.evaluation.figures_sampled import sampled_means
 from macrodyn.evaluation.figures_sampling import SnapshotLevel, snapshots
 from macrodyn.evaluation.figures_trajectories import trajectories
+from macrodyn.evaluation.sampled import SampledEquilibrium
 from macrodyn.lattice import Shape
+from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.compare import Comparison
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.diagnose import RunResidual
 from macrodyn.systems import PatchSystem
 
@@ -182,6 +186,35 @@ def comparison_figures(
         return equilibrium_histograms(ours, names, baselines=others, title=head)
 
     yield "equilibrium", horizon, drawn(histograms, head)
+
+
+def sampled_figure(
+    sampled: Mapping[str, SampledEquilibrium | None],
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    title: str,
+) -> Figure:
+    """Sampled equilibria beside late trajectories, against a condition where there is one alone.
+
+    Args:
+        sampled: Comparisons by place; None for those that cannot be made.
+        run: The run.
+        system: The system.
+        title: Title of the figure.
+    """
+    known = {place: found for place, found in sampled.items() if found is not None}
+    if not known:
+        return style.note("a member diverged", title=title)
+    names = written_names(system, system.observable_names)
+    values = {
+        case.place: tuple(case.parameters.values())
+        for case in evaluated_cases(run)
+        if not run.evaluate.sizes
+    }
+    alone = len(run.evaluate.conditions) == 1 and len(known) > 1 and set(known) <= set(values)
+    at: list[Any] = [values[p][0] for p in known] if alone else [p or "here" for p in known]
+    axis = style.label(next(iter(run.evaluate.conditions)), {}) if alone else None
+    return sampled_means(list(known.values()), at=at, axis=axis, names=names, title=title)
 
 
 def drawn(draw: Callable[[], Figure], title: str) -> Figure:

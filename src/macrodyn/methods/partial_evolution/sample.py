@@ -16,6 +16,7 @@ from macrodyn.paths import StrPath
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import described_system, stage_system
 from macrodyn.sampling.cost import Cost
+from macrodyn.sampling.equilibrium import sample_equilibrium
 from macrodyn.sampling.evolve import Pairs, evolve_patches, evolve_whole
 from macrodyn.sampling.groups import by_condition, initial_ranges, initial_values, make_groups
 from macrodyn.sampling.simulate import simulate_reference, simulate_small
@@ -259,6 +260,39 @@ def reference(job: Job) -> xr.Dataset:
     )
     data = pad_examples(data, len(examples))
     return data.assign_attrs(site_updates=work.cost.site_updates)
+
+
+def equilibrium(job: Job) -> xr.Dataset:
+    """Sample one shard's chains of the large system's equilibrium."""
+    config, settings = job.config, job.config["equilibrium"]
+    system = stage_system(job)
+    initial = initial_values(system, config["initial"]).repeat(settings["replicas"], axis=0)
+    numbers = np.arange(len(initial))[job.shard :: job.shards]
+    work = job.work("equilibrium")
+    data = sample_equilibrium(
+        system,
+        tuple(config["large"]),
+        initial=initial[numbers],
+        numbers=numbers,
+        burn_in=settings["burn_in"],
+        samples=settings["samples"],
+        spacing=settings["spacing"],
+        seed=config["seed"],
+        work=work,
+    )
+    return data.assign_attrs(site_updates=work.cost.site_updates)
+
+
+def order_equilibrium(data: xr.Dataset, config: dict[str, Any]) -> xr.Dataset:
+    """Turn gathered chains into [initial, replica, sample, observable]."""
+    values = data.observables.values
+    ordered = values.reshape(-1, config["equilibrium"]["replicas"], *values.shape[1:])
+    dims = ("initial", "replica", "sample", "observable")
+    return xr.Dataset(
+        {"observables": (dims, ordered, data.observables.attrs)},
+        coords={"observable": data.observable},
+        attrs=data.attrs,
+    )
 
 
 def _examples(trajectories: int, replicas: int) -> list[int]:

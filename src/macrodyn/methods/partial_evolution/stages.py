@@ -63,6 +63,14 @@ REFERENCE = StageKind(
     minutes=240,
     version=3,
 )
+EQUILIBRIUM = StageKind(
+    name="equilibrium",
+    work=f"{_ROOM}.sample:equilibrium",
+    doing="Sampling the equilibrium",
+    scatter=Scatter(dimension="chain", order="number", finish=f"{_ROOM}.sample:order_equilibrium"),
+    counts_updates=True,
+    minutes=120,
+)
 CLOSURE = StageKind(
     name="closure",
     work=f"{_ROOM}.learn:closure",
@@ -115,6 +123,11 @@ EVALUATE = StageKind(
         Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
         Figure(pattern="equilibrium/*.png", title="Equilibrium", caption="equilibrium.rst"),
         Figure(
+            pattern="sampled-equilibrium.png",
+            title="Sampled equilibrium",
+            caption="sampled_equilibrium.rst",
+        ),
+        Figure(
             pattern="drift-diffusion.png",
             title="Drift and diffusion",
             caption="drift_diffusion.rst",
@@ -139,7 +152,18 @@ EVALUATE = StageKind(
         Figure(pattern="training.png", title="Training", caption="training.rst"),
     ),
 )
-KINDS = (SIMULATE, UPSAMPLE, RECOMMEND, EVOLVE, REFERENCE, CLOSURE, ENCODE, DYNAMICS, PREDICT)
+KINDS = (
+    SIMULATE,
+    UPSAMPLE,
+    RECOMMEND,
+    EVOLVE,
+    REFERENCE,
+    EQUILIBRIUM,
+    CLOSURE,
+    ENCODE,
+    DYNAMICS,
+    PREDICT,
+)
 
 
 def _analysis(name: str, doing: str, figure: Figure) -> StageKind:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
 from macrodyn.streams import Seeds
 from macrodyn.systems.ising import compensator, kernels
+from macrodyn.systems.ising.clusters import cluster_updates
 from macrodyn.systems.ising.parameters import IsingParameters
 from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.shared.spins import MAGNETISATION, MEAN_SPIN, STATE_LABELS, independent_spins
@@ -119,6 +120,14 @@ class Ising(PatchSystem):
             seeds,
         )
         return _unpadded(padded, periodic), integral
+
+    def equilibrate(
+        self, states: NDArray, sweeps: int, seeds: Seeds, *, first: bool = False
+    ) -> NDArray:
+        """Draw clusters of spins anew; see `PatchSystem.equilibrate`."""
+        self._check(states, 0.0)
+        temperature, field = self.parameters.temperature, self.parameters.field
+        return cluster_updates(states[:, 0], temperature, field, sweeps, seeds)[:, None]
 
     def _padded(
         self, windows: NDArray, patch: PatchGeometry, duration: float = 0.0

@@ -12,7 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from macrodyn.lattice import ALONE, PatchGeometry, Shape, Surroundings
-from macrodyn.streams import Seeds
+from macrodyn.streams import Seeds, substreams
 from macrodyn.systems.nbmota.barriers import BOLTZMANN, BarrierModel
 from macrodyn.systems.nbmota.bonds import (
     NAMES,
@@ -23,6 +23,7 @@ from macrodyn.systems.nbmota.bonds import (
     six_of,
     sum_rules,
 )
+from macrodyn.systems.nbmota.canonical import Canonical
 from macrodyn.systems.nbmota.crystal import SPECIES, VACANCY
 from macrodyn.systems.nbmota.kinetics import Kinetics, jump_target
 from macrodyn.systems.nbmota.parameters import TRAINED, NbMoTaParameters
@@ -36,6 +37,9 @@ Array = NDArray[np.float64]
 _LABELS = {0: "vacancy", **{k + 1: name for k, name in enumerate(SPECIES)}}
 FREQUENCY = 1e13
 """Attempt frequency ν, in 1/s."""
+HOTTEST = 3000.0
+"""Temperature from which a system is cooled down to equilibrium, in K."""
+_COOLING_STEPS = 30
 # Lowest and highest mean number of neighbours of a species, less that of a random alloy.
 _BOUNDS = (-RANDOM, 8.0 - RANDOM)
 
@@ -185,6 +189,33 @@ class NbMoTa(PatchSystem):
             inside=inside,
         )
         return walk.states, np.full(len(windows), float(duration))
+
+    @property
+    def knows_equilibrium(self) -> bool:
+        """Whether the barriers have an energy: the published ones have none."""
+        return self.parameters.barriers == TRAINED
+
+    def equilibrate(
+        self, states: NDArray, sweeps: int, seeds: Seeds, *, first: bool = False
+    ) -> NDArray:
+        """Exchange atoms at any distance; see `PatchSystem.equilibrate`.
+
+        At first the system is cooled down to its temperature from `HOTTEST`, evenly in the
+        logarithm, in half of the sweeps: below an ordering transition exchanges alone would leave
+        it in many small domains.
+        """
+        self._check_cells(states)
+        temperature = self.parameters.temperature
+        exchange = Canonical(self.barriers).exchange
+        rest = sweeps
+        if first and temperature < HOTTEST:
+            steps = min(_COOLING_STEPS, sweeps // 2)
+            for step in range(steps):
+                now = HOTTEST * (temperature / HOTTEST) ** (step / steps)
+                each = (step + 1) * (sweeps // 2) // steps - step * (sweeps // 2) // steps
+                states, _ = exchange(states, now, each, substreams(seeds, 1 + step))
+                rest -= each
+        return exchange(states, temperature, rest, substreams(seeds, 0))[0]
 
     def observe(self, states: NDArray) -> Array:
         """Measure the order of whole systems: [batch, 6]."""
