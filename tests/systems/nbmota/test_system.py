@@ -8,6 +8,7 @@ import torch
 
 from macrodyn.config.load import ConfigError, load_study
 from macrodyn.lattice import PatchGeometry, Tiling, gather
+from macrodyn.sampling.upsample import tile
 from macrodyn.storage.models import save_model
 from macrodyn.streams import seeds
 from macrodyn.systems import system_class
@@ -195,3 +196,50 @@ def test_published_barriers_need_no_preparation():
     assert alloy.is_ready and "Xing" in alloy.barriers.source
     state = alloy.initial_states(np.zeros((1, 1)), (6, 6, 6), seeds(2, "s", index=1))
     assert (alloy.evolve(state, 1e5, seeds(2, "w", index=1)) != state).any()
+
+
+def test_tiles_keep_the_composition(alloy):
+    small = alloy.initial_states(np.array([[0.3]] * 4), (5, 5, 5), seeds(1, "t", index=4))
+    made = tile(small, (10, 5, 15), 3, np.random.default_rng(1))
+    share = np.bincount(small[0].ravel(), minlength=4) * 6
+    for state in made:
+        np.testing.assert_array_equal(np.bincount(state.ravel(), minlength=4), share)
+
+
+def test_equilibrium_has_one_order_wherever_it_begins(alloy):
+    assert alloy.knows_equilibrium
+    begun = alloy.initial_states(
+        np.repeat([[0.0], [0.9]], 8, axis=0), (4, 4, 4), seeds(1, "e", index=16)
+    )
+    found = alloy.equilibrate(begun, 200, seeds(2, "e", index=16), first=True)
+    for before, after in zip(begun, found, strict=True):
+        np.testing.assert_array_equal(np.bincount(before.flat), np.bincount(after.flat))
+    order = alloy.observe(found)
+    low, high = order[:8], order[8:]
+    error = np.hypot(low.std(0, ddof=1), high.std(0, ddof=1)) / np.sqrt(8)
+    assert (np.abs(low.mean(0) - high.mean(0)) < 4.5 * error).all()
+    # The start differs by more than that.
+    apart = np.abs(alloy.observe(begun)[:8].mean(0) - alloy.observe(begun)[8:].mean(0))
+    assert (apart > 4.5 * error).any()
+
+
+def test_cooling_takes_as_many_sweeps_as_were_asked_for(alloy, monkeypatch):
+    asked = []
+
+    def exchange(self, states, temperature, sweeps, keys):
+        asked.append((temperature, sweeps))
+        return states, np.ones(len(states))
+
+    monkeypatch.setattr("macrodyn.systems.nbmota.system.Canonical.exchange", exchange)
+    begun = alloy.initial_states(np.array([[0.0]]), (4, 4, 4), seeds(1, "e", index=1))
+    alloy.equilibrate(begun, 101, seeds(2, "e", index=1), first=True)
+    temperatures, sweeps = zip(*asked, strict=True)
+    assert sum(sweeps) == 101 and temperatures[0] == 3000 and temperatures[-1] == 1500
+    assert list(temperatures) == sorted(temperatures, reverse=True)
+    asked.clear()
+    alloy.equilibrate(begun, 7, seeds(2, "e", index=1))
+    assert asked == [(1500.0, 7)]
+
+
+def test_published_barriers_have_no_equilibrium():
+    assert not NbMoTa(NbMoTaParameters(barriers="nkk_weights.npy")).knows_equilibrium
