@@ -152,6 +152,11 @@ def without(*keys):
             id="method-of-another-system",
         ),
         pytest.param(
+            {"system": {"name": "curie-weiss"}, "evaluate": {"equilibrium": {"samples": 3}}},
+            "evaluate.equilibrium: curie-weiss, with these parameters, has no moves to equilibrium",
+            id="equilibrium-of-a-system-without-moves",
+        ),
+        pytest.param(
             {"simulate": {"initial_range": {"density": [0, 1]}}},
             "simulate.initial_range: names ['density'], but an initial macrostate is "
             "['magnetisation']",
