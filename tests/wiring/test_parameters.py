@@ -33,7 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list[fl
     "allen-cahn": ({"width": 0.08}, (16, 16), (), [0.35, 0.12]),
     "lennard-jones": ({}, (108,), (), [0.7]),
     "lennard-jones-thermo": ({}, (108,), (), [0.7]),
-    "nbmota": ({"sites_per_vacancy": 40}, (4, 5, 6), (3, 3, 3), [0.4]),
+    "nbmota": ({"sites_per_vacancy": 40, "barriers": "trained"}, (4, 5, 6), (3, 3, 3), [0.4]),
 }
 MOVES = ("evolve", "evolve_patch")
 FORCES = ("trajectories", "forces")

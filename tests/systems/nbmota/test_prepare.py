@@ -87,7 +87,10 @@ def test_a_model_is_trained_and_tested_on_others(data, tmp_path):
     assert 0 < said["rmse"]["barriers"] < 0.5
     assert len(said["computed"]) == len(said["predicted"]) > 0
     assert load_model(task.outputs["model"])[1]["source"] == "EAM"
-    alloy = NbMoTa(NbMoTaParameters(), prepared={"barriers": {"model": task.outputs["model"]}})
+    alloy = NbMoTa(
+        NbMoTaParameters(barriers="trained"),
+        prepared={"barriers": {"model": task.outputs["model"]}},
+    )
     assert alloy.is_ready and alloy.barriers.balanced and alloy.barriers.source == "EAM"
 
 

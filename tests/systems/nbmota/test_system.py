@@ -31,7 +31,7 @@ def prepared(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alloy(prepared):
-    parameters = NbMoTaParameters(temperature=1500.0, sites_per_vacancy=60)
+    parameters = NbMoTaParameters(temperature=1500.0, barriers="trained", sites_per_vacancy=60)
     return NbMoTa(parameters, prepared=prepared)
 
 
@@ -99,7 +99,10 @@ def test_patches_of_a_periodic_tile_have_nearly_the_order_of_the_whole(alloy):
 
 @pytest.mark.parametrize("buffer", [0, 1])
 def test_increments_of_all_patches_add_up_to_the_change_of_the_whole(prepared, buffer):
-    alloy = NbMoTa(NbMoTaParameters(temperature=1500.0, sites_per_vacancy=60), prepared=prepared)
+    alloy = NbMoTa(
+        NbMoTaParameters(temperature=1500.0, sites_per_vacancy=60, barriers="trained"),
+        prepared=prepared,
+    )
     shape = (12, 12, 12)
     patch = PatchGeometry((6, 6, 6), halo=3, buffer=buffer)
     if buffer:
@@ -157,7 +160,9 @@ def test_expected_rates_of_a_patch_are_the_mean_of_its_increments(alloy, states,
 def test_the_unit_of_time_makes_jumps_alike_at_all_temperatures(prepared):
     jumps = []
     for temperature in (800.0, 2400.0):
-        alloy = NbMoTa(NbMoTaParameters(temperature=temperature), prepared=prepared)
+        alloy = NbMoTa(
+            NbMoTaParameters(temperature=temperature, barriers="trained"), prepared=prepared
+        )
         state = alloy.initial_states(np.zeros((4, 1)), (6, 6, 6), seeds(2, "s", index=4))
         walk = alloy.kinetics.walk(
             state, temperature, seeds(2, "w", index=4), duration=30 * alloy.unit

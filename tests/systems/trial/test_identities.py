@@ -218,7 +218,12 @@ BUILT_IN: dict[str, tuple[dict[str, Any], tuple[int, ...], tuple[int, ...], list
     "ising": ({"temperature": 2.5, "field": 0.1}, (6, 4), (12, 8), [(-0.5, 0.5)]),
     "curie-weiss": ({"temperature": 0.8}, (4, 2), (12, 8), [(-0.5, 0.5)]),
     "predator-prey": ({}, (12,), (36,), [(0.4, 0.6), (0.1, 0.3)]),
-    "nbmota": ({"sites_per_vacancy": 40}, (4, 4, 4), (12, 12, 12), [(0.0, 0.6)]),
+    "nbmota": (
+        {"sites_per_vacancy": 40, "barriers": "trained"},
+        (4, 4, 4),
+        (12, 12, 12),
+        [(0.0, 0.6)],
+    ),
 }
 
 
