@@ -34,6 +34,9 @@ class Planner:
 
     Args:
         run: The run, in canonical form.
+
+    Attributes:
+        prepared: Those stages, by their roles.
     """
 
     def __init__(self, run: RunConfig) -> None:
@@ -41,8 +44,8 @@ class Planner:
         self.system: dict[str, Any] = run.system.model_dump(mode="json") | version_of(
             run.system.name
         )
-        self._prepared: dict[str, Stage] = {}
-        self._prepared = {
+        self.prepared: dict[str, Stage] = {}
+        self.prepared = {
             PREPARED + role: stage
             for role, stage in prepared_stages(run.system.name, run.system.parameters, self).items()
         }
@@ -67,7 +70,7 @@ class Planner:
             most: Parts into which a scattered stage can be cut at most; any number if left out.
             subject: What it is about, unless its folder is named by a digest.
         """
-        prepared = self._prepared if "system" in config else {}
+        prepared = self.prepared if "system" in config else {}
         execution: dict[str, Any] = {"device": self.run.execution.device}
         if kind.scatter:
             shards = self.run.execution.shards.get(kind.name, SHARDS)
@@ -149,6 +152,7 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
     }
     read = {_cost_role(stage): stage for found in costs.values() for stage in found.values()}
     parents = {role: graph.roles[role] for role in graph.evaluated or graph.roles}
+    parents |= planner.prepared
     evaluation = planner.stage(method.evaluation, content, parents, beside=read, subject=name)
     return RunPlan(name, run, graph.roles, costs, evaluation)
 

@@ -8,7 +8,7 @@ of the method it is used with: `PatchSystem` or `ForceSystem`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -96,6 +96,14 @@ class System(ABC):
         """Whether there is nothing that the system must prepare, or it is at hand."""
         overridden = any("prepare" in vars(cls) for cls in type(self).__mro__ if cls is not System)
         return bool(self.prepared) or not overridden
+
+    def prepared_figures(self, title: str) -> Iterator[tuple[str, Any]]:
+        """Yield names and figures of what was prepared, for the report; none by default.
+
+        Args:
+            title: Of the figures.
+        """
+        yield from ()
 
     def with_parameters(self, **changes: float) -> Self:
         """Return the same system with some parameters changed, validated anew."""

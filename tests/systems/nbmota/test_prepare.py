@@ -12,7 +12,7 @@ from macrodyn.storage.models import load_model
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.systems.nbmota import NbMoTa, NbMoTaParameters
 from macrodyn.systems.nbmota.configurations import configuration
-from macrodyn.systems.nbmota.prepare import barrier_data, barrier_model
+from macrodyn.systems.nbmota.prepare import barrier_data, barrier_model, model_errors
 from macrodyn.systems.shared.lammps.errors import LammpsError
 from tests.systems.nbmota.conftest import needs_lammps
 
@@ -85,13 +85,37 @@ def test_a_model_is_trained_and_tested_on_others(data, tmp_path):
     said = json.loads(task.outputs["training"].read_text(encoding="utf-8"))
     assert said["bands"] == 40 and said["history"]["finished_step"] == 40
     assert 0 < said["rmse"]["barriers"] < 0.5
-    assert len(said["computed"]) == len(said["predicted"]) > 0
+    assert len(said["computed"]) == len(said["predicted"]) == len(said["unlike"]) > 0
     assert load_model(task.outputs["model"])[1]["source"] == "EAM"
     alloy = NbMoTa(
         NbMoTaParameters(barriers="trained"),
         prepared={"barriers": {"model": task.outputs["model"]}},
     )
     assert alloy.is_ready and alloy.barriers.balanced and alloy.barriers.source == "EAM"
+    made = NbMoTa(NbMoTaParameters(barriers="trained"), prepared={"barriers": dict(task.outputs)})
+    ((name, figure),) = made.prepared_figures("a study")
+    assert name == "barriers"
+    assert len(figure.axes[0].lines[1].get_xdata()) == len(said["computed"])
+
+
+def test_unlike_neighbours_are_counted(model):
+    import xarray as xr
+
+    flat = np.full((2, 4, 4, 4), 1, np.uint8)
+    flat[0, 0, 0, 0] = 0
+    # One of the eight that jump, at the centre of the first cell: its seven neighbours are unlike.
+    flat[1, 0, 0, 0] = 2
+    energies = np.tile([0.0, 0.1, 1.0, 0.0, 1.0], (8, 1))
+    data = xr.Dataset(
+        {
+            "species": (("configuration", "channel", "x", "y", "z"), flat[None]),
+            "energies": (("configuration", "jump", "result"), energies[None]),
+            "number": ("configuration", [0]),
+        }
+    )
+    told = model_errors(model, data, tested_every=5)
+    assert sorted(told["unlike"]) == [0] * 7 + [7]
+    assert told["computed"] == [1.0] * 8
 
 
 def test_few_bands_that_converged_are_refused(tmp_path):

@@ -37,9 +37,10 @@ from macrodyn.methods.partial_evolution.run_figures import (
 )
 from macrodyn.methods.partial_evolution.step_errors import of_pairs, of_pilot
 from macrodyn.methods.partial_evolution.worthwhile import judge_latents
+from macrodyn.methods.prepared import draw_prepared
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
-from macrodyn.pipeline.stage_system import described_system
+from macrodyn.pipeline.stage_system import evaluated_system
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.systems import PatchSystem
@@ -56,7 +57,7 @@ def evaluate(job: Job) -> None:
             that of the ``run``.
     """
     config = job.config["run"]
-    system = described_system(config)
+    system = evaluated_system(job)
     run = run_of(PartialEvolutionRun, config)
     title = job.subject
     metrics: dict[str, Any] = {"horizons": {}}
@@ -116,6 +117,7 @@ def evaluate(job: Job) -> None:
         findings.lack("closure.best_loss", "no closure was trained")
     figure = training_figure(closure, trainings, title)
     style.save(figure, job.outputs["figures"] / "training.png")
+    draw_prepared(job, system)
     small, large = (read_dataset(job.input(role)) for role in ("small", "snapshots"))
     beside = next((case for case in cases if case.large == run.sizes.large), cases[0])
     figure = snapshot_figure(small, large, reference(beside.reference), system, title)

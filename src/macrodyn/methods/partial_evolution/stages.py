@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from macrodyn.methods.prepared import PREPARATION
 from macrodyn.pipeline.kind import Figure, Scatter, StageKind, analysis_kind
 
 _ROOM = "macrodyn.methods.partial_evolution"
@@ -150,6 +151,7 @@ EVALUATE = StageKind(
         Figure(pattern="markov.png", title="Markov diagnostic", caption="markov.rst"),
         Figure(pattern="snapshots.png", title="Snapshots", caption="snapshots.rst"),
         Figure(pattern="training.png", title="Training", caption="training.rst"),
+        PREPARATION,
     ),
 )
 KINDS = (

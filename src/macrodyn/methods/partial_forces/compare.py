@@ -24,9 +24,10 @@ from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_forces import figures, figures_states
 from macrodyn.methods.partial_forces.config import PartialForcesRun
 from macrodyn.methods.partial_forces.sample import used_records
+from macrodyn.methods.prepared import draw_prepared
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
-from macrodyn.pipeline.stage_system import described_system
+from macrodyn.pipeline.stage_system import evaluated_system
 from macrodyn.storage.netcdf import read_attributes, read_dataset
 from macrodyn.storage.sealed import read_sealed_json
 
@@ -42,7 +43,7 @@ def compare(job: Job) -> None:
     """
     config = job.config["run"]
     run = run_of(PartialForcesRun, config)
-    system = described_system(config)
+    system = evaluated_system(job)
     findings = Findings()
     made = read_dataset(job.input("forecast"))
     true = read_dataset(job.input("held-out"), ["observables", "initial_values"])
@@ -102,6 +103,7 @@ def compare(job: Job) -> None:
     states = read_dataset(job.input("held-out"), ["states"])
     figure = figures_states.states(system, states, tuple(run.size), job.subject)
     style.save(figure, job.outputs["figures"] / "states.png")
+    draw_prepared(job, system)
     write_metrics(job, metrics, findings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from macrodyn.methods.prepared import PREPARATION
 from macrodyn.pipeline.kind import Figure, Scatter, StageKind, analysis_kind
 
 _ROOM = "macrodyn.methods.partial_forces"
@@ -77,6 +78,7 @@ COMPARE = StageKind(
         Figure(pattern="states.png", title="Snapshots", caption="states.rst"),
         Figure(pattern="encoder.png", title="Encoder", caption="encoder.rst"),
         Figure(pattern="training.png", title="Training", caption="training.rst"),
+        PREPARATION,
     ),
 )
 KINDS = (TRAJECTORIES, FORCES, ENCODER, PRODUCTS, DRIFT, FORECAST)

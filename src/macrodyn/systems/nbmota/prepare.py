@@ -178,14 +178,14 @@ def model_errors(model: Any, data: xr.Dataset, *, tested_every: int) -> dict[str
         tested_every: Every so manieth configuration was left out.
 
     Returns:
-        ``rmse`` of barriers and of changes of the energy in eV, and ``computed`` and ``predicted``
-        barriers, for a parity plot.
+        ``rmse`` of barriers and of changes of the energy in eV; and for a figure ``computed`` and
+        ``predicted`` barriers and ``unlike`` neighbours of the atoms that jump.
     """
     from macrodyn.systems.nbmota.crystal import half_units, site_number
 
     held = data.isel(configuration=data.number.values % tested_every == 0)
     shape = held.species.shape[2:]
-    computed, predicted, risen, foretold = [], [], [], []
+    computed, predicted, risen, foretold, unlike = [], [], [], [], []
     for species, energies in zip(held.species.values, held.energies.values, strict=True):
         flat = species.reshape(-1)
         position = half_units(shape)[np.flatnonzero(flat == VACANCY)[0]]
@@ -196,6 +196,10 @@ def model_errors(model: Any, data: xr.Dataset, *, tested_every: int) -> dict[str
         risen.append((energies[:, 1] - energies[:, 0])[fine])
         predicted.append(barriers[0, fine])
         foretold.append(changes[0, fine])
+        ends = site_number(position + DIRECTIONS, shape)
+        beside = flat[site_number(position + DIRECTIONS[:, None] + DIRECTIONS, shape)]
+        others = (beside != flat[ends][:, None]) & (beside != VACANCY)
+        unlike.append(others.sum(axis=1)[fine])
 
     def rmse(a: list[NDArray], b: list[NDArray]) -> float:
         return float(np.sqrt(np.mean(np.square(np.concatenate(a) - np.concatenate(b)))))
@@ -204,4 +208,5 @@ def model_errors(model: Any, data: xr.Dataset, *, tested_every: int) -> dict[str
         "rmse": {"barriers": rmse(computed, predicted), "changes": rmse(risen, foretold)},
         "computed": np.concatenate(computed).tolist(),
         "predicted": np.concatenate(predicted).tolist(),
+        "unlike": np.concatenate(unlike).tolist(),
     }

@@ -53,7 +53,7 @@ def ship(results: StrPath) -> None:
         raise ValueError(f"{results} has {len(found)} models of barriers, not one")
     tensors, description = load_model(found[0])
     told = read_sealed_json(found[0].with_name("training.json"))
-    names = ("rmse", "bands", "converged")
+    names = ("rmse", "bands", "converged", "computed", "predicted", "unlike")
     save_model(MODEL, tensors, {**description, **{name: told[name] for name in names}})
 
 

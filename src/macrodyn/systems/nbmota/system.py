@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -215,6 +215,18 @@ class NbMoTa(PatchSystem):
                 states, _ = exchange(states, now, each, substreams(seeds, 1 + step))
                 rest -= each
         return exchange(states, temperature, rest, substreams(seeds, 0))[0]
+
+    def prepared_figures(self, title: str) -> Iterator[tuple[str, Any]]:
+        """Barriers by the model against computed ones; none of published barriers."""
+        from macrodyn.storage.models import load_model
+        from macrodyn.storage.sealed import read_sealed_json
+        from macrodyn.systems.nbmota.figures import parity
+
+        if self.parameters.barriers == SHIPPED:
+            yield "barriers", parity(load_model(MODEL)[1], title=title)
+        elif self.parameters.barriers == TRAINED:
+            told = read_sealed_json(self.prepared["barriers"]["training"])
+            yield "barriers", parity(told, title=title)
 
     def observe(self, states: NDArray) -> Array:
         """Measure the order of whole systems: [batch, 6]."""
