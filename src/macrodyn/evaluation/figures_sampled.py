@@ -43,7 +43,7 @@ def sampled_means(
     panels = style.grid(figure, rows, columns, sharex=True)
     numbers = np.arange(len(at)) if axis is None else np.asarray(at, np.float64)
     order = np.argsort(numbers)
-    width = 0.006 * max(float(np.ptp(numbers)), 1e-12)
+    width = 0.2 if axis is None else 0.006 * float(np.ptp(numbers))
     shown = (
         ("sampled equilibrium", "o", "mean", "error", -1),
         ("late direct trajectories", "s", "direct", "direct_error", 0),
@@ -67,6 +67,7 @@ def sampled_means(
         panel.set_ylabel(names[k])
         if axis is None:
             panel.set_xticks(numbers, [str(place) for place in at])
+            panel.set_xlim(-0.6, len(at) - 0.4)
         elif k >= len(names) - columns:
             panel.set_xlabel(axis)
     handles = [
