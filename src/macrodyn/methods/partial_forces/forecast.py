@@ -11,7 +11,8 @@ from macrodyn.closure.encoders import Encoder, load_encoder, macrostates
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.force_forms import unresolved_fraction
 from macrodyn.dynamics.trajectories import integrate
-from macrodyn.methods.partial_forces.learn import products_of, variable_names
+from macrodyn.methods.partial_forces.learn import variable_names
+from macrodyn.methods.partial_forces.products import Products
 from macrodyn.methods.partial_forces.sample import NUMBERS, draw_coordinates
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
@@ -84,9 +85,10 @@ def _unresolved(
     rows = np.unique(np.linspace(0, runs * times - 1, number).astype(int))
     size = (len(system.observables) + encoder.dimension) * states[0, 0].size
     found = []
+    products_of = Products(system, encoder, particles)
     for part in np.array_split(rows, min(len(rows), max(1, len(rows) * size // NUMBERS))):
         here = states[part // times, part % times].astype(np.float64)
         drawn = draw_coordinates(system, particles, "all", 0, part)
-        products = products_of(system, encoder, here, drawn, system.forces(here, drawn))
+        products = products_of(here, drawn, system.forces(here, drawn))
         found.append(unresolved_fraction(products))
     return np.concatenate(found)

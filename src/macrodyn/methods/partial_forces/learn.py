@@ -9,9 +9,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.closure.coordinates import CoordinateClosureSettings, find_closure
-from macrodyn.closure.encoders import Encoder, Modes, jacobian, load_encoder, macrostates
+from macrodyn.closure.encoders import Encoder, Modes, load_encoder, macrostates
 from macrodyn.dynamics.force_fit import ForceFitSettings, fit_forces
 from macrodyn.dynamics.force_forms import ForceProducts
+from macrodyn.methods.partial_forces.products import Products
 from macrodyn.methods.partial_forces.sample import NUMBERS, known_coordinates, used_records
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
@@ -98,6 +99,7 @@ def products(job: Job) -> xr.Dataset:
     given = read_dataset(job.input("forces"))
     given = given.isel(sample=slice(job.shard, None, job.shards))
     states = read_dataset(job.input("trajectories"), ["states"]).states.values
+    products_of = Products(system, found, states.shape[2])
     d = len(system.observables) + found.dimension
     triangle = np.tril_indices(d)
     arrays: dict[str, NDArray] = {}
@@ -107,7 +109,7 @@ def products(job: Job) -> xr.Dataset:
         part = given.isel(sample=block)
         here = states[part.run.values, part.record.values].astype(np.float64)
         drawn = part.coordinates.values.astype(np.int64)
-        made = products_of(system, found, here, drawn, part.forces.values)
+        made = products_of(here, drawn, part.forces.values)
         parts: dict[str, NDArray] = {"z": macrostates(system, found, here)}
         parts |= {name: getattr(made, name)[:, *triangle] for name in _PRODUCTS}
         parts |= {name: getattr(made, name) for name in (*_PUSHES, *_SIZES)}
@@ -135,19 +137,6 @@ def products(job: Job) -> xr.Dataset:
             "evaluations_each": given.attrs["evaluations_each"],
         },
     )
-
-
-def products_of(
-    system: ForceSystem,
-    encoder: Encoder,
-    states: NDArray[np.float64],
-    coordinates: NDArray[np.int64],
-    forces: NDArray[np.float64],
-) -> ForceProducts:
-    """Multiply forces on some coordinates of states, and the rates that are known, into phi'."""
-    known = np.flatnonzero(known_coordinates(system, states.shape[1]))
-    rates = system.known_rates(states).reshape(len(states), -1)
-    return ForceProducts.of(jacobian(system, encoder, states), coordinates, forces, known, rates)
 
 
 def variable_names(system: ForceSystem, encoder: Encoder) -> list[str]:

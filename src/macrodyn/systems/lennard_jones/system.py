@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from macrodyn.lattice import Shape
 from macrodyn.streams import Seeds, substreams
-from macrodyn.systems.force_system import ForceSystem
+from macrodyn.systems.force_system import ForceSystem, Projection
 from macrodyn.systems.lennard_jones.cells import CellList
 from macrodyn.systems.lennard_jones.descriptors import RadialSplines
 from macrodyn.systems.lennard_jones.pair import lennard_jones_forces
@@ -205,6 +205,16 @@ class LennardJones(ForceSystem):
         found[..., V] -= along[:, :, None, None] * v[:, None]
         found[..., V] *= scale[:, None, None, None]
         return found
+
+    def projection(self, states: NDArray[np.float64]) -> Projection:
+        """Within the velocities modes lose their part along v; see `pull_back`."""
+        where = np.zeros(states.shape[1:], np.bool_)
+        where[:, V] = True
+        return Projection(
+            scale=self._scale(states),
+            direction=states[..., V].reshape(len(states), -1),
+            where=where.ravel(),
+        )
 
     def descriptors(self, complement: NDArray[np.float64]) -> NDArray[np.float64]:
         """Count pairs by their distance, and their rates of change, by `RadialSplines`."""

@@ -97,6 +97,9 @@ class ForceTrial(Calls):
         expected = np.einsum("npc,kpc->nk", ahead - behind, modes) / 2
         if _differ(np.einsum("nkpc,npc->nk", rows, direction), expected):
             self.note("pull_back gives no derivatives of what complement gives")
+        projection = self.call("projection", states)
+        if projection is not None and _differ(projection.of(modes), rows):
+            self.note("projection is not what pull_back does")
 
     def _check_descriptors(self, states: NDArray[np.float64]) -> None:
         """Check their derivatives, and that no exchange of particles changes them."""
