@@ -95,9 +95,9 @@ ROWS: list[tuple[str, Any, str, dict[str, Any]]] = [
 ]
 # Keys of sections that stand in rows of the whole, or show elsewhere.
 ELSEWHERE = {
-    "evaluate.times.*.first",
-    "evaluate.times.*.spacing",
-    "evaluate.times.*.points",
+    "evaluate.times.first",
+    "evaluate.times.spacing",
+    "evaluate.times.points",
     "dynamics.known",  # of a system whose rates are known: tests/dynamics/test_force_fit.py
     "published",  # of tables and figures: test_report.py
 }
