@@ -6,10 +6,6 @@ from typing import Any
 
 from macrodyn.evaluation import style
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.kind import Figure
-
-PREPARATION = Figure(pattern="prepared/*.png", title="Preparation", caption="prepared.rst")
-"""What the evaluation of each method declares."""
 
 
 def draw_prepared(job: Job, system: Any) -> None:

@@ -1,6 +1,6 @@
 """The stage that every study ends with, whatever its methods."""
 
-from macrodyn.pipeline.kind import StageKind
+from macrodyn.pipeline.kind import Figure, StageKind
 
 SUMMARISE = StageKind(
     name="summarise",
@@ -21,3 +21,5 @@ SUMMARISE = StageKind(
     environment="report",
     place="study",
 )
+PREPARATION = Figure(pattern="prepared/*.png", title="Preparation", caption="prepared.rst")
+"""Figures of what a system has prepared, which the evaluation of each method declares."""

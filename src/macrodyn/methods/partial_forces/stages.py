@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from macrodyn.methods.prepared import PREPARATION
 from macrodyn.pipeline.kind import Figure, Scatter, StageKind, analysis_kind
+from macrodyn.pipeline.study_kinds import PREPARATION
 
 _ROOM = "macrodyn.methods.partial_forces"
 _MODEL = {
