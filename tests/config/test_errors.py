@@ -24,7 +24,10 @@ FACTOR = "must be 'theory' or 'estimated', or "
 SCALAR = "must be a finite number, text, true, false or null, not "
 YES = ": put it in quotes, as YAML reads yes, no, on and off as true and false"
 NAME = "must be letters, digits, '_', '.' and '-', and begin with a letter or digit, not "
-SHARDS = "no stage of this name is scattered; those are: equilibrium, evolve, reference, simulate, upsample"
+SHARDS = (
+    "no stage of this name is scattered; those are: "
+    "equilibrium, evolve, reference, simulate, upsample"
+)
 
 # What is added to the base, and the lines that follow.
 WRONG = {

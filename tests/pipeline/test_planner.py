@@ -43,12 +43,15 @@ def keys(plans) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize("method", [PREPARING, COUNTING], ids=["partial evolution", "own"])
-def test_what_a_system_prepared_is_read_by_all_that_names_the_system_and_by_no_other(plan, method):
+def test_what_a_system_prepared_is_read_by_all_that_names_the_system_and_the_evaluation(
+    plan, method
+):
     (run,) = plan({"runs": {"a": method}}).values()
     asked = []
     for stage in [*run.stages().values(), run.evaluation]:
         prepared = {role for role in stage.parents if role.startswith(PREPARED)}
-        using = "system" in stage.config
+        # The evaluation draws it.
+        using = "system" in stage.config or stage is run.evaluation
         assert prepared == ({"prepared/rates", "prepared/factors"} if using else set()), stage.name
         asked.append(using)
     assert len(set(asked)) == 2
@@ -137,7 +140,7 @@ def test_the_evaluation_reads_what_the_method_says_and_the_costs(plan, own):
     run = plan({"runs": {"b": COUNTING}})["b"]
     evaluation = run.evaluation
     assert (evaluation.id, evaluation.folder) == (("judge_count", "b"), "b")
-    assert list(evaluation.parents) == ["fit"]
+    assert list(evaluation.parents) == ["fit", "prepared/rates", "prepared/factors"]
     costs = {role.split("/")[1]: stage for role, stage in evaluation.beside.items()}
     paid = {"tabulate_rates", "fit_factors", "draw_weights", "count_sites", "fit_count"}
     assert set(costs) == paid
@@ -179,19 +182,20 @@ def test_what_makes_up_a_study(plan):
     # Those of systems before those of methods, and what follows at the end.
     names = list(plans.kinds)
     assert names[:2] == ["tabulate_rates", "fit_factors"]
-    assert names[2:11] == [
+    assert names[2:12] == [
         "simulate",
         "upsample",
         "recommend",
         "evolve",
         "reference",
+        "equilibrium",
         "closure",
         "encode",
         "dynamics",
         "predict",
     ]
-    assert names[11:14] == ["draw_weights", "count_sites", "fit_count"]
-    assert set(names[14:16]) == {"evaluate", "judge_count"} and names[-1] == "summarise"
+    assert names[12:15] == ["draw_weights", "count_sites", "fit_count"]
+    assert set(names[15:17]) == {"evaluate", "judge_count"} and names[-1] == "summarise"
     gathering = rules(plans)
     assert gathering.index("gather") == gathering.index("count_sites") + 1
 
