@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from macrodyn.systems.nbmota.barrier_fit import SHELLS, Lines, SaddleFit, assemble, orbits
-from macrodyn.systems.nbmota.barriers import KINDS, TANH, BarrierModel
+from macrodyn.systems.nbmota.barriers import BOLTZMANN, KINDS, TANH, BarrierModel
 from macrodyn.systems.nbmota.crystal import SPECIES
 
 ROOT = Path(__file__).parents[3]
@@ -78,3 +78,27 @@ def alloys():
         return rng.permuted(flat, axis=1).reshape(batch, 2, *cells)
 
     return make
+
+
+def pair_in_a_small_cell(model, third, temperature):
+    """All states of 54 sites with one odd atom and one of a third kind, and their weights.
+
+    Returns:
+        The 53 states, by the distance of the two, and their Boltzmann weights.
+    """
+    matrix = np.ones((2, 3, 3, 3), np.uint8)
+    matrix[0, 0, 0, 0] = 2
+    states = np.repeat(matrix[None], 53, axis=0)
+    for k, state in enumerate(states):
+        state.reshape(-1)[k + 1] = third
+    weight = np.exp(-model.energy(states) / (BOLTZMANN * temperature))
+    return states, weight / weight.sum()
+
+
+def number_of_pair(state, third):
+    """Which of the 53 states a state is, wherever its odd atom stands."""
+    odd, other = (np.argwhere(state == s)[0] for s in (2, third))
+    apart = 2 * (other[1:] - odd[1:]) + other[0] - odd[0]
+    channel = apart[0] % 2
+    cell = (apart - channel) // 2 % 3
+    return channel * 27 + cell[0] * 9 + cell[1] * 3 + cell[2] - 1

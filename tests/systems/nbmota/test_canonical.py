@@ -13,18 +13,13 @@ from macrodyn.systems.nbmota.barriers import BOLTZMANN
 from macrodyn.systems.nbmota.bonds import bonds
 from macrodyn.systems.nbmota.canonical import Canonical
 from macrodyn.systems.nbmota.kinetics import Kinetics
+from tests.systems.nbmota.conftest import number_of_pair, pair_in_a_small_cell
 
 
 def test_pairs_are_occupied_by_their_boltzmann_weights(model):
     """Two odd atoms among 54 sites: 53 distances, weighted by the energy alone."""
-    matrix = np.ones((2, 3, 3, 3), np.uint8)
-    matrix[0, 0, 0, 0] = 2
-    states = np.repeat(matrix[None], 53, axis=0)
-    for k, state in enumerate(states):
-        state.reshape(-1)[k + 1] = 3
     temperature = 300.0
-    weight = np.exp(-model.energy(states) / (BOLTZMANN * temperature))
-    weight /= weight.sum()
+    states, weight = pair_in_a_small_cell(model, 3, temperature)
     assert weight.max() / weight.min() > 5
     counts = np.zeros(53)
     now, keys = np.repeat(states[:1], 400, axis=0), seeds(1, "swaps", index=400)
@@ -33,11 +28,7 @@ def test_pairs_are_occupied_by_their_boltzmann_weights(model):
         if step < 4:
             continue
         for state in now:
-            odd, third = (np.argwhere(state == s)[0] for s in (2, 3))
-            apart = 2 * (third[1:] - odd[1:]) + third[0] - odd[0]
-            channel = apart[0] % 2
-            cell = (apart - channel) // 2 % 3
-            counts[channel * 27 + cell[0] * 9 + cell[1] * 3 + cell[2] - 1] += 1
+            counts[number_of_pair(state, 3)] += 1
     assert stats.chisquare(counts, weight * counts.sum()).pvalue > 1e-3
 
 

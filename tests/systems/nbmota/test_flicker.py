@@ -12,7 +12,8 @@ from scipy.linalg import expm
 from macrodyn.streams import seeds
 from macrodyn.systems.nbmota.barriers import BOLTZMANN
 from macrodyn.systems.nbmota.flicker import leave
-from macrodyn.systems.nbmota.kinetics import TIME, Kinetics
+from macrodyn.systems.nbmota.kinetics import Kinetics
+from macrodyn.systems.nbmota.walk import TIME
 
 # Edges of trees, each from its parent to a child, of 2 to 4 states.
 TREES = {

@@ -8,7 +8,9 @@ from scipy import stats
 
 from macrodyn.streams import seeds
 from macrodyn.systems.nbmota.barriers import BOLTZMANN
-from macrodyn.systems.nbmota.kinetics import EVENTS, STUCK, TIME, Kinetics
+from macrodyn.systems.nbmota.kinetics import Kinetics
+from macrodyn.systems.nbmota.walk import EVENTS, STUCK, TIME
+from tests.systems.nbmota.conftest import number_of_pair, pair_in_a_small_cell
 
 HOT = 3000.0
 
@@ -19,14 +21,8 @@ def counted(states):
 
 def test_occupation_is_boltzmanns(model):
     # One odd atom and one vacancy among 54 sites: 53 distances, weighted by the energy alone.
-    matrix = np.ones((2, 3, 3, 3), np.uint8)
-    matrix[0, 0, 0, 0] = 2
-    states = np.repeat(matrix[None], 53, axis=0)
-    for k, state in enumerate(states):
-        state.reshape(-1)[k + 1] = 0
     temperature = 1500.0
-    weight = np.exp(-model.energy(states) / (BOLTZMANN * temperature))
-    weight /= weight.sum()
+    states, weight = pair_in_a_small_cell(model, 0, temperature)
     kinetics = Kinetics(model, 1.0)
     # States at equal times: many walks, from every state, until memory of it is gone.
     walks, snapshots = 4, 30
@@ -39,11 +35,7 @@ def test_occupation_is_boltzmanns(model):
         now = walk.states
         if step >= 5:
             for state in now:
-                odd, hole = (np.argwhere(state == s)[0] for s in (2, 0))
-                apart = 2 * (hole[1:] - odd[1:]) + hole[0] - odd[0]
-                channel = apart[0] % 2
-                cell = (apart - channel) // 2 % 3
-                counts[channel * 27 + cell[0] * 9 + cell[1] * 3 + cell[2] - 1] += 1
+                counts[number_of_pair(state, 0)] += 1
     assert walk.jumps.mean() > 20
     assert weight.max() / weight.min() > 1.5
     p = stats.chisquare(counts, weight * counts.sum()).pvalue

@@ -243,9 +243,7 @@ def reference(job: Job) -> xr.Dataset:
     """Simulate one shard's trajectories of the large system."""
     config = job.config
     system = stage_system(job)
-    initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
-    # Dealt out in turn, so that every shard has the same mixture and takes as long.
-    numbers = np.arange(len(initial))[job.shard :: job.shards]
+    initial, numbers = _dealt(job, system, config["replicas"])
     examples = _examples(len(initial), config["replicas"])
     work = job.work("reference")
     data = simulate_reference(
@@ -266,8 +264,7 @@ def equilibrium(job: Job) -> xr.Dataset:
     """Sample one shard's chains of the large system's equilibrium."""
     config, settings = job.config, job.config["equilibrium"]
     system = stage_system(job)
-    initial = initial_values(system, config["initial"]).repeat(settings["replicas"], axis=0)
-    numbers = np.arange(len(initial))[job.shard :: job.shards]
+    initial, numbers = _dealt(job, system, settings["replicas"])
     work = job.work("equilibrium")
     data = sample_equilibrium(
         system,
@@ -293,6 +290,15 @@ def order_equilibrium(data: xr.Dataset, config: dict[str, Any]) -> xr.Dataset:
         coords={"observable": data.observable},
         attrs=data.attrs,
     )
+
+
+def _dealt(
+    job: Job, system: PatchSystem, replicas: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Initial macrostates of all trajectories, and the numbers of those of one shard."""
+    initial = initial_values(system, job.config["initial"]).repeat(replicas, axis=0)
+    # Dealt out in turn, so that every shard has the same mixture and takes as long.
+    return initial, np.arange(len(initial))[job.shard :: job.shards]
 
 
 def _examples(trajectories: int, replicas: int) -> list[int]:

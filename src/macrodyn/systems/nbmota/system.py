@@ -25,10 +25,11 @@ from macrodyn.systems.nbmota.bonds import (
 )
 from macrodyn.systems.nbmota.canonical import Canonical
 from macrodyn.systems.nbmota.crystal import SPECIES, VACANCY
-from macrodyn.systems.nbmota.kinetics import Kinetics, jump_target
+from macrodyn.systems.nbmota.kinetics import Kinetics
 from macrodyn.systems.nbmota.parameters import TRAINED, NbMoTaParameters
 from macrodyn.systems.nbmota.published import read_published
 from macrodyn.systems.nbmota.stages import prepare
+from macrodyn.systems.nbmota.walk import jump_target
 from macrodyn.systems.patch_system import PatchSystem
 from macrodyn.systems.space import Component, Grid, Observable
 
