@@ -49,8 +49,8 @@ def test_the_least_total_of_all_that_fits_is_taken(chosen):
     plan, _, path = chosen
     found = of_pilot(path)
     steps = {error.dt for error in found.table}
-    # A sixteenth of the shortest spacing of the ages, then each twice the one before.
-    assert steps == set(plan.config.steps) == {2.0**k for k in range(-4, 0)}
+    # Parts of the horizon's spacing, down to a sixteenth of the shortest spacing of the ages.
+    assert steps == set(plan.config.steps) == {0.5, 0.25, 0.1}
     buffers = sorted({error.buffer for error in found.table})
     assert buffers[0] == 0 and len(buffers) > 1
     assert found.used.total == min(error.total for error in found.table)
@@ -61,12 +61,36 @@ def test_the_least_total_of_all_that_fits_is_taken(chosen):
     )
 
 
-@pytest.mark.parametrize(("spacings", "longest"), [((0.25, 6.0), 0.25), ((100.0, 7.0), 4.0)])
-def test_no_dt_is_tried_that_is_longer_than_a_prediction_is_fine(make_run, spacings, longest):
+@pytest.mark.parametrize(
+    ("spacings", "expected"),
+    [
+        ((0.25, 6.0), (0.125, 0.25)),
+        ((100.0, 7.0), (0.07, 0.14, 0.35, 0.7, 1.4, 3.5, 7.0)),
+        ((100.0, 20.0), (0.1, 0.2, 0.4, 1.0, 2.0, 4.0)),
+        ((0.001, 1.0), (0.001,)),
+    ],
+)
+def test_every_dt_divides_the_finest_spacing_of_the_predictions(make_run, spacings, expected):
     names = ("transient", "other")
     horizons = {n: {"spacing": s, "points": 3} for n, s in zip(names, spacings, strict=True)}
     run = make_run({**AUTO, "evaluate": {"horizons": horizons}})
-    assert run.steps == tuple(2.0**k for k in range(-4, 1 + round(np.log2(longest))))
+    assert run.steps == pytest.approx(expected)
+
+
+def test_the_pilot_evolves_over_each_dt(chosen, make_job, tmp_path, monkeypatch):
+    plan, large, _ = chosen
+    seen, evolve = [], module.evolve_samples
+
+    def recorded(*args):
+        seen.append(evolve(*args))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "evolve_samples", recorded)
+    job = make_job(plan["choice"], tmp_path / "again", {"states": large})
+    job.outputs["choice"].parent.mkdir(parents=True, exist_ok=True)
+    module.recommend(job)
+    for pairs in seen:
+        np.testing.assert_allclose(pairs.elapsed[0, 0], plan.config.steps)
 
 
 def test_pairs_model_and_prediction_use_what_was_chosen(chosen, make_job, tmp_path):

@@ -35,10 +35,6 @@ Baseline = Literal["naive", "full", "polynomial"]
 UNUSED_BY_CHAINS = ("duration", "up_to_age")
 
 
-# How many dt are tried where it is chosen from data, each twice the one before.
-AUTOMATIC_STEPS = 8
-
-
 class SizesConfig(Section):
     """The three sizes, in sites along each axis."""
 
@@ -291,12 +287,15 @@ class PartialEvolutionRun(RunConfig):
             return (self.evolve.dt,)
         ages = sorted({0.0, *self.ages})
         gaps = [b - a for a, b in pairwise(ages)]
-        # From far below the time between two snapshots to several of them.
-        shortest = min(gaps, default=1.0) / 16
-        steps = [shortest * 2.0**k for k in range(AUTOMATIC_STEPS)]
-        # Within a pair the model knows nothing of how its change comes about.
-        finest = min((h.spacing for h in self.evaluate.horizons.values()), default=steps[-1])
-        return tuple(step for step in steps if step <= max(finest, steps[0]))
+        gap = min(gaps, default=1.0)
+        # From far below the time between two snapshots to several of them, and to the spacing of
+        # the predictions: within a pair the model knows nothing of how its change comes about. Each
+        # divides that spacing, as a drift learned from one dt and stepped by another is off by the
+        # difference; and most are multiples of a decimal step of the system's own scheme.
+        finest = min((h.spacing for h in self.evaluate.horizons.values()), default=gap)
+        steps = [finest / (m * 10**k) for k in range(9) for m in (1, 2, 5)]
+        fitting = [step for step in steps if gap / 16 <= step * (1 + 1e-9) <= 8 * gap]
+        return tuple(sorted(fitting)) or (min(finest, 8 * gap),)
 
     @property
     def buffer(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -123,10 +124,12 @@ def _rates(
     buffer: int,
 ) -> list[NDArray[np.float64]]:
     """Mean increments over the patches, per unit time, of each dt: [N, observable] each."""
-    lags = [round(step / steps[0]) for step in steps]
+    # All are multiples of a part of the longest.
+    unit = steps[-1] / math.lcm(*(round(steps[-1] / step) for step in steps))
+    lags = [round(step / unit) for step in steps]
     trial = settings.model_copy(
         update={
-            "dt": steps[0],
+            "dt": unit,
             "lags": lags,
             "buffer": buffer,
             "patches": _patches(settings),
