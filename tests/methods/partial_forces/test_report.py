@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 
-from macrodyn.methods.partial_forces.analyses import beside_first, label_of
+from macrodyn.methods.partial_forces.analyses import beside_first, by_number, label_of
 from macrodyn.methods.partial_forces.report import PartialForcesReport
 
 REPORT = PartialForcesReport()
@@ -104,6 +104,18 @@ def test_runs_are_of_one_series_if_only_the_number_of_forces_differs(metrics):
         # Its width tells nothing more, nor does the number of forces of the next one.
         "microscopic, dimension 3, draw random",
         "latent, dimension 2, draw random",
+    ]
+
+
+def test_series_are_told_in_the_order_of_their_numbers():
+    told = ["21600, mlp", "800, mlp", "2700, mlp", "800, gfinn", "rate 0.5", "rate 0.05"]
+    assert sorted(told, key=by_number) == [
+        "800, gfinn",
+        "800, mlp",
+        "2700, mlp",
+        "21600, mlp",
+        "rate 0.05",
+        "rate 0.5",
     ]
 
 

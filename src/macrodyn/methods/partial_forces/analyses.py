@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -74,7 +75,8 @@ def beside_first(members: Mapping[str, Sequence[float | None]]) -> dict[str, dic
 @style.styled
 def _draw_against_forces(job: Job, series: dict[str, list[tuple[float, float, float]]]) -> None:
     figure, (axis,) = panels(1, 1, height=4.2)
-    for place, (label, points) in enumerate(sorted(series.items())):
+    ordered = sorted(series.items(), key=lambda item: by_number(item[0]))
+    for place, (label, points) in enumerate(ordered):
         x, y, spread = np.array(sorted(points)).T
         colour = style.PALETTE[place % len(style.PALETTE)]
         low = np.maximum(y - spread, y / 3)
@@ -144,6 +146,12 @@ def label_of(run: Metrics, runs: list[Metrics]) -> str:
             told, apart = [*told, key], number
     own = _facts(run)
     return ", ".join(own[key] for key in told if key in own) or "all runs"
+
+
+def by_number(label: str) -> list[tuple[int, float, str]]:
+    """Key that sorts labels by the numbers in them: 2700 before 21600."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(k % 2, float(part) if k % 2 else 0.0, part) for k, part in enumerate(parts)]
 
 
 def _facts(run: Metrics) -> dict[str, str]:
