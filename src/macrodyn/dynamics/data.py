@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from macrodyn.dynamics.compensation import Compensation
 from macrodyn.dynamics.constraints import Coordinates, LinearConstraint
-from macrodyn.dynamics.latents import LatentArrays
-from macrodyn.dynamics.scatter import lower_triangle, scatter_factor
+from macrodyn.dynamics.latents import LatentArrays, covariance_rates
+from macrodyn.dynamics.scatter import lower_triangle, roots, scatter_factor
 from macrodyn.learning.holdout import hold_out
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class TransitionData:
             joined (`dynamics.union`).
         scatter: Lower triangular C [N, d, d] with C C^T = S / elapsed, S the scatter of the m
             increments around their mean (`scatter_factor`); None if only the mean is known.
+        known: Whether C C^T is the covariance rate itself, known of each snapshot, `within` times
+            that of the whole system. Increments then say nothing of the noise, and patches is 1.
         patches: m where there is a scatter, else 1; one number or shape [N], then with a scatter
             of zero where it is 1.
         within: E S / (m - 1) over the covariance of the whole system; K in theory. One number, or
@@ -56,6 +58,7 @@ class TransitionData:
     patches: int | Tensor = 1
     within: float | Tensor = 1.0
     compensated: Tensor | None = None
+    known: bool = False
 
     def __post_init__(self) -> None:
         """Refuse shapes and values that no likelihood can use."""
@@ -93,7 +96,13 @@ class TransitionData:
             raise ValueError(f"The factor within snapshots must be positive, got {self.within}")
         # Of several numbers all may be 1 in a part of the data, which keeps its scatter of zero.
         several = isinstance(self.patches, Tensor) or self.patches > 1
-        if several != (self.scatter is not None):
+        if self.known:
+            if several or self.scatter is None or self.compensated is None:
+                raise ValueError(
+                    "A known covariance is given as the scatter of one patch, and the drift's "
+                    "increments as compensated ones"
+                )
+        elif several != (self.scatter is not None):
             given = "no" if self.scatter is None else "a"
             raise ValueError(
                 f"patches is {self.patches} with {given} scatter: two patches or more have one, "
@@ -170,7 +179,7 @@ class TransitionData:
             **{name: value.to(device) for name, value in self._by_transition().items()},
         )
 
-    def _by_transition(self) -> dict[str, Tensor]:
+    def _by_transition(self) -> dict[str, Any]:
         """Of what may be one number for all: that which each transition has of its own."""
         found = {name: getattr(self, name) for name in _BY_TRANSITION}
         return {name: value for name, value in found.items() if isinstance(value, Tensor)}
@@ -226,6 +235,7 @@ class TransitionData:
         within: float | None = None,
         lag: int = 0,
         compensation: Compensation | None = None,
+        known: bool = False,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
     ) -> TransitionData:
@@ -243,6 +253,9 @@ class TransitionData:
             lag: Index along `lag`.
             compensation: What `compensate` made of the same lag: the drift is fitted to its
                 increments, the covariance to those of the whole.
+            known: Whether the covariance is fitted to the expected covariance rates that the data
+                set holds, in place of the increments; `within` is then n over the sites of the
+                snapshots' own system, for Sigma of n sites.
             dtype: Precision of the tensors.
             device: Where to put them.
 
@@ -271,9 +284,17 @@ class TransitionData:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values, dtype=dtype).to(device)
 
-        within = arrays.patches_total if within is None else within
+        compensated = None if compensation is None else compensation.increment
         scatter = None
-        if likelihood == "patches" and arrays.averaged_patches > 1:
+        if known:
+            within = 1.0 if within is None else within
+            rates = covariance_rates(latents)
+            if len(z) > len(rates):
+                rates = np.repeat(rates, arrays.patches, axis=0)
+            scatter = lower_triangle(torch.from_numpy(roots(rates)).mT).to(device, dtype)
+            compensated = increment if compensated is None else compensated
+        elif likelihood == "patches" and arrays.averaged_patches > 1:
+            within = arrays.patches_total if within is None else within
             scatter = tensor(scatter_factor(arrays.increment, elapsed))
         return cls(
             z=tensor(z),
@@ -283,9 +304,10 @@ class TransitionData:
             group=torch.as_tensor(group, dtype=torch.int64).to(device),
             factor=arrays.theoretical_factor if factor is None else float(factor),
             scatter=scatter,
-            patches=1 if scatter is None else arrays.patches,
-            within=1.0 if scatter is None else float(within),
-            compensated=None if compensation is None else tensor(compensation.increment),
+            patches=1 if scatter is None or known else arrays.patches,
+            within=1.0 if within is None or scatter is None else float(within),
+            compensated=None if compensated is None else tensor(compensated),
+            known=known,
         )
 
 

@@ -36,6 +36,7 @@ def latents_dataset(
     time_unit: str,
     controls: ArrayLike | None = None,
     control_names: Sequence[str] = (),
+    covariance_rate: ArrayLike | None = None,
 ) -> xr.Dataset:
     """Lay out latent pairs as encoding writes them.
 
@@ -59,13 +60,23 @@ def latents_dataset(
         controls: What is zero on average, given the snapshot (`dynamics.compensation`), shape
             [sample, patch, lag, control]; None for none.
         control_names: Names of the controls.
+        covariance_rate: Expected covariance rate of each snapshot
+            (`PatchSystem.covariance_rates`), shape [sample, variable, variable]; None for none.
 
     Source: eq. (3) of arXiv:2511.12842.
     """
     if controls is None:
         controls = np.empty((*np.shape(elapsed), 0))
+    known = {}
+    if covariance_rate is not None:
+        known["covariance_rate"] = (
+            ("sample", "variable", "variable_2"),
+            np.asarray(covariance_rate),
+            {"long_name": "expected covariance rate given the snapshot", "units": "1"},
+        )
     return xr.Dataset(
         {
+            **known,
             "z": (
                 ("sample", "variable"),
                 np.asarray(z),
@@ -103,6 +114,18 @@ def latents_dataset(
             "n_observables": n_observables,
         },
     )
+
+
+def covariance_rates(latents: xr.Dataset) -> Floats:
+    """Expected covariance rates of the snapshots, shape [sample, variable, variable].
+
+    Raises:
+        ValueError: If the data set holds none.
+    """
+    if "covariance_rate" not in latents:
+        raise ValueError("The latents data set holds no expected covariance rates: make it again")
+    order = ("sample", "variable", "variable_2")
+    return latents.covariance_rate.transpose(*order).values.astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,7 +110,8 @@ class Whitened:
     in units of their own noise, and y, whose drift then counts as given, shows the noise alone.
 
     The scatter of m patches, C C^T elapsed, adds columns to y that no drift moves: those of
-    c = L_ref^-1 C / within^(1/2); sum log M_ii then counts m times.
+    c = L_ref^-1 C / within^(1/2); sum log M_ii then counts m times. Where C C^T is the covariance
+    rate itself, these are all columns.
 
     Attributes:
         patches: m, of the transitions that it was made for.
@@ -123,6 +124,7 @@ class Whitened:
 
     def __init__(self, ensemble: Ensemble, data: TransitionData) -> None:
         self._ensemble, self.patches = ensemble, data.patches
+        self._known = data.known
         d = data.variables
         triangle = 0 if data.scatter is None else d * (d + 1) // 2
         targets = 0 if data.compensated is None else d
@@ -242,9 +244,10 @@ class Whitened:
     def _noise_nll(self, parts: Sequence[Tensor], moved: Tensor, triangle: Tensor) -> list[Tensor]:
         _, increment, _, _, _, scatter, counts = parts
         patches = counts[..., 0] if counts.shape[-1] else self.patches
+        residual = torch.zeros_like(moved) if self._known else increment - moved
         return [
             0.5 * squares + patches * log_diagonal
-            for squares, log_diagonal in _whitened(increment - moved, scatter, triangle)
+            for squares, log_diagonal in _whitened(residual, scatter, triangle)
         ]
 
 

@@ -263,6 +263,8 @@ def _squares(data: TransitionData, drift: Array, reference: Array) -> Array:
         for value in (data.factor, data.within)
     )
     residual = np.linalg.solve(reference, (residual / np.sqrt(factor * elapsed)).T).T
+    if data.known:
+        residual = np.zeros_like(residual)
     squares = residual[:, :, None] * residual[:, None, :]
     if data.scatter is not None:
         scatter = data.scatter.double().cpu().numpy() / np.sqrt(within)[..., None]

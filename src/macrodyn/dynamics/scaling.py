@@ -89,6 +89,33 @@ def drift_metric(data: TransitionData, reference: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(root.T))
 
 
+def covariance_ratio(data: TransitionData) -> tuple[Array, Array]:
+    """Variances by increments over those that are known, of data whose covariance is known.
+
+    Near 1 where the pairs are short: over longer ones a drift that fluctuates adds to the
+    increments' variance, and one that leads back takes from it.
+
+    Args:
+        data: Transitions.
+
+    Returns:
+        Ratio of the means over all transitions and its standard error, shape [d] each.
+    """
+    assert data.scatter is not None
+    z, conditions = (standardise(v.double().cpu().numpy())[0] for v in (data.z, data.conditions))
+    increment, elapsed = (v.double().cpu().numpy() for v in (data.increment, data.elapsed))
+    fit = fit_drift(np.concatenate([z, conditions], axis=1), increment, elapsed)
+    factor, within = (
+        torch.as_tensor(v, dtype=torch.float64).cpu().reshape(-1, 1).numpy()
+        for v in (data.factor, data.within)
+    )
+    seen = np.square(increment - fit.drift * elapsed[:, None]) / (factor * elapsed[:, None])
+    known = data.scatter.double().square().sum(-1).cpu().numpy() / within
+    mean = known.mean(axis=0)
+    error: Array = seen.std(axis=0) / (mean * len(seen) ** 0.5)
+    return seen.mean(axis=0) / mean, error
+
+
 # Least noise of a direction, over the mean of all, that the metric of the drift reckons with.
 _LEAST_NOISE = 1e-4
 # Misfit of a drift that the metric reckons with, over the drift's spread.
@@ -117,7 +144,10 @@ def _no_rank(increment: Array, fit: DriftFit) -> str:
 
 
 def _covariance_rate(data: TransitionData, fit: DriftFit) -> Array:
-    """Covariance rate of the whole system [d, d], from residuals of the mean and the scatter."""
+    """Covariance rate of the whole system [d, d], from residuals of the mean and the scatter.
+
+    Where it is known of each snapshot: the mean.
+    """
     noise = fit.noise_of(data.increment.cpu(), data.elapsed.cpu(), data.relative_noise)
     rate: Array = noise / data.shared_factor
     if data.scatter is None:
@@ -127,6 +157,8 @@ def _covariance_rate(data: TransitionData, fit: DriftFit) -> Array:
         scatter, within = scatter / within.double().cpu().sqrt()[:, None, None], 1.0
     columns = scatter.permute(0, 2, 1).reshape(-1, data.variables).numpy()
     pooled: Array = columns.T @ columns / within
+    if data.known:
+        return pooled / len(data)
     freedom = max(len(data) - len(fit.coefficients), 1)
     if isinstance(patches, torch.Tensor):
         of_scatter = float((patches - 1).sum())

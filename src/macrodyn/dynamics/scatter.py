@@ -44,6 +44,20 @@ def scatter_factor(increment: Array, elapsed: Array) -> Array:
     return factor
 
 
+def roots(covariance: Array) -> Array:
+    """Symmetric roots of covariances that may be singular.
+
+    Args:
+        covariance: Shape [N, d, d].
+
+    Returns:
+        R with R R^T the covariance, shape [N, d, d].
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    found: Array = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    return found
+
+
 def lower_triangle(rows: Tensor) -> Tensor:
     """Lower triangular C with C C^T = X^T X and a diagonal that is not negative.
 

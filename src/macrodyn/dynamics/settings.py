@@ -37,6 +37,12 @@ class LikelihoodSettings(Section):
         description="What the drift is fitted to. compensated: increments less what is known of "
         "their noise, of systems that say their expected rates. plain: increments.",
     )
+    covariance_from: Literal["increments", "rates"] = Field(
+        default="increments",
+        description="What the covariance is fitted to. increments: those of the pairs. rates: the "
+        "expected covariance rates of the snapshots, without noise, of systems that say them; for "
+        "short dt, and without closure variables.",
+    )
     likelihood: Literal["mean", "patches"] = Field(
         default="mean",
         description="mean: of the mean increment of the m patches. patches: of all m increments, "

@@ -35,12 +35,15 @@ def join(parts: Sequence[TransitionData]) -> TransitionData:
         each transition. A single part as it is.
 
     Raises:
-        ValueError: If there is no part, or the numbers of variables or conditions differ.
+        ValueError: If there is no part, or the numbers of variables or conditions differ, or the
+            covariance is known of some only.
     """
     if len({(part.variables, part.conditions.shape[1]) for part in parts}) != 1:
         raise ValueError("Only transitions of the same variables and conditions can be joined")
     if len(parts) == 1:
         return parts[0]
+    if len({part.known for part in parts}) != 1:
+        raise ValueError("Of some parts the covariance is known, of others it is not")
     scatter = compensated = None
     if any(part.scatter is not None for part in parts):
         scatter = torch.cat([_scatter(part) for part in parts])
@@ -54,6 +57,7 @@ def join(parts: Sequence[TransitionData]) -> TransitionData:
         group=torch.cat([part.group for part in parts]),
         scatter=scatter,
         compensated=compensated,
+        known=parts[0].known,
         factor=_joined(parts, [part.factor for part in parts]),
         patches=_joined(parts, [part.patches for part in parts]),
         within=_joined(parts, [part.within for part in parts]),

@@ -180,6 +180,33 @@ class PatchSystem(System):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say its expected rates")
 
+    @property
+    def knows_covariance(self) -> bool:
+        """Whether the system says the expected covariance rates of its observables."""
+        return type(self).covariance_rates is not PatchSystem.covariance_rates
+
+    def covariance_rates(self, states: NDArray) -> NDArray[np.float64]:
+        """Expected covariance of the whole's observables per unit time, given its state.
+
+        The generator's action on products, Gamma_kl = L(phi_k phi_l) - phi_k L phi_l - phi_l L
+        phi_k (carre du champ): of jumps the sum over all that may happen of rate times the product
+        of the changes; of noise on a field sum_i s_i^2 (d phi_k / d x_i) (d phi_l / d x_i). It is
+        what the covariance of increments over a short time tends to, divided by that time, and so
+        the noise Sigma of the macroscopic model, given all of the state. Optional.
+
+        Args:
+            states: Whole states, shape [batch, channel, *lattice].
+
+        Returns:
+            Per unit time, shape [batch, observable, observable], symmetric.
+
+        Raises:
+            NotImplementedError: If the system does not say.
+
+        Source: Ethier and Kurtz, *Markov Processes* (1986), proposition 4.1.7, for the martingale.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say its covariance rates")
+
     def evolve_compensated(
         self,
         windows: NDArray,

@@ -48,6 +48,7 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
         return
     yield from check_factor(run)
     yield from check_closure(run, system)
+    yield from check_covariance(run, system)
     beyond = [
         *check_neighbours(run, system),
         *check_amounts(run, system),
@@ -59,6 +60,25 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
         yield from check_events(run, system)
         wrong_methods = list(message(type(system), tried(_case(run, system), system)))
         yield from wrong_methods or [*check_change(run, system), *try_evaluated_sizes(run, system)]
+
+
+def check_covariance(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
+    """Check that expected covariance rates are known of all variables, if they are asked for."""
+    if run.dynamics.covariance_from != "rates":
+        return
+    key = "dynamics.covariance_from"
+    if not system.knows_covariance:
+        yield (
+            key,
+            f"is rates, but {type(system).__name__} has no method covariance_rates: set it to "
+            "increments, or add the method",
+        )
+    if run.closure.dimension or run.closure.features:
+        yield (
+            key,
+            "is rates, which are known of observables only: set it to increments, or "
+            "closure.dimension to 0 and closure.features to []",
+        )
 
 
 def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:

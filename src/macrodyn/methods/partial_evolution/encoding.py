@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 # A variable whose spread around a linear combination of others is below this share of its own is
 # that combination: far above the rounding of float64, far below what a physical one has.
 _DEPENDENT = 1e-7
+# Snapshots whose covariance rates are asked for at once: a bound on memory.
+_SNAPSHOTS = 4096
 
 
 def variable_names(
@@ -216,6 +218,7 @@ def encode(job: Job) -> xr.Dataset:
         sites=math.prod(whole.shape[2:]),
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
+        covariance_rate=_covariance_rates(system, source, whole) if config.get("rates") else None,
         **_controls(source, encoding, variables[len(names) :]),
     )
     if config["candidates"]:
@@ -228,6 +231,16 @@ def encode(job: Job) -> xr.Dataset:
         return latents
     matrix, values = (json.dumps(np.asarray(part).tolist()) for part in relations)
     return latents.assign_attrs(constraint_matrix=matrix, constraint_values=values)
+
+
+def _covariance_rates(system: PatchSystem, source: xr.Dataset, whole: NDArray) -> Floats:
+    """Expected covariance rates of the snapshots, each under its own conditions."""
+    count = len(source.observable)
+    found = np.empty((len(whole), count, count))
+    for part, rows in by_condition(system, condition_names(source), source.condition_values.values):
+        for chunk in np.array_split(rows, max(1, len(rows) // _SNAPSHOTS)):
+            found[chunk] = part.covariance_rates(whole[chunk])
+    return found
 
 
 def _controls(pairs: xr.Dataset, encoding: Encoding, variables: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _POLYNOMIAL = (
     "members",
     "covariance",
     "covariance_factor",
+    "covariance_from",
     "increments",
     "likelihood",
     "polynomial",
@@ -208,6 +209,8 @@ class _Stages:
             # Only what is ours is judged, at the main size.
             "candidates": list(self.run.closure.candidates) if scope == "partial" and main else [],
         }
+        if self.run.dynamics.covariance_from == "rates":
+            config["rates"] = True
         parents = {"pairs": pairs, "closure": closure}
         return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
 
@@ -313,6 +316,9 @@ def _dynamics_config(run: PartialEvolutionRun, scope: str, model: str) -> dict[s
         if model == "mlp":
             # As before there were others: what was learned is found again.
             del config["model"]
+    if config["covariance_from"] == "increments":
+        # As before there were expected covariances.
+        del config["covariance_from"]
     whole = all(Tiling(shape, run.patch).number == 1 for shape in run.trained)
     if scope != "partial" or whole:
         config |= {"covariance_factor": "theory", "likelihood": "mean"}

@@ -20,6 +20,7 @@ from macrodyn.dynamics.factor import (
     within_factor,
 )
 from macrodyn.dynamics.latents import LatentArrays
+from macrodyn.dynamics.scaling import covariance_ratio
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.union import join
 from macrodyn.learning.holdout import hold_out
@@ -60,6 +61,9 @@ class SizeTransitions:
             }
         if self.within is not None:
             found["within_used"] = self.within
+        if self.data.known:
+            ratio, error = covariance_ratio(self.data)
+            found["covariance_ratio"] = {"ratio": ratio.tolist(), "error": error.tolist()}
         return found
 
 
@@ -146,7 +150,8 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
     here = "" if scale == 1.0 else f" of {own} sites"
     job.info(f"covariance factor{here} {factor:.4g}, {estimate.theory:.4g} by theory")
     within = None
-    if config.likelihood == "patches" and arrays.averaged_patches > 1:
+    known = config.covariance_from == "rates"
+    if config.likelihood == "patches" and arrays.averaged_patches > 1 and not known:
         within = within_factor(config.covariance_factor, estimate, arrays)
         job.info(f"factor within snapshots {within:.4g}, {arrays.patches_total} by theory")
     if compensation is not None:
@@ -155,9 +160,14 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
         source,
         factor=factor * scale,
         likelihood=config.likelihood,
-        within=None if within is None else within * scale,
+        within=scale if known else None if within is None else within * scale,
         compensation=compensation,
+        known=known,
     )
+    if known:
+        ratio, error = covariance_ratio(data)
+        told = ", ".join(f"{r:.4g} +- {e:.2g}" for r, e in zip(ratio, error, strict=True))
+        job.info(f"variances{here} by increments over those by rates {told}")
     return SizeTransitions(
         source=source,
         sites=own,

@@ -79,6 +79,10 @@ class CurieWeiss(PatchSystem):
         blocks, levels, rates = self._blocks(windows[moving], rest)
         return compensator.expected_rates(blocks, levels, rates, _counted(patch))[:, None]
 
+    def covariance_rates(self, states: NDArray) -> NDArray[np.float64]:
+        """Those of m, which m alone determines; see `PatchSystem.covariance_rates`."""
+        return self.exact_moments(self.observe(states), states.shape[2:])[1]
+
     def evolve_compensated(
         self,
         windows: NDArray,

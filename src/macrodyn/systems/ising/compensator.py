@@ -44,6 +44,21 @@ def class_rates(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     return rates[:, None] * changes.reshape(CLASSES, 2)
 
 
+def class_covariances(rates: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
+    """Covariance rates of the sum of spins and of half the unlike bonds by a site of each class.
+
+    Args:
+        rates: Flip rates of the ten classes, see `kernels.flip_rates`.
+
+    Returns:
+        Rates times the products of the first change with both, and of the second with both, shape
+        [10, 2] each.
+    """
+    changes = class_rates(np.ones_like(rates))
+    first, second = (rates[:, None] * changes[:, [k]] * changes for k in range(2))
+    return first, second
+
+
 @njit(parallel=True, cache=True)
 def expected_rates(
     blocks: NDArray, periodic: bool, buffer: int, class_rates: NDArray

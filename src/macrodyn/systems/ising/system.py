@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -96,6 +97,18 @@ class Ising(PatchSystem):
         """Expected rates of (m, rho), exactly; see `PatchSystem.expected_rates`."""
         padded, periodic = self._padded(windows, patch)
         return compensator.expected_rates(padded, periodic, patch.buffer, self._class_rates)
+
+    def covariance_rates(self, states: NDArray) -> NDArray[np.float64]:
+        """Those of (m, rho), exactly; see `PatchSystem.covariance_rates`."""
+        whole = PatchGeometry(states.shape[2:], boundary="periodic")
+        padded, periodic = self._padded(states, whole)
+        sites = math.prod(states.shape[2:])
+        first, second = (
+            compensator.expected_rates(padded, periodic, 0, table) / sites
+            for table in compensator.class_covariances(self._rates)
+        )
+        entries = np.stack([first[:, 0], first[:, 1], first[:, 1], second[:, 1]], axis=1)
+        return entries.reshape(-1, 2, 2)
 
     def evolve_compensated(
         self,

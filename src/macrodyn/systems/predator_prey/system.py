@@ -199,6 +199,10 @@ class PredatorPrey(PatchSystem):
         """
         return self.observe(patch.cut(after)) - self.observe(patch.cut(before))
 
+    def covariance_rates(self, states: NDArray) -> NDArray[np.float64]:
+        """Those of the means, s^2 / n; see `exact_moments` and `PatchSystem.covariance_rates`."""
+        return self.exact_moments(np.zeros((len(states), 2)), states.shape[2:])[1]
+
     def exact_moments(
         self, observables: NDArray[np.float64], shape: Shape
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
