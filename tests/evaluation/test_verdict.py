@@ -84,12 +84,34 @@ RANGE = "horizons.short.ours.range"
 MEMBERS = "horizons.short.ours.test_error.members"
 CHI2 = "residual_by_age.ours.chi2_per_degree"
 FACTOR = "covariance_factor.ours.estimated"
+RATES = "covariance_ratio"
 ORIGINS = "closure.origin_share"
 
 
 @pytest.mark.parametrize(
     ("path", "value", "subject", "level", "said", "advice"),
     [
+        pytest.param(
+            RATES, {"m": {"ratio": 1.02, "standard_error": 0.01}}, "covariance", "good",
+            "is 1.02 times what the rates say (m).", [], id="covariance-good",
+        ),
+        pytest.param(
+            RATES,
+            {
+                "m": {"ratio": 1.0, "standard_error": 0.01},
+                "rho": {"ratio": 0.85, "standard_error": 0.01},
+            },
+            "covariance", "fair", "0.85 times what the rates say (rho), beyond chance",
+            ["dynamics.covariance_from", "evolve.dt"], id="covariance-fair",
+        ),
+        pytest.param(
+            RATES, {"m": {"ratio": 1.5, "standard_error": 0.05}}, "covariance", "poor", "1.5 times",
+            ["dynamics.covariance_from", "evolve.dt"], id="covariance-poor",
+        ),
+        pytest.param(
+            RATES, {"m": {"ratio": 1.5, "standard_error": 0.2}}, "covariance", "good", "1.5 times",
+            [], id="covariance-unclear",
+        ),
         pytest.param(ERROR, 2.9e-4, "error", "good", "2.9 times", [], id="error-good"),
         pytest.param(
             ERROR, 9e-4, "error", "fair", "Close to direct simulation",

@@ -38,6 +38,13 @@ def test_rate_of_the_whole_is_the_exact_drift(snapshots):
     np.testing.assert_allclose(system.expected_rates(snapshots, whole), drift, atol=1e-14)
 
 
+def test_covariance_rates_are_sums_over_all_flips(snapshots):
+    spins = snapshots.reshape(3, -1)
+    jump = 2.0 / spins.shape[1]
+    expected = (site_rates(spins, *DEFAULT) * jump**2).sum(axis=1)
+    np.testing.assert_allclose(make().covariance_rates(snapshots)[:, 0, 0], expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("halo", [0, 1])
 @pytest.mark.parametrize("buffer", [0, 1, 2])
 def test_rates_of_patches_are_sums_over_their_sites(snapshots, buffer, halo):

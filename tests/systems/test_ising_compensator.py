@@ -20,9 +20,8 @@ def _states(system, shape, number, m=0.2):
     return system.initial_states(np.full((number, 1), m), shape, seeds(3, "states", index=number))
 
 
-def _generator_action(system, states):
-    """L phi site by site: rate of each flip times the change of the observables by it."""
-    total = np.zeros((len(states), 2))
+def _flips(system, states):
+    """Of each site: the rate of its flip, and the change of the observables by it."""
     before = system.observe(states)
     temperature, field = system.parameters.temperature, system.parameters.field
     for r, c in np.ndindex(*states.shape[2:]):
@@ -31,8 +30,12 @@ def _generator_action(system, states):
         s = states[:, 0].astype(float)
         k = sum(np.roll(s, shift, axis)[:, r, c] for axis in (1, 2) for shift in (1, -1))
         rate = 1 / (1 + np.exp(2 * s[:, r, c] * (k + field) / temperature))
-        total += rate[:, None] * (system.observe(flipped) - before)
-    return total
+        yield rate, system.observe(flipped) - before
+
+
+def _generator_action(system, states):
+    """L phi site by site."""
+    return sum(rate[:, None] * change for rate, change in _flips(system, states))
 
 
 def test_the_whole_has_the_generators_action(system):
@@ -40,6 +43,29 @@ def test_the_whole_has_the_generators_action(system):
     whole = PatchGeometry((6, 8), boundary="periodic")
     np.testing.assert_allclose(
         system.expected_rates(states, whole), _generator_action(system, states), atol=1e-13
+    )
+
+
+def test_covariance_rates_are_sums_over_all_flips(system):
+    states = _states(system, (6, 8), 5)
+    expected = sum(
+        rate[:, None, None] * change[:, :, None] * change[:, None]
+        for rate, change in _flips(system, states)
+    )
+    found = system.covariance_rates(states)
+    np.testing.assert_allclose(found, expected, atol=1e-15)
+    assert np.abs(found[:, 0, 1]).min() > 1e-5
+
+
+def test_they_are_what_the_noise_of_increments_tends_to(system):
+    states = np.repeat(_states(system, (6, 8), 1), 40_000, axis=0)
+    whole = PatchGeometry((6, 8), boundary="periodic")
+    keys = seeds(9, "noise", index=len(states))
+    after, compensator = system.evolve_compensated(states, whole, 0.05, keys)
+    martingale = system.observe(after) - system.observe(states) - compensator
+    expected = system.covariance_rates(states[:1])[0] * 0.05
+    np.testing.assert_allclose(
+        np.cov(martingale.T), expected, rtol=0.05, atol=0.02 * expected[0, 0]
     )
 
 

@@ -82,6 +82,7 @@ BASE: dict[str, Any] = {
         "covariance": "full",
         "covariance_factor": "theory",
         "increments": "compensated",
+        "covariance_from": "increments",
         "likelihood": "mean",
         "steps": 20,
         "batch": 8,

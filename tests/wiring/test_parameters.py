@@ -48,15 +48,15 @@ LENNARD_JONES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 # By system and parameter: another value, and what it changes.
 PARAMETERS: dict[tuple[str, str], tuple[Any, tuple[str, ...]]] = {
-    ("ising", "temperature"): (4.0, MOVES),
-    ("ising", "field"): (2.0, MOVES),
+    ("ising", "temperature"): (4.0, (*MOVES, "covariance_rates")),
+    ("ising", "field"): (2.0, (*MOVES, "covariance_rates")),
     ("ising", "algorithm"): ("n-fold", MOVES),
-    ("curie-weiss", "temperature"): (4.0, (*MOVES, "exact_moments")),
-    ("curie-weiss", "field"): (2.0, (*MOVES, "exact_moments")),
+    ("curie-weiss", "temperature"): (4.0, (*MOVES, "exact_moments", "covariance_rates")),
+    ("curie-weiss", "field"): (2.0, (*MOVES, "exact_moments", "covariance_rates")),
     ("predator-prey", "conversion"): (1.5, MOVES),
     ("predator-prey", "threshold"): (0.8, MOVES),
     ("predator-prey", "diffusion"): (0.1, MOVES),
-    ("predator-prey", "noise"): (0.2, (*MOVES, "exact_moments")),
+    ("predator-prey", "noise"): (0.2, (*MOVES, "exact_moments", "covariance_rates")),
     ("predator-prey", "step"): (0.01, MOVES),
     ("predator-prey", "integrator"): ("runge-kutta", MOVES),
     ("predator-prey", "spacing"): (0.01, ("initial_states",)),
@@ -111,6 +111,7 @@ def behaviour(name: str, **changes: Any) -> dict[str, Any]:
         "evolve": system.evolve(states, 1.0, seeds),
         "evolve_patch": system.evolve_patch(windows, geometry, 1.0, seeds)[0],
         "exact_moments": system.exact_moments(system.observe(states), lattice),
+        "covariance_rates": system.covariance_rates(states) if system.knows_covariance else None,
         "chain": system.kinetics.chain if isinstance(system, NbMoTa) else None,
         "prepare": stages_of(name, read),
     }

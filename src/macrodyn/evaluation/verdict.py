@@ -25,6 +25,8 @@ __all__ = ["ORDER", "Advice", "Finding", "Level", "Verdict", "advice_of", "judge
 
 RESIDUAL_GOOD, RESIDUAL_FAIR = 2.0, 5.0
 """Residual of the increments by snapshot age, chi^2 per degree of freedom."""
+COVARIANCE_GOOD, COVARIANCE_FAIR = 0.05, 0.2
+"""Relative difference, beyond three standard errors, of variances by increments and by rates."""
 FACTOR_ERRORS, FACTOR_PERCENT = 3.0, 20.0
 """A covariance factor differs from its estimate by more standard errors, and more percent."""
 ORIGIN_GOOD, ORIGIN_FAIR = 0.1, 0.5
@@ -68,7 +70,7 @@ def judge(metrics: Metrics) -> Verdict:
     for horizon in horizons:
         findings += horizon_findings(metrics, horizon)
     findings += [_residual(metrics), *_relaxation(metrics), *_factor(metrics)]
-    findings += [*_origins(metrics), *_conditions(metrics)]
+    findings += [*_known_covariance(metrics), *_origins(metrics), *_conditions(metrics)]
     worst = max(errors, key=lambda finding: ORDER[finding.level])
     poor = [f.subject for f in findings if f.level == "poor" and not f.subject.startswith("error")]
     level: Level = worst.level
@@ -150,6 +152,31 @@ def _relaxation(metrics: Metrics) -> Iterator[Finding]:
     else:
         advice = Advice("upsample.relaxation.duration", f"longer than {longest:g}")
     yield Finding("relaxation", "fair", text, (advice,))
+
+
+def _known_covariance(metrics: Metrics) -> Iterator[Finding]:
+    """Whether a covariance that was taken from rates is that of the increments."""
+    ratios = metrics.get("covariance_ratio") or {}
+    off = {}
+    for name in ratios:
+        ratio, error = (
+            number(metrics, "covariance_ratio", name, key) for key in ("ratio", "standard_error")
+        )
+        if ratio is not None and error is not None:
+            off[name] = (max(abs(ratio - 1.0) - 3.0 * error, 0.0), ratio)
+    if not off:
+        return
+    name, (beyond, ratio) = max(off.items(), key=lambda item: item[1][0])
+    text = f"The variance of the increments is {ratio:.3g} times what the rates say ({name})"
+    if beyond <= COVARIANCE_GOOD:
+        yield Finding("covariance", "good", f"{text}.")
+        return
+    advice = (
+        Advice("dynamics.covariance_from", "increments: over dt the noise is no longer the rates'"),
+        Advice("evolve.dt", "shorter, if the rates are to be kept"),
+    )
+    level: Level = "fair" if beyond <= COVARIANCE_FAIR else "poor"
+    yield Finding("covariance", level, f"{text}, beyond chance.", advice)
 
 
 def _factor(metrics: Metrics) -> Iterator[Finding]:

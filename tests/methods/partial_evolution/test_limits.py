@@ -302,6 +302,30 @@ def test_features_that_fit_are_accepted() -> None:
     assert said({"closure": closure}) == {}
 
 
+RATES = {"dynamics": {"covariance_from": "rates"}}
+
+
+def test_covariance_rates_are_of_observables_alone() -> None:
+    told = said({**RATES, "closure": {"dimension": 1}})["dynamics.covariance_from"]
+    assert "closure.dimension to 0" in told
+    assert (
+        "closure.features to []"
+        in said({**RATES, "closure": {"dimension": 0, "features": ["generator"]}})[
+            "dynamics.covariance_from"
+        ]
+    )
+    assert said({**RATES, "closure": {"dimension": 0}}) == {}
+
+
+def test_a_system_must_say_its_covariance_rates(monkeypatch) -> None:
+    from macrodyn.systems.ising import Ising
+    from macrodyn.systems.patch_system import PatchSystem
+
+    monkeypatch.setattr(Ising, "covariance_rates", PatchSystem.covariance_rates)
+    told = said({**RATES, "closure": {"dimension": 0}})["dynamics.covariance_from"]
+    assert "Ising has no method covariance_rates: set it to increments" in told
+
+
 def test_words_that_are_no_features_are_refused() -> None:
     from pydantic import ValidationError
 

@@ -107,6 +107,8 @@ def evaluate(job: Job) -> None:
     metrics["compensation"] = trainings["ours"].get("compensation")
     if metrics["compensation"] is None:
         findings.lack("compensation", _UNCOMPENSATED)
+    if "covariance_ratio" in trainings["ours"]:
+        metrics["covariance_ratio"] = trainings["ours"]["covariance_ratio"]
     metrics["step_errors"] = _step_errors(job, run, system, latents, findings.below("step_errors"))
     metrics["closure"] = {
         "best_loss": next(iter(closure["history"]["best_loss"]), None),

@@ -62,8 +62,12 @@ class SizeTransitions:
         if self.within is not None:
             found["within_used"] = self.within
         if self.data.known:
-            ratio, error = covariance_ratio(self.data)
-            found["covariance_ratio"] = {"ratio": ratio.tolist(), "error": error.tolist()}
+            names = [str(name) for name in self.source.variable.values]
+            ratios = zip(names, *covariance_ratio(self.data), strict=True)
+            found["covariance_ratio"] = {
+                name: {"ratio": float(ratio), "standard_error": float(error)}
+                for name, ratio, error in ratios
+            }
         return found
 
 
