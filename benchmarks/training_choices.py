@@ -12,13 +12,14 @@ Each choice is trained on three quarters of the groups and scored on the last, f
 - seconds of a training.
 
     python benchmarks/training_choices.py results/ising/stages/encode/KEY/data.nc ...
+    python benchmarks/training_choices.py --increments compensated --choices tanh -- FILE
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
-import sys
 import time
 from typing import Any
 
@@ -73,7 +74,7 @@ def score(ensemble: Ensemble, metric: Tensor, held: TransitionData) -> tuple[flo
     return float(misfit), -float(likelihood.double().mean()), float(scatter)
 
 
-def judge(path: str) -> None:
+def judge(path: str, choices: list[str], increments: str) -> None:
     """Print the table of one study's latents."""
     latents = read_dataset(path)
     arrays = LatentArrays.from_dataset(latents)
@@ -84,8 +85,9 @@ def judge(path: str) -> None:
     reference: np.ndarray | None = None
     print(f"{path}: {len(data)} transitions, {data.variables} variables")
     print(f"{'':50}{'misfit':>17}{'likelihood':>17}{'scatter %':>11}{'seconds':>9}")
-    listed = [(name, name, data) for name in CHOICES]
-    listed += [(f"plain increments: {name}", name, raw) for name in PLAIN]
+    listed = [(name, name, data) for name in choices]
+    if increments == "all":
+        listed += [(f"plain increments: {name}", name, raw) for name in choices if name in PLAIN]
     for title, name, used in listed:
         settings = DynamicsSettings(**CHOICES[name])
         found, seconds = [], []
@@ -113,9 +115,16 @@ def judge(path: str) -> None:
 
 def main() -> None:
     """Judge each of the files named on the command line."""
+    parser = argparse.ArgumentParser(description="Choices of the training, cross-validated.")
+    parser.add_argument("latents", nargs="+", help="data.nc of the stage encode")
+    parser.add_argument("--choices", nargs="+", choices=list(CHOICES), default=list(CHOICES))
+    parser.add_argument("--increments", choices=["all", "compensated"], default="all")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    for path in sys.argv[1:]:
-        judge(path)
+    # All are compared with the default.
+    choices = list(dict.fromkeys(["default", *given.choices]))
+    for path in given.latents:
+        judge(path, choices, given.increments)
 
 
 if __name__ == "__main__":
