@@ -235,6 +235,7 @@ class TransitionData:
         within: float | None = None,
         lag: int = 0,
         compensation: Compensation | None = None,
+        increment: NDArray[np.float64] | None = None,
         known: bool = False,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
@@ -252,7 +253,9 @@ class TransitionData:
             within: Factor of the scatter; K if None.
             lag: Index along `lag`.
             compensation: What `compensate` made of the same lag: the drift is fitted to its
-                increments, the covariance to those of the whole.
+                increments.
+            increment: Increments of each patch to which the covariance is fitted, shape [N, m, d];
+                those of the data set if left out.
             known: Whether the covariance is fitted to the expected covariance rates that the data
                 set holds, in place of the increments; `within` is then n over the sites of the
                 snapshots' own system, for Sigma of n sites.
@@ -270,8 +273,8 @@ class TransitionData:
         if likelihood not in ("mean", "patches"):
             raise ValueError(f"likelihood is {likelihood!r}: use mean or patches")
         arrays = LatentArrays.from_dataset(latents, lag=lag)
-        if compensation is not None:
-            arrays = replace(arrays, increment=compensation.of_whole)
+        if increment is not None:
+            arrays = replace(arrays, increment=increment)
         z, conditions, group = arrays.z, arrays.conditions, arrays.group
         if arrays.synchronous:
             increment, elapsed = arrays.increment.mean(axis=1), arrays.elapsed[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -37,6 +38,7 @@ def latents_dataset(
     controls: ArrayLike | None = None,
     control_names: Sequence[str] = (),
     covariance_rate: ArrayLike | None = None,
+    beyond: ArrayLike | None = None,
 ) -> xr.Dataset:
     """Lay out latent pairs as encoding writes them.
 
@@ -62,17 +64,26 @@ def latents_dataset(
         control_names: Names of the controls.
         covariance_rate: Expected covariance rate of each snapshot
             (`PatchSystem.covariance_rates`), shape [sample, variable, variable]; None for none.
+        beyond: What the buffer of a patch has made of z, in the units of `increment`
+            (`dynamics.buffer_noise`), shaped like it, NaN for variables of which it is not known;
+            None where there is no buffer.
 
     Source: eq. (3) of arXiv:2511.12842.
     """
     if controls is None:
         controls = np.empty((*np.shape(elapsed), 0))
-    known = {}
+    known: dict[str, Any] = {}
     if covariance_rate is not None:
         known["covariance_rate"] = (
             ("sample", "variable", "variable_2"),
             np.asarray(covariance_rate),
             {"long_name": "expected covariance rate given the snapshot", "units": "1"},
+        )
+    if beyond is not None:
+        known["beyond"] = (
+            ("sample", "patch", "lag", "variable"),
+            np.asarray(beyond),
+            {"long_name": "increment of the macroscopic state by the buffer", "units": "1"},
         )
     return xr.Dataset(
         {
@@ -141,6 +152,8 @@ class LatentArrays:
         group: Shape [N].
         patches_total: Number of patches K of the large system.
         n_observables: How many of the d variables, the first ones, are observables.
+        beyond: What the buffers have made of z, shape [N, m, d], NaN where it is not known; None
+            where there are none.
         excess: Which of the controls are excesses of rates: what the drawn patches have of their
             own, not what chance has made of them.
     """
@@ -153,6 +166,7 @@ class LatentArrays:
     group: NDArray[np.int64]
     patches_total: int
     n_observables: int
+    beyond: Floats | None = None
     excess: tuple[int, ...] = ()
 
     @property
@@ -204,6 +218,7 @@ class LatentArrays:
             group=np.asarray(latents["group"].values, dtype=np.int64),
             patches_total=int(latents.attrs["patches_total"]),
             n_observables=int(latents.attrs["n_observables"]),
+            beyond=values("beyond", "sample", "patch", "variable") if "beyond" in latents else None,
             excess=tuple(
                 number
                 for number, name in enumerate(latents["control"].values)

@@ -43,6 +43,11 @@ class LikelihoodSettings(Section):
         "expected covariance rates of the snapshots, without noise, of systems that say them; for "
         "short dt, and without closure variables.",
     )
+    buffer_noise: Literal["counted", "ignored"] = Field(
+        default="counted",
+        description="What the noise of a patch does to its buffer within dt: it is part of the "
+        "whole's noise, as neighbours follow each other.",
+    )
     likelihood: Literal["mean", "patches"] = Field(
         default="mean",
         description="mean: of the mean increment of the m patches. patches: of all m increments, "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,15 @@ from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.sampling.groups import by_condition
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.systems import PatchSystem
+from macrodyn.systems.windows import cut_windows
 
 Floats = NDArray[np.float64]
 
 # A variable whose spread around a linear combination of others is below this share of its own is
 # that combination: far above the rounding of float64, far below what a physical one has.
 _DEPENDENT = 1e-7
+# Sites of patches that are looked at together: a bound on memory.
+_SITES = 2**22
 # Snapshots whose covariance rates are asked for at once: a bound on memory.
 _SNAPSHOTS = 4096
 
@@ -120,6 +124,41 @@ class Encoding:
             out[rows] = 0.5 * (more - less)
         return out
 
+    def beyond(self, increment: Floats) -> Floats | None:
+        """What the buffers have made of the variables, counted as the patches' increments are.
+
+        Patch and buffer together are a patch of their own. Of variables that follow from the
+        sites' own densities and pairs that is known; of moments of patches and of what an
+        autoencoder makes of them it is not.
+
+        Args:
+            increment: Increments of all variables by the patches, shape [sample, patch, lag,
+                variable].
+
+        Returns:
+            Shaped like the increments, NaN for variables of which it is not known; None where there
+            is no buffer, or the lattice has ends.
+        """
+        patch = self._geometry
+        if not patch.buffer or self._alone or not self.system.periodic:
+            return None
+        wide = PatchGeometry(patch.active, patch.halo)
+        scale = math.prod(wide.shape) / math.prod(patch.shape)
+        count = len(self.pairs.observable)
+        known = [feature.kind in ("correlation", "generator") for feature in self.features.all]
+        found = np.full(increment.shape, np.nan)
+        for part, _, rows in self._parts:
+            local = Features(part, self.names, wide.shape)
+            for chunk in _chunks(rows, math.prod(self.pairs.moved.shape[1:])):
+                evolved = self._evolved(chunk, self.pairs.moved.values[chunk])
+                found[chunk, ..., :count] = _observed(part, evolved, wide)
+                if any(known):
+                    corners = evolved.origins - patch.buffer
+                    together = replace(evolved, geometry=wide, origins=corners)
+                    both = local.increments(together)
+                    found[chunk, ..., count : count + len(known)] = np.where(known, both, np.nan)
+        return scale * found - increment
+
     def _of_patches(
         self, features: Features, evolved: EvolvedPatches, progress: Progress | None = None
     ) -> Floats:
@@ -140,6 +179,27 @@ class Encoding:
     def _evolved(self, rows: NDArray[np.intp], moved: NDArray) -> EvolvedPatches:
         whole, origins = self.whole[rows], self.pairs.origin.values[rows]
         return EvolvedPatches(whole, self.system.periodic, self._geometry, origins, moved)
+
+
+def _chunks(rows: NDArray[np.intp], sites: int) -> Iterator[NDArray[np.intp]]:
+    """Rows a few at a time, of so many sites each."""
+    each = max(1, _SITES // sites)
+    for begin in range(0, len(rows), each):
+        yield rows[begin : begin + each]
+
+
+def _observed(system: PatchSystem, evolved: EvolvedPatches, wide: PatchGeometry) -> Floats:
+    """Observables' increments by patches and buffers, shape [sample, patch, lag, observable]."""
+    corners = evolved.origins - evolved.geometry.buffer
+    before, around = cut_windows(system, evolved.states, corners, wide)
+    samples, number, lags = evolved.moved.shape[:3]
+    found = []
+    for lag in range(lags):
+        after = before.copy()
+        moving: tuple[Any, ...] = (..., *wide.moving)
+        after[moving] = evolved.moved[:, :, lag].reshape(before[moving].shape)
+        found.append(system.observable_increment(before, after, wide, around))
+    return np.stack(found, axis=1).reshape(samples, number, lags, -1)
 
 
 def candidate_values(
@@ -218,6 +278,7 @@ def encode(job: Job) -> xr.Dataset:
         sites=math.prod(whole.shape[2:]),
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
+        beyond=encoding.beyond(increment),
         covariance_rate=_covariance_rates(system, source, whole) if config.get("rates") else None,
         **_controls(source, encoding, variables[len(names) :]),
     )

@@ -107,6 +107,8 @@ def evaluate(job: Job) -> None:
     metrics["compensation"] = trainings["ours"].get("compensation")
     if metrics["compensation"] is None:
         findings.lack("compensation", _UNCOMPENSATED)
+    if "buffer_noise" in trainings["ours"]:
+        metrics["buffer_noise"] = trainings["ours"]["buffer_noise"]
     if "covariance_ratio" in trainings["ours"]:
         metrics["covariance_ratio"] = trainings["ours"]["covariance_ratio"]
     metrics["step_errors"] = _step_errors(job, run, system, latents, findings.below("step_errors"))

@@ -25,6 +25,7 @@ _POLYNOMIAL = (
     "covariance",
     "covariance_factor",
     "covariance_from",
+    "buffer_noise",
     "increments",
     "likelihood",
     "polynomial",

@@ -88,7 +88,7 @@ ENCODE = StageKind(
     work=f"{_ROOM}.encoding:encode",
     doing="Encoding pairs of states",
     environment="learn",
-    version=4,
+    version=5,
 )
 DYNAMICS = StageKind(
     name="dynamics",
@@ -100,7 +100,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=11,
+    version=12,
 )
 PREDICT = StageKind(
     name="predict",

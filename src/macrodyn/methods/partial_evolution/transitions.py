@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from macrodyn.dynamics.buffer_noise import BufferNoise, count_buffer
 from macrodyn.dynamics.compensation import Compensation, compensate
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.factor import (
@@ -39,6 +40,7 @@ class SizeTransitions:
         factor: The factor that was chosen, relative to the same.
         within: That of the scatter, relative to the same; None where the likelihood has none.
         compensation: What is known of the increments' noise; None if nothing is.
+        buffer: What the noise does beyond the edge; None where it is not known.
         data: The transitions, their factors relative to the size whose Sigma is learned.
     """
 
@@ -48,6 +50,7 @@ class SizeTransitions:
     factor: float
     within: float | None
     compensation: Compensation | None
+    buffer: BufferNoise | None
     data: TransitionData
 
     def report(self) -> dict[str, Any]:
@@ -59,6 +62,10 @@ class SizeTransitions:
                 "coefficients": self.compensation.coefficients.tolist(),
                 "controls": [str(name) for name in self.source.control.values],
             }
+        if self.buffer is not None:
+            names = [str(name) for name in self.source.variable.values]
+            variance = zip(names, self.buffer.variance, self.buffer.known, strict=True)
+            found["buffer_noise"] = {name: float(v) for name, v, known in variance if known}
         if self.within is not None:
             found["within_used"] = self.within
         if self.data.known:
@@ -145,8 +152,13 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
     seed, own = job.config["seed"], int(source.attrs["sites"])
     arrays = LatentArrays.from_dataset(source)
     compensation = compensate(arrays, seed=seed) if config.increments == "compensated" else None
+    buffer = None
     if compensation is not None:
         arrays = replace(arrays, increment=compensation.of_whole)
+    if config.buffer_noise == "counted":
+        buffer = count_buffer(arrays, None if compensation is None else compensation.increment)
+    if buffer is not None:
+        arrays = replace(arrays, increment=buffer.increment)
     estimate = estimate_covariance_factor(arrays, seed=seed)
     factor = covariance_factor(config.covariance_factor, estimate)
     # Sigma goes as 1/n: that of n_i sites is n / n_i times that of n.
@@ -160,12 +172,17 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
         job.info(f"factor within snapshots {within:.4g}, {arrays.patches_total} by theory")
     if compensation is not None:
         job.info(f"variance of the increments{here} reduced by {_listed(compensation.gain)}")
+    if buffer is not None:
+        job.info(
+            f"variance with what the noise does beyond the edge, times {_listed(buffer.variance)}"
+        )
     data = TransitionData.from_latents(
         source,
         factor=factor * scale,
         likelihood=config.likelihood,
         within=scale if known else None if within is None else within * scale,
         compensation=compensation,
+        increment=arrays.increment,
         known=known,
     )
     if known:
@@ -179,6 +196,7 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
         factor=factor,
         within=within,
         compensation=compensation,
+        buffer=buffer,
         data=data,
     )
 

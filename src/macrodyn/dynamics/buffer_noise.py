@@ -1,0 +1,111 @@
+"""What the noise of a patch does beyond its edge.
+
+The increment of the whole is the sum of those of its K patches, and so is its variance the sum over
+patches of the covariance of a patch's increment with the whole's:
+
+    Var(sum_J d_J) = sum_I Cov(d_I, sum_J d_J).
+
+To first order in dt only J = I counts, and Var is K times a patch's. Over a longer dt the noise of
+a patch reaches its neighbours: a site near the edge follows one on the other side. Patches that
+evolve in frozen surroundings cannot show that by being added up. A buffer that evolves with the
+patch does: with J restricted to patch and buffer, and b_I what the buffer's sites have made of
+the observables,
+
+    Var = sum_I Cov(d_I, d_I + b_I).
+
+The increments are multiplied by a lower triangular matrix that gives them this covariance, pooled
+over the data; so the variables keep their order, and what depends on z stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from macrodyn.dynamics.latents import LatentArrays
+from macrodyn.dynamics.regression import affordable_features, standardise
+
+Floats = NDArray[np.float64]
+
+# Of the polynomials in z that stand for the means of the increments.
+DEGREE = 3
+# A direction's variance is changed by no more than this factor.
+_MOST = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferNoise:
+    """Increments with the covariance of the whole's noise.
+
+    Attributes:
+        increment: Increments of each patch, shape [N, m, d].
+        variance: Variance of these over that of the increments of the patch alone, shape [d].
+        known: Which variables' increments by the buffer are known, shape [d].
+    """
+
+    increment: Floats
+    variance: Floats
+    known: NDArray[np.bool_]
+
+
+def count_buffer(arrays: LatentArrays, mean: Floats | None = None) -> BufferNoise | None:
+    """Give increments the covariance that they have with patch and buffer together.
+
+    A change of a direction's variance is shrunk towards none by its standard error over the groups
+    (positive-part James-Stein): of few data it finds nothing but accidents.
+
+    Args:
+        arrays: Latent pairs, their increments those of which the covariance is learned.
+        mean: Increments averaged over the patches that hold less noise, if there are any, shape
+            [N, d].
+
+    Returns:
+        None where no buffer has evolved, no variable's increments by it are known, the patches
+        evolved for different times, or there are fewer than two groups.
+    """
+    beyond = arrays.beyond
+    groups, group = np.unique(arrays.group, return_inverse=True)
+    if beyond is None or not arrays.synchronous or len(groups) < 2:
+        return None
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(beyond).all(axis=(0, 1)))
+    if not known.any():
+        return None
+    inputs = np.concatenate([arrays.z, arrays.conditions], axis=1)
+    features = affordable_features(standardise(inputs)[0], DEGREE, 20)[0]
+    root = np.sqrt(arrays.elapsed[..., None])
+    target = arrays.increment.mean(axis=1) if mean is None else mean
+    centre = _fitted(features, target / arrays.elapsed[:, :1])[:, None] * arrays.elapsed[..., None]
+    # Whitened by the square root of the time, all pairs have one covariance.
+    own = ((arrays.increment - centre) / root)[..., known]
+    spill = beyond[..., known] / root
+    spill = spill - _fitted(features, spill.mean(axis=1))[:, None]
+    alone = np.einsum("nmi,nmj->ij", own, own) / own[..., 0].size
+    try:
+        factor = np.linalg.cholesky(alone)
+    except np.linalg.LinAlgError:
+        return None
+    whitened = np.linalg.solve(factor, own.reshape(-1, own.shape[-1]).T).T.reshape(own.shape)
+    across = np.linalg.solve(factor, spill.reshape(-1, own.shape[-1]).T).T.reshape(own.shape)
+    products = np.einsum("nmi,nmj->nij", whitened, across) / own.shape[1]
+    products = 0.5 * (products + products.transpose(0, 2, 1))
+    changes, vectors = np.linalg.eigh(products.mean(axis=0))
+    along = np.einsum("ik,nij,jk->nk", vectors, products, vectors) - changes
+    by_group = np.stack([np.bincount(group, column) for column in along.T])
+    error = np.square(by_group).sum(axis=1) * len(groups) / (len(groups) - 1) / len(own) ** 2
+    shrunk = np.maximum(1.0 - error / np.maximum(np.square(changes), 1e-300), 0.0)
+    scale = np.clip(1.0 + shrunk * changes, 1.0 / _MOST, _MOST)
+    made = factor @ (vectors * np.sqrt(scale))
+    together = made @ made.T
+    matrix = np.eye(len(known))
+    matrix[np.ix_(known, known)] = np.linalg.cholesky(together) @ np.linalg.inv(factor)
+    variance = np.ones(len(known))
+    variance[known] = np.diag(together) / np.diag(alone)
+    increment = centre + (arrays.increment - centre) @ matrix.T
+    return BufferNoise(increment=increment, variance=variance, known=known)
+
+
+def _fitted(features: Floats, values: Floats) -> Floats:
+    found: Floats = features @ np.linalg.lstsq(features, values, rcond=1e-9)[0]
+    return found
