@@ -83,6 +83,7 @@ BASE: dict[str, Any] = {
         "covariance_factor": "theory",
         "increments": "compensated",
         "covariance_from": "increments",
+        "buffer_noise": "counted",
         "likelihood": "mean",
         "steps": 20,
         "batch": 8,

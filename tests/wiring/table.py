@@ -819,6 +819,17 @@ DYNAMICS = [
         whole=True,
     ),
     Row(
+        "dynamics.buffer_noise",
+        "ignored",
+        "dynamics",
+        "macrodyn.methods.partial_evolution.transitions:count_buffer",
+        lambda s: len(s.count_buffer),
+        was=1,
+        then=0,
+        also={"evolve": {"buffer": 1}},
+        whole=True,
+    ),
+    Row(
         "dynamics.covariance_from",
         "rates",
         "dynamics",

@@ -33,6 +33,8 @@ Floats = NDArray[np.float64]
 DEGREE = 3
 # A direction's variance is changed by no more than this factor.
 _MOST = 4.0
+# Least eigenvalue, over the largest, of variables that no linear relation binds.
+_SINGULAR = 1e-10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +83,14 @@ def count_buffer(arrays: LatentArrays, mean: Floats | None = None) -> BufferNois
     own = ((arrays.increment - centre) / root)[..., known]
     spill = beyond[..., known] / root
     spill = spill - _fitted(features, spill.mean(axis=1))[:, None]
-    alone = np.einsum("nmi,nmj->ij", own, own) / own[..., 0].size
-    try:
-        factor = np.linalg.cholesky(alone)
-    except np.linalg.LinAlgError:
+    basis = _range(np.einsum("nmi,nmj->ij", own, own))
+    if not basis.shape[1]:
         return None
-    whitened = np.linalg.solve(factor, own.reshape(-1, own.shape[-1]).T).T.reshape(own.shape)
-    across = np.linalg.solve(factor, spill.reshape(-1, own.shape[-1]).T).T.reshape(own.shape)
+    own, spill = own @ basis, spill @ basis
+    alone = np.einsum("nmi,nmj->ij", own, own) / own[..., 0].size
+    factor = np.linalg.cholesky(alone)
+    inverse = np.linalg.inv(factor)
+    whitened, across = own @ inverse.T, spill @ inverse.T
     products = np.einsum("nmi,nmj->nij", whitened, across) / own.shape[1]
     products = 0.5 * (products + products.transpose(0, 2, 1))
     changes, vectors = np.linalg.eigh(products.mean(axis=0))
@@ -99,11 +102,28 @@ def count_buffer(arrays: LatentArrays, mean: Floats | None = None) -> BufferNois
     made = factor @ (vectors * np.sqrt(scale))
     together = made @ made.T
     matrix = np.eye(len(known))
-    matrix[np.ix_(known, known)] = np.linalg.cholesky(together) @ np.linalg.inv(factor)
+    change = basis @ (np.linalg.cholesky(together) @ inverse) @ basis.T
+    matrix[np.ix_(known, known)] = change
     variance = np.ones(len(known))
-    variance[known] = np.diag(together) / np.diag(alone)
+    before, after = (np.diag(basis @ each @ basis.T) for each in (alone, together))
+    variance[known] = np.where(before > 0, after / np.where(before > 0, before, 1.0), 1.0)
     increment = centre + (arrays.increment - centre) @ matrix.T
     return BufferNoise(increment=increment, variance=variance, known=known)
+
+
+def _range(square: Floats) -> Floats:
+    """Basis of what varies: the variables themselves, unless linear relations bind them.
+
+    Then the change must keep these, which it does in coordinates along what varies.
+    """
+    size = np.sqrt(np.diag(square))
+    if (size > 0).all():
+        values = np.linalg.eigvalsh(square / np.outer(size, size))
+        if values[0] > _SINGULAR * values[-1]:
+            return np.eye(len(square))
+    values, vectors = np.linalg.eigh(square)
+    found: Floats = vectors[:, values > _SINGULAR * max(values.max(), 0.0)]
+    return found
 
 
 def _fitted(features: Floats, values: Floats) -> Floats:
