@@ -165,7 +165,7 @@ def test_keys_are_those_of_other_processes(make_plan):
 
 @pytest.mark.parametrize(
     ("name", "number", "digest"),
-    [("ising", 227, "3e5230427e9a2a8b"), ("config", 14, "0310df2dcb8b8e95")],
+    [("ising", 233, "49c69aa7b6efe2c6"), ("config", 14, "5ef3c8bd7b764baf")],
     ids=["the study of the results", "the quick study"],
 )
 def test_folders_of_existing_results_are_found_again(name, number, digest):
