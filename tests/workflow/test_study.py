@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import macrodyn
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.planner import plan_study
 
@@ -227,6 +229,36 @@ def test_prediction_and_reference_agree_in_form(study):
     np.testing.assert_allclose(
         reference.observables.isel(time=0).mean("replica").values[:, 0], [-0.5, 0.5], atol=0.05
     )
+
+
+def test_a_user_gets_the_very_predictions_of_the_study(study, tmp_path):
+    """From the results, and from a copy of the model that was mailed somewhere else."""
+    model = macrodyn.load(study.results, "base")
+    predicted = stage_data(study, "base", "ours", "predict")
+    folder = model.save(tmp_path / "mail")
+    shutil.move(folder, tmp_path / "elsewhere")
+    card = (tmp_path / "elsewhere" / "README.md").read_text(encoding="utf-8")
+    assert "# tiny, run base" in card and "test error, transient" in card
+    (name,) = model.system.component_names
+    for one in (model, macrodyn.load(tmp_path / "elsewhere")):
+        found = one.predict({name: [-0.5, 0.5]}, predicted.time.values, replicas=4, seed=5)
+        np.testing.assert_array_equal(found.z.values, predicted.z.values)
+        np.testing.assert_array_equal(found.z_mean_model.values, predicted.z_mean_model.values)
+        assert list(found["variable"].values) == list(predicted["variable"].values)
+        assert found.attrs["outside"] == predicted.attrs["outside"]
+
+
+def test_models_that_are_not_there_are_named(study, tmp_path):
+    with pytest.raises(macrodyn.ModelError, match="name one of base, estimated, published"):
+        macrodyn.load(study.results)
+    with pytest.raises(macrodyn.ModelError, match="has no run 'other'"):
+        macrodyn.load(study.results, "other")
+    shutil.copy(study.results / "study.json", tmp_path)
+    with pytest.raises(macrodyn.ModelError, match=r"not trained yet, .*model\.safetensors is miss"):
+        macrodyn.load(tmp_path, "base")
+    model = macrodyn.load(study.results, "base")
+    with pytest.raises(macrodyn.ModelError, match="holds something that is no model"):
+        model.save(tmp_path)
 
 
 def test_summary_has_a_row_a_run(study):

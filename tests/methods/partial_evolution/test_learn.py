@@ -27,7 +27,8 @@ from macrodyn.lattice import scatter
 from macrodyn.methods.partial_evolution.compare import conditions_outside
 from macrodyn.methods.partial_evolution.encoding import encode
 from macrodyn.methods.partial_evolution.learn import closure, dynamics
-from macrodyn.methods.partial_evolution.predict import initial_latents, predict
+from macrodyn.methods.partial_evolution.predict import predict
+from macrodyn.model import MacroModel
 from macrodyn.pipeline.job import Job, save_stage
 from macrodyn.pipeline.planner import RunPlan
 from macrodyn.pipeline.stage_system import described_system
@@ -327,9 +328,15 @@ def test_increments_are_k_times_what_a_patch_changes(learn, sample, make_plan, e
 
 def test_initial_states_have_the_magnetisation_asked_for(learn):
     learned = learn({})
-    autoencoder, _ = load_autoencoder(learned.folder / "closure" / "model.safetensors")
-    config = {**learned.plan[TRANSIENT].config, "replicas": 200}
-    z = initial_latents(described_system(config), autoencoder, config).reshape(2, 200, 3)
+    config = learned.plan[TRANSIENT].config
+    model = MacroModel(
+        ensemble=Ensemble.load(learned.folder / "dynamics" / "model.safetensors"),
+        closure=load_autoencoder(learned.folder / "closure" / "model.safetensors")[0],
+        system=described_system(config),
+        large=tuple(config["large"]),
+        patch=tuple(config["patch"]),
+    )
+    z = model.sample_initial(config["initial"], 200).reshape(2, 200, 3)
     sites = 30 * 24
     for m, values in zip(config["initial"], z[..., 0], strict=True):
         assert abs(values.mean() - m) < 5 * np.sqrt((1 - m * m) / sites / 200)

@@ -7,28 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.closure.feature_values import Features
-from macrodyn.closure.model import PatchAutoencoder, load_autoencoder
-from macrodyn.closure.snapshots import encode_states
+from macrodyn.closure.model import load_autoencoder
 from macrodyn.dynamics.domain import Domain
 from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.dynamics.mean_model import WithMean
-from macrodyn.dynamics.trajectories import integrate, substep_count
+from macrodyn.dynamics.trajectories import substep_count
 from macrodyn.methods.partial_evolution.config import HorizonConfig
-from macrodyn.methods.partial_evolution.encoding import variable_names
 from macrodyn.methods.partial_evolution.sample import horizon_times
+from macrodyn.model import MacroModel
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.sampling.groups import initial_values
-from macrodyn.streams import seeds, torch_seed
-from macrodyn.systems import PatchSystem
+from macrodyn.streams import torch_seed
 
-# Large initial states that are made at once: a bound on memory.
-_CHUNK = 1024
 # Share of a prediction outside of the training data's range from which on it is warned of.
 WARN_OUTSIDE = 0.01
 
@@ -40,51 +33,39 @@ def predict(job: Job) -> xr.Dataset:
     of z at time 0, sampling noise and closure variables included.
     """
     config = job.config
-    system = stage_system(job)
-    ensemble = Ensemble.load(job.input("model"))
-    closure, _ = load_autoencoder(job.input("closure"))
-    initial = initial_values(system, config["initial"])
+    model = stage_model(job)
+    system, domain = model.system, model.ensemble.domain
     replicas = config["replicas"]
-    z0 = initial_latents(system, closure, config)
-    domain = ensemble.domain
-    names = config["conditions"]
-    values = [float(getattr(system.parameters, name)) for name in names]
-    for name, found in domain.conditions_outside(names, values).items():
+    initial = initial_values(system, config["initial"])
+    z0 = model.sample_initial(config["initial"], replicas, seed=config["seed"])
+    values = model.condition_values(None)
+    for name, found in domain.conditions_outside(model.conditions, values).items():
         job.warning(
             f"{name} = {found['value']:g} lies outside of the sampled values, {found['low']:g} to "
             f"{found['high']:g} (conditions.{name}): the model guesses there"
         )
     horizon = HorizonConfig(**config["horizon"])
     times = horizon_times(horizon)
-    wanted = config["step"] or float(ensemble.metadata["dt"])
+    wanted = config["step"] or model.step
     step = horizon.spacing / substep_count(horizon.spacing, wanted)
     if not math.isclose(step, wanted, rel_tol=1e-3):
         job.info(f"steps of {step:.6g}, as {wanted:g} does not divide the spacing")
-    features = Features(system, config["features"], tuple(config["patch"]))
-    hidden = closure.architecture.closure_dim
-    variables = variable_names(system.observable_names, hidden, features.variables)
-    open_sides = [(-math.inf, math.inf)] * hidden
-    bounds = domain.limits([*system.bounds, *features.bounds, *open_sides], z0)
+    variables = list(model.variables)
     noise = 1.0
     if config.get("noise") == "scaled":
-        noise = ensemble.noise_scale(math.prod(config["large"]))
-        job.info(f"noise of {ensemble.metadata['sites']} sites, scaled by {noise:.4g}")
-    left = ensemble.metadata.get("members", {}).get("outliers", [])
-    kept = [member for member in range(ensemble.members) if member not in left]
-    records = integrate(
-        WithMean(ensemble, kept),
-        torch.as_tensor(z0, dtype=torch.float32),
+        noise = model.noise_scale(config["large"])
+        job.info(f"noise of {model.ensemble.metadata['sites']} sites, scaled by {noise:.4g}")
+    records = model.integrate(
+        z0,
         times,
         step=wanted,
-        bounds=bounds,
         noise=noise,
         seed=torch_seed(config["seed"], "predict"),
-        conditions=torch.tensor([values]) if names else None,
+        conditions=values,
         device=job.device,
-        on_divergence="nan",
         progress=lambda done, total: job.step("predict", done, total),
         checkpoints=job.checkpoints,
-    ).numpy()
+    )
     z, mean = records[:-1], records[-1]
     described, shares = _range_shares(domain, z, z0, variables, job)
     return xr.Dataset(
@@ -101,7 +82,7 @@ def predict(job: Job) -> xr.Dataset:
             ),
             "kept": (
                 "member",
-                np.isin(np.arange(ensemble.members), kept).astype(np.int8),
+                np.isin(np.arange(model.ensemble.members), model.kept).astype(np.int8),
                 {"long_name": "whether the mean model counts the member", "units": "1"},
             ),
             "initial_values": (("initial", "component"), initial),
@@ -161,18 +142,15 @@ def _range_shares(
     }, shares
 
 
-def initial_latents(
-    system: PatchSystem, closure: PatchAutoencoder, config: dict[str, Any]
-) -> NDArray[np.float64]:
-    """Macroscopic states of freshly drawn large initial states, [initial * replica, variable]."""
-    initial = initial_values(system, config["initial"]).repeat(config["replicas"], axis=0)
-    keys = seeds(config["seed"], "predict-initial", index=len(initial))
-    features = Features(system, config["features"], tuple(config["patch"]))
-    parts = []
-    for begin in range(0, len(initial), _CHUNK):
-        rows = slice(begin, begin + _CHUNK)
-        states = system.initial_states(initial[rows], tuple(config["large"]), keys[rows])
-        zhat = encode_states(closure, states, periodic=system.periodic)
-        known = (system.observe(states), features.values(states))
-        parts.append(np.concatenate([*known, zhat], axis=1))
-    return np.concatenate(parts)
+def stage_model(job: Job) -> MacroModel:
+    """The trained model that a stage reads, of the system under the stage's conditions."""
+    config = job.config
+    return MacroModel(
+        ensemble=Ensemble.load(job.input("model")),
+        closure=load_autoencoder(job.input("closure"))[0],
+        system=stage_system(job),
+        large=tuple(config["large"]),
+        patch=tuple(config["patch"]),
+        features=tuple(config["features"]),
+        conditions=tuple(config["conditions"]),
+    )

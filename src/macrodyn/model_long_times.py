@@ -1,0 +1,296 @@
+"""What a trained model says of long times: where it comes to rest, and when it leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from macrodyn.dynamics.first_passage import first_passages
+from macrodyn.dynamics.one_variable import mean_passage, stationary_density
+from macrodyn.dynamics.one_variable import potential as potential_on
+from macrodyn.model import Floats, Initial, MacroModel, ModelError
+from macrodyn.streams import generator, torch_seed
+
+Conditions = Mapping[str, float] | None
+
+# Points of a quadrature: far finer than any density is wide.
+_GRID = 20001
+# Steps of the trajectories that show a stationary density, and records of each.
+_STEPS = 2000
+_RECORDS = 200
+
+
+def stationary(
+    model: MacroModel,
+    conditions: Conditions,
+    *,
+    size: Sequence[int] | None,
+    points: int,
+    replicas: int,
+    settle: float | None,
+    until: float | None,
+    seed: int,
+) -> xr.Dataset:
+    """See `MacroModel.stationary`."""
+    if points < 2:
+        raise ModelError(f"points is {points}: give 2 or more")
+    if len(model.variables) == 1:
+        return _by_quadrature(model, conditions, size, points)
+    until = _STEPS * model.step if until is None else until
+    settle = until / 2 if settle is None else settle
+    if not 0 <= settle < until:
+        raise ModelError(f"settle is {settle:g}: it must be less than until, {until:g}")
+    domain = model.ensemble.domain
+    low, high = np.array(domain.low), np.array(domain.high)
+    unit = generator(seed, "stationary").random((replicas, len(low)))
+    times = np.concatenate([[0.0], np.linspace(settle, until, _RECORDS + 1)[1:]])
+    records = model.integrate(
+        low + unit * (high - low),
+        times,
+        noise=model.noise_scale(size),
+        seed=torch_seed(seed, "stationary"),
+        conditions=model.condition_values(conditions),
+    )[:, :, 1:].astype(np.float64)
+    kept, mean = records[list(model.kept)], records[-1]
+    value = np.linspace(mean.min(axis=(0, 1)), mean.max(axis=(0, 1)), points, axis=1)
+    density = _histograms(mean, value)
+    of_members = np.stack([_histograms(member, value) for member in kept])
+    return _dataset(
+        model,
+        value,
+        density,
+        of_members.std(axis=0, ddof=1) if len(kept) > 1 else np.full_like(density, np.nan),
+        {
+            "mean": _moment(kept, mean, lambda z: z.mean(axis=-2)),
+            # Around the mean of all, so that states that part count.
+            "std": _moment(kept, mean, lambda z: np.square(z - z.mean((0, 1))).mean(-2), np.sqrt),
+        },
+        _settled(mean),
+    )
+
+
+def potential(
+    model: MacroModel, conditions: Conditions, *, size: Sequence[int] | None, points: int
+) -> xr.DataArray:
+    """See `MacroModel.potential`."""
+    grid, drift, covariance = _on_grid(model, conditions, size, "a potential")
+    found = potential_on(grid, drift[-1], covariance[-1])
+    value = np.linspace(grid[0], grid[-1], points)
+    return xr.DataArray(
+        np.interp(value, grid, found),
+        dims="point",
+        coords={"value": ("point", value)},
+        name="potential",
+        attrs={"long_name": f"-log of the stationary density of {model.variables[0]}"},
+    )
+
+
+def first_passage(
+    model: MacroModel,
+    region: Mapping[str, tuple[float, float]],
+    initial: Initial,
+    until: float,
+    *,
+    replicas: int,
+    conditions: Conditions,
+    size: Sequence[int] | None,
+    step: float | None,
+    seed: int,
+) -> xr.Dataset:
+    """See `MacroModel.first_passage`."""
+    box = _box(model, region)
+    step = model.step if step is None else step
+    if not (step > 0 and until > step):
+        raise ModelError(f"until is {until:g} and the step {step:g}: give more than one step")
+    z0 = model.initial(initial, replicas, size=size, conditions=conditions, seed=seed)
+    values = model.condition_values(conditions)
+    found = first_passages(
+        model.with_mean,
+        torch.as_tensor(z0),
+        box,
+        step=step,
+        until=until,
+        bounds=model.bounds(z0),
+        noise=model.noise_scale(size),
+        seed=torch_seed(seed, "first passage"),
+        conditions=torch.tensor([values]) if values else None,
+    )
+    times = found.reshape(len(found), -1, replicas)
+    reached = np.isfinite(times).mean(axis=-1)
+    data: dict[str, Any] = {
+        "time": (("model", "initial", "replica"), times),
+        "reached": (("model", "initial"), reached),
+        # A mean of those that arrived alone would be too short.
+        "mean": (("model", "initial"), times.mean(axis=-1)),
+        "standard_error": (
+            ("model", "initial"),
+            times.std(axis=-1, ddof=1) / math.sqrt(replicas)
+            if replicas > 1
+            else times[..., 0] * np.nan,
+        ),
+    }
+    edges = next(iter(box.values()))
+    if len(model.variables) == 1 and np.isinf(edges).sum() == 1:
+        by_start = _passage_times(model, edges, z0[:, 0], conditions, size)
+        mean = by_start.reshape(len(found), -1, replicas).mean(axis=-1)
+        data["mean_by_quadrature"] = (("model", "initial"), mean)
+    names = [*(f"member {m}" for m in range(model.ensemble.members)), "mean model"]
+    return xr.Dataset(data, coords={"model": names}, attrs={"units": model.system.time_unit})
+
+
+def _box(
+    model: MacroModel, region: Mapping[str, tuple[float, float]]
+) -> dict[int, tuple[float, float]]:
+    names = list(model.variables)
+    unknown = sorted(set(region) - set(names))
+    if unknown or not region:
+        told = f"names {', '.join(unknown)}" if unknown else "names no variable"
+        raise ModelError(f"the region {told}: the variables are {', '.join(names)}")
+    box = {names.index(name): (float(low), float(high)) for name, (low, high) in region.items()}
+    for number, (low, high) in box.items():
+        if not low < high:
+            raise ModelError(f"the region of {names[number]}, {low:g} to {high:g}, is empty")
+    return box
+
+
+def _on_grid(
+    model: MacroModel, conditions: Conditions, size: Sequence[int] | None, what: str
+) -> tuple[Floats, Floats, Floats]:
+    """Values of the one variable, and drift and covariance of the members and their mean there."""
+    if len(model.variables) != 1:
+        raise ModelError(
+            f"{what} is of a model of one variable, this has {', '.join(model.variables)}"
+        )
+    domain = model.ensemble.domain
+    ((low, high),) = model.bounds([[domain.low[0]], [domain.high[0]]])
+    grid = np.linspace(low, high, _GRID)
+    values = model.condition_values(conditions)
+    given = torch.tensor([values]) if values else None
+    z = torch.as_tensor(grid[:, None], dtype=torch.float32)
+    with torch.no_grad():
+        drift, factor = model.with_mean(z.expand(model.with_mean.members, -1, -1), given)
+    if factor is None:
+        raise ModelError(f"{what} needs noise, which this model has not")
+    covariance = (factor @ factor.mT)[..., 0, 0].double().numpy()
+    return grid, drift[..., 0].double().numpy(), covariance * model.noise_scale(size) ** 2
+
+
+def _by_quadrature(
+    model: MacroModel, conditions: Conditions, size: Sequence[int] | None, points: int
+) -> xr.Dataset:
+    grid, drift, covariance = _on_grid(model, conditions, size, "a density by quadrature")
+    density = stationary_density(grid, drift, covariance)
+    weight = density * np.gradient(grid)
+    weight /= weight.sum(axis=1, keepdims=True)
+    means = weight @ grid
+    stds = np.sqrt((weight * np.square(grid - means[:, None])).sum(axis=1))
+    kept = list(model.kept)
+
+    def spread(values: Floats) -> Floats:
+        found: Floats = values[kept].std(axis=0, ddof=1) if len(kept) > 1 else values[0] * np.nan
+        return found
+
+    value = np.linspace(grid[0], grid[-1], points)
+    shown = np.stack([np.interp(value, grid, each) for each in density])
+    return _dataset(
+        model,
+        value[None],
+        shown[[-1]],
+        spread(shown)[None],
+        {
+            "mean": (means[[-1]], spread(means).reshape(1)),
+            "std": (stds[[-1]], spread(stds).reshape(1)),
+        },
+        np.array([True]),
+    )
+
+
+def _passage_times(
+    model: MacroModel,
+    edges: tuple[float, float],
+    start: Floats,
+    conditions: Conditions,
+    size: Sequence[int] | None,
+) -> Floats:
+    """Mean times to the finite edge of a half line, of all members and the mean, [model, start]."""
+    grid, drift, covariance = _on_grid(model, conditions, size, "a mean first-passage time")
+    up = math.isfinite(edges[0])
+    if not up:
+        grid, drift, covariance, start = -grid[::-1], -drift[:, ::-1], covariance[:, ::-1], -start
+    edge = edges[0] if up else -edges[1]
+    if not grid[0] < edge < grid[-1]:
+        return np.full((len(drift), len(start)), np.nan)
+    below = grid < edge
+    cut = np.append(grid[below], edge)
+    at = [
+        np.concatenate([v[:, below], np.stack([np.interp([edge], grid, one) for one in v])], axis=1)
+        for v in (drift, covariance)
+    ]
+    times = mean_passage(cut, *at)
+    return np.stack([np.interp(start, cut, one, right=0.0) for one in times])
+
+
+def _histograms(z: Floats, value: Floats) -> Floats:
+    """Densities of each variable of [replica, time, variable] at the values, [variable, point]."""
+    found = []
+    for k, centres in enumerate(value):
+        width = centres[1] - centres[0]
+        edges = np.append(centres - width / 2, centres[-1] + width / 2)
+        counts, _ = np.histogram(z[..., k], edges)
+        found.append(counts / max(z[..., k].size * width, 1e-300))
+    return np.stack(found)
+
+
+def _moment(kept: Floats, mean: Floats, measure: Any, finish: Any = None) -> tuple[Floats, Floats]:
+    """A moment of the mean model, with the error of members and sampling, [variable] each."""
+    by_replica = measure(mean)
+    of_members = np.stack([measure(member).mean(axis=0) for member in kept])
+    finish = finish or (lambda v: v)
+    value = finish(by_replica.mean(axis=0))
+    sampling = by_replica.std(axis=0, ddof=1) / math.sqrt(len(by_replica))
+    if finish is np.sqrt:
+        sampling = sampling / np.maximum(2.0 * value, 1e-300)
+    members = finish(of_members).std(axis=0, ddof=1) if len(kept) > 1 else 0.0
+    return value, np.hypot(sampling, members)
+
+
+def _settled(z: Floats) -> np.ndarray:
+    """Whether both halves of the records have one mean and one variance, within four errors."""
+    half = z.shape[1] // 2
+    agree = np.ones(z.shape[-1], dtype=np.bool_)
+    for values in (z, np.square(z - z.mean(axis=(0, 1)))):
+        change = values[:, half:].mean(axis=1) - values[:, :half].mean(axis=1)
+        error = change.std(axis=0, ddof=1) / math.sqrt(len(change))
+        agree &= np.abs(change.mean(axis=0)) <= 4.0 * error
+    return agree
+
+
+def _dataset(
+    model: MacroModel,
+    value: Floats,
+    density: Floats,
+    error: Floats,
+    moments: Mapping[str, tuple[Floats, Floats]],
+    settled: np.ndarray,
+) -> xr.Dataset:
+    named = {}
+    for name, (found, apart) in moments.items():
+        named[name] = ("variable", found)
+        named[f"{name}_error"] = ("variable", apart)
+    return xr.Dataset(
+        {
+            "density": (("variable", "point"), density),
+            "density_error": (("variable", "point"), error),
+            "settled": ("variable", settled),
+            **named,
+        },
+        coords={
+            "variable": list(model.variables),
+            "value": (("variable", "point"), value),
+        },
+    )
