@@ -9,7 +9,7 @@ What is called from Python, by what it is for; each is imported when it is first
 - closure: `ClosureSettings`, `train_closure`, `encode_states`, `load_autoencoder`;
 - dynamics: `TransitionData`, `DynamicsSettings`, `train_ensemble`, `Ensemble`, `LatentModel`,
   `LinearConstraint`, `integrate`;
-- trained models: `load`, `MacroModel`;
+- trained models: `load`, `MacroModel`, `ModelError`;
 - studies: `load_study`, `plan_study`, `study_status`, `read_dataset`;
 - methods of one's own: `Method`, `Graph`, `Analysis`, `StageKind`, `Scatter`, `Figure`, `Job`.
 """
