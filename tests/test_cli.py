@@ -395,7 +395,7 @@ def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
 
 def test_every_argument_has_a_help_text():
     found = parsers(make_parser())
-    assert len(found) == 6
+    assert len(found) == 9
     for parser in found:
         assert parser.description
         assert [action.dest for action in parser._actions if not action.help] == []

@@ -1,4 +1,4 @@
-"""The command ``macrodyn``: check a configuration, see how far a study is, print its results."""
+"""The command ``macrodyn``: check a configuration, see how far a study is, ask what it learned."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from macrodyn import __version__
+from macrodyn.cli_model import add_commands
 from macrodyn.storage.errors import StoreError
 
 # What a shell reports of a program whose reader has gone.
@@ -87,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     summary = command("summary", _summary, "print a study's table and its report's path")
     summary.add_argument("study", type=Path, help=study)
+    add_commands(command)
     publish = command("publish", _publish, "copy a study's table and figures to keep")
     publish.add_argument("study", type=Path, help="the study's folder, or its name below results/")
     publish.add_argument("target", type=Path, help="folder to copy to, such as docs/results/ising")

@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 import macrodyn
+from macrodyn.cli import main
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.planner import plan_study
 
@@ -246,6 +247,30 @@ def test_a_user_gets_the_very_predictions_of_the_study(study, tmp_path):
         np.testing.assert_array_equal(found.z_mean_model.values, predicted.z_mean_model.values)
         assert list(found["variable"].values) == list(predicted["variable"].values)
         assert found.attrs["outside"] == predicted.attrs["outside"]
+
+
+def test_a_model_is_asked_from_the_command_line(study, tmp_path, capsys):
+    model = macrodyn.load(study.results, "base")
+    (name,) = model.system.component_names
+    where = [str(study.results), "--run", "base"]
+    assert main(["info", *where]) == 0
+    assert "# tiny, run base" in capsys.readouterr().out
+    assert main(["save", *where, str(tmp_path / "kept")]) == 0
+    out = tmp_path / "out.nc"
+    asked = [f"--initial={name}=-0.5,0.5", "--until=4", "--spacing=0.5", "--replicas=3"]
+    asked += ["--size=40x60", "--seed=7", "-o", str(out)]
+    assert main(["predict", str(tmp_path / "kept"), *asked]) == 0
+    assert str(out) in capsys.readouterr().out
+    expected = model.predict(
+        {name: [-0.5, 0.5]}, np.arange(9) / 2, replicas=3, size=(40, 60), seed=7
+    )
+    np.testing.assert_array_equal(opened(out).z.values, expected.z.values)
+    assert main(["predict", *where, "--initial=rho=1", "--until=1", "-o", str(out)]) == 1
+    assert "the initial macrostate names ['rho']" in capsys.readouterr().err
+    assert main(["predict", *where, *asked, "--condition=field=1,2"]) == 1
+    assert "--condition field: give one value" in capsys.readouterr().err
+    assert main(["predict", *where, *asked, "--condition=field=1"]) == 1
+    assert "field: no condition of this model" in capsys.readouterr().err
 
 
 def test_models_that_are_not_there_are_named(study, tmp_path):
