@@ -79,11 +79,7 @@ def judge(path: str, choices: list[str], increments: str) -> None:
     latents = read_dataset(path)
     arrays = LatentArrays.from_dataset(latents)
     compensation = compensate(arrays, seed=SEED)
-    data = TransitionData.from_latents(
-        latents,
-        compensation=compensation,
-        increment=None if compensation is None else compensation.of_whole,
-    )
+    data = TransitionData.from_latents(latents, compensation=compensation)
     raw = TransitionData.from_latents(latents)
     folds = torch.as_tensor(group_folds(data.group.numpy(), FOLDS, seed=SEED))
     reference: np.ndarray | None = None

@@ -253,9 +253,9 @@ class TransitionData:
             within: Factor of the scatter; K if None.
             lag: Index along `lag`.
             compensation: What `compensate` made of the same lag: the drift is fitted to its
-                increments.
-            increment: Increments of each patch to which the covariance is fitted, shape [N, m, d];
-                those of the data set if left out.
+                increments, the covariance to those of the whole.
+            increment: Other increments of each patch to which the covariance is fitted, shape
+                [N, m, d].
             known: Whether the covariance is fitted to the expected covariance rates that the data
                 set holds, in place of the increments; `within` is then n over the sites of the
                 snapshots' own system, for Sigma of n sites.
@@ -273,6 +273,8 @@ class TransitionData:
         if likelihood not in ("mean", "patches"):
             raise ValueError(f"likelihood is {likelihood!r}: use mean or patches")
         arrays = LatentArrays.from_dataset(latents, lag=lag)
+        if increment is None and compensation is not None:
+            increment = compensation.of_whole
         if increment is not None:
             arrays = replace(arrays, increment=increment)
         z, conditions, group = arrays.z, arrays.conditions, arrays.group
