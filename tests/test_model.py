@@ -258,6 +258,23 @@ def test_conditions_are_inputs():
         model.sample_initial([0.1], conditions={"temperature": -1.0})
 
 
+def test_rates_among_the_variables_are_those_under_the_conditions():
+    model = replace(
+        learned(make(temperature=1.5), temperatures=[1.2, 1.8]), features=("generator",)
+    )
+    states = make().initial_states(np.full((4, 1), 0.4), SIDE, np.arange(4, dtype=np.uint64))
+    for temperature in (1.2, 1.8):
+        there = make(temperature=temperature)
+        asked = {"conditions": {"temperature": temperature}}
+        z = model.initial(states, **asked)
+        drift = there.exact_moments(there.observe(states), SIDE)[0]
+        np.testing.assert_allclose(z[:, 1:], drift, atol=1e-12)
+        drawn = model.sample_initial([0.4], 3, **asked)
+        np.testing.assert_allclose(
+            drawn[:, 1:], there.exact_moments(drawn[:, :1], SIDE)[0], atol=1e-12
+        )
+
+
 WRONG = {
     "z": (lambda m: m.drift([1.0, 2.0]), r"z is \[\.\.\., 1\], of magnetisation"),
     "states": (lambda m: m.encode(np.ones((2, 3, 8, 8))), r"states are \[batch, 1, side x side\]"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,15 +102,17 @@ class MacroModel:
 
     # -- Asking it -------------------------------------------------------------------------------
 
-    def at(self, conditions: Mapping[str, float] | None) -> PatchSystem:
-        """The system under these conditions.
+    def at(self, conditions: Mapping[str, float] | None) -> MacroModel:
+        """The same model with its system under these conditions, as rates depend on them.
 
         Raises:
             ModelError: If one is unknown, or the system does not take it.
         """
         values = dict(zip(self.conditions, self.condition_values(conditions), strict=True))
+        if not conditions:
+            return self
         try:
-            return self.system.with_parameters(**values) if values else self.system
+            return replace(self, system=self.system.with_parameters(**values))
         except ValueError as error:
             raise ModelError(f"the system does not take {values}: {error}") from None
 
@@ -126,7 +128,7 @@ class MacroModel:
         """
         flat, shape = self._states(z)
         with torch.no_grad():
-            found = self.ensemble.drift(flat, self._conditions(conditions))
+            found = self.ensemble.drift(flat, self.condition_row(conditions))
         return found[list(self.kept)].mean(0).double().numpy().reshape(shape)
 
     def covariance(
@@ -149,12 +151,12 @@ class MacroModel:
         """
         flat, shape = self._states(z)
         with torch.no_grad():
-            found = self.ensemble.covariance(flat, self._conditions(conditions))
+            found = self.ensemble.covariance(flat, self.condition_row(conditions))
         mean = found[list(self.kept)].mean(0).double().numpy() * self.noise_scale(size) ** 2
         return mean.reshape(*shape, shape[-1])
 
     def encode(self, states: NDArray) -> Floats:
-        """Macroscopic states z of microscopic ones.
+        """Macroscopic states z of microscopic ones, under the system's own conditions.
 
         Args:
             states: Shape [batch, channel, *lattice].
@@ -201,10 +203,11 @@ class MacroModel:
         initial = self._macrostates(macrostate).repeat(replicas, axis=0)
         keys = seeds(seed, "predict-initial", index=len(initial))
         lattice = self.large if size is None else tuple(size)
-        system, parts = self.at(conditions), []
+        there, parts = self.at(conditions), []
         for begin in range(0, len(initial), _CHUNK):
             rows = slice(begin, begin + _CHUNK)
-            parts.append(self.encode(system.initial_states(initial[rows], lattice, keys[rows])))
+            states = there.system.initial_states(initial[rows], lattice, keys[rows])
+            parts.append(there.encode(states))
         return np.concatenate(parts)
 
     def predict(
@@ -249,7 +252,7 @@ class MacroModel:
             recorded,
             noise=self.noise_scale(size),
             seed=torch_seed(seed, "predict"),
-            conditions=given,
+            conditions=conditions,
         )[:, :, len(recorded) - len(times) :]
         shape = (-1, len(z0) // replicas, replicas, len(times), len(self.variables))
         z, mean = records[:-1].reshape(shape), records[-1].reshape(shape[1:])
@@ -288,7 +291,7 @@ class MacroModel:
         step: float | None = None,
         noise: float = 1.0,
         seed: int = 0,
-        conditions: Sequence[float] = (),
+        conditions: Mapping[str, float] | None = None,
         device: str | None = None,
         progress: Callable[[int, int], None] | None = None,
         checkpoints: Checkpoints | None = None,
@@ -303,7 +306,7 @@ class MacroModel:
             step: Longest step; the dt that was learned from if left out.
             noise: Scale of the noise.
             seed: Seed of the noise.
-            conditions: Their values.
+            conditions: Value of each condition; the system's own where left out.
             device: Where to integrate.
             progress: See `dynamics.integrate`.
             checkpoints: See `dynamics.integrate`.
@@ -319,7 +322,7 @@ class MacroModel:
             bounds=self.bounds(z0),
             noise=noise,
             seed=seed,
-            conditions=torch.tensor([list(conditions)]) if len(conditions) else None,
+            conditions=self.condition_row(conditions),
             device=device,
             on_divergence="nan",
             progress=progress,
@@ -512,7 +515,7 @@ class MacroModel:
             return self.sample_initial(given, replicas, size=size, conditions=conditions, seed=seed)
         array = np.asarray(given)
         if array.ndim == 2 + self.system.dimension:
-            z = self.encode(array)
+            z = self.at(conditions).encode(array)
         else:
             z = self._states(array)[0].double().numpy()
         return z.repeat(replicas, axis=0)
@@ -526,7 +529,8 @@ class MacroModel:
         own = self.system.parameters
         return [float(given.get(name, getattr(own, name))) for name in self.conditions]
 
-    def _conditions(self, given: Mapping[str, float] | None) -> torch.Tensor | None:
+    def condition_row(self, given: Mapping[str, float] | None) -> torch.Tensor | None:
+        """The same as a tensor [1, c]; None if the model has no conditions."""
         values = self.condition_values(given)
         return torch.tensor([values]) if values else None
 

@@ -54,7 +54,7 @@ def stationary(
         times,
         noise=model.noise_scale(size),
         seed=torch_seed(seed, "stationary"),
-        conditions=model.condition_values(conditions),
+        conditions=conditions,
     )[:, :, 1:].astype(np.float64)
     kept, mean = records[list(model.kept)], records[-1]
     value = np.linspace(mean.min(axis=(0, 1)), mean.max(axis=(0, 1)), points, axis=1)
@@ -108,7 +108,6 @@ def first_passage(
     if not (step > 0 and until > step):
         raise ModelError(f"until is {until:g} and the step {step:g}: give more than one step")
     z0 = model.initial(initial, replicas, size=size, conditions=conditions, seed=seed)
-    values = model.condition_values(conditions)
     found = first_passages(
         model.with_mean,
         torch.as_tensor(z0),
@@ -118,7 +117,7 @@ def first_passage(
         bounds=model.bounds(z0),
         noise=model.noise_scale(size),
         seed=torch_seed(seed, "first passage"),
-        conditions=torch.tensor([values]) if values else None,
+        conditions=model.condition_row(conditions),
     )
     times = found.reshape(len(found), -1, replicas)
     reached = np.isfinite(times).mean(axis=-1)
@@ -169,11 +168,11 @@ def _on_grid(
     domain = model.ensemble.domain
     ((low, high),) = model.bounds([[domain.low[0]], [domain.high[0]]])
     grid = np.linspace(low, high, _GRID)
-    values = model.condition_values(conditions)
-    given = torch.tensor([values]) if values else None
     z = torch.as_tensor(grid[:, None], dtype=torch.float32)
     with torch.no_grad():
-        drift, factor = model.with_mean(z.expand(model.with_mean.members, -1, -1), given)
+        drift, factor = model.with_mean(
+            z.expand(model.with_mean.members, -1, -1), model.condition_row(conditions)
+        )
     if factor is None:
         raise ModelError(f"{what} needs noise, which this model has not")
     covariance = (factor @ factor.mT)[..., 0, 0].double().numpy()

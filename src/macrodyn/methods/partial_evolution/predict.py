@@ -61,7 +61,6 @@ def predict(job: Job) -> xr.Dataset:
         step=wanted,
         noise=noise,
         seed=torch_seed(config["seed"], "predict"),
-        conditions=values,
         device=job.device,
         progress=lambda done, total: job.step("predict", done, total),
         checkpoints=job.checkpoints,
