@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import os
 import sys
 import time
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from macrodyn import __version__
+from macrodyn.cli_arguments import seconds, whole
 from macrodyn.cli_model import add_commands
 from macrodyn.storage.errors import StoreError
 
 # What a shell reports of a program whose reader has gone.
 _BROKEN_PIPE = 141
-_A_DAY = 86_400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,11 +77,11 @@ def make_parser() -> argparse.ArgumentParser:
     status = command("status", _status, "show what of a study is done, running, missing")
     status.add_argument("study", type=Path, help=study)
     status.add_argument(
-        "--lines", type=_count, default=8, help="last log lines of a failed job (default 8)"
+        "--lines", type=whole, default=8, help="last log lines of a failed job (default 8)"
     )
     status.add_argument(
         "--watch",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="show it again and again, until all is done",
     )
@@ -136,26 +135,6 @@ def _description(name: str) -> Iterator[str]:
     for field, info in cls.Parameters.model_fields.items():
         default = "required" if info.is_required() else f"default {info.default!r}"
         yield f"  {field} ({default}): {info.description or ''}"
-
-
-def _count(text: str) -> int:
-    """Read a number of lines."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    """Read a time to wait."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds <= _A_DAY:
-        raise argparse.ArgumentTypeError(
-            f"must be a number of seconds, more than 0 and at most {_A_DAY}, not {text!r}"
-        )
-    return seconds
 
 
 def _status(given: argparse.Namespace) -> None:

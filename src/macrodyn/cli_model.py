@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from macrodyn.cli_arguments import assigned, lattice, positive, whole
+
 Command = Callable[[str, Callable[[argparse.Namespace], None], str], Any]
 
 
@@ -23,22 +25,22 @@ def add_commands(command: Command) -> None:
     _model(predict)
     predict.add_argument(
         "--initial",
-        type=_assigned,
+        type=assigned,
         action="append",
         required=True,
         metavar="NAME=VALUE[,VALUE]",
         help="an initial macrostate: each of its components once, several values for all of them",
     )
-    predict.add_argument("--until", type=_positive, required=True, help="the last time")
+    predict.add_argument("--until", type=positive, required=True, help="the last time")
     predict.add_argument(
-        "--spacing", type=_positive, help="time between records (default: a hundredth of --until)"
+        "--spacing", type=positive, help="time between records (default: a hundredth of --until)"
     )
     predict.add_argument(
-        "--replicas", type=_whole, default=100, help="trajectories from each (default 100)"
+        "--replicas", type=whole, default=100, help="trajectories from each (default 100)"
     )
     predict.add_argument(
         "--condition",
-        type=_assigned,
+        type=assigned,
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -46,11 +48,11 @@ def add_commands(command: Command) -> None:
     )
     predict.add_argument(
         "--size",
-        type=_lattice,
+        type=lattice,
         metavar="AxB",
         help="sites along each axis (default: what it was trained for)",
     )
-    predict.add_argument("--seed", type=_whole, default=0, help="seed of the noise (default 0)")
+    predict.add_argument("--seed", type=whole, default=0, help="seed of the noise (default 0)")
     predict.add_argument(
         "-o", "--output", type=Path, required=True, help="the NetCDF file to write"
     )
@@ -108,38 +110,3 @@ def _save(given: argparse.Namespace) -> None:
     from macrodyn.model_files import load
 
     print(load(given.model, given.run).save(given.target))
-
-
-def _assigned(text: str) -> tuple[str, list[float]]:
-    """Read NAME=VALUE,VALUE."""
-    name, equals, values = text.partition("=")
-    try:
-        found = [float(value) for value in values.split(",")]
-    except ValueError:
-        found = []
-    if not (name and equals and found and all(map(math.isfinite, found))):
-        raise argparse.ArgumentTypeError(f"must be NAME=NUMBER, not {text!r}")
-    return name, found
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of more than 0, not {text!r}")
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, not {text!r}")
-    return int(text)
-
-
-def _lattice(text: str) -> tuple[int, ...]:
-    sides = text.lower().split("x")
-    if not all(side.isdecimal() and int(side) for side in sides):
-        raise argparse.ArgumentTypeError(f"must be sites along each axis, as 64x64, not {text!r}")
-    return tuple(map(int, sides))

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.latents import LatentArrays
-from macrodyn.dynamics.regression import affordable_features, standardise
+from macrodyn.dynamics.regression import affordable_features, fitted, standardise
 
 Floats = NDArray[np.float64]
 
@@ -78,11 +78,11 @@ def count_buffer(arrays: LatentArrays, mean: Floats | None = None) -> BufferNois
     features = affordable_features(standardise(inputs)[0], DEGREE, 20)[0]
     root = np.sqrt(arrays.elapsed[..., None])
     target = arrays.increment.mean(axis=1) if mean is None else mean
-    centre = _fitted(features, target / arrays.elapsed[:, :1])[:, None] * arrays.elapsed[..., None]
+    centre = fitted(features, target / arrays.elapsed[:, :1])[:, None] * arrays.elapsed[..., None]
     # Whitened by the square root of the time, all pairs have one covariance.
     own = ((arrays.increment - centre) / root)[..., known]
     spill = beyond[..., known] / root
-    spill = spill - _fitted(features, spill.mean(axis=1))[:, None]
+    spill = spill - fitted(features, spill.mean(axis=1))[:, None]
     basis = _range(np.einsum("nmi,nmj->ij", own, own))
     if not basis.shape[1]:
         return None
@@ -123,9 +123,4 @@ def _range(square: Floats) -> Floats:
             return np.eye(len(square))
     values, vectors = np.linalg.eigh(square)
     found: Floats = vectors[:, values > _SINGULAR * max(values.max(), 0.0)]
-    return found
-
-
-def _fitted(features: Floats, values: Floats) -> Floats:
-    found: Floats = features @ np.linalg.lstsq(features, values, rcond=1e-9)[0]
     return found

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.latents import LatentArrays
-from macrodyn.dynamics.regression import affordable_features, standardise
+from macrodyn.dynamics.regression import affordable_features, fitted, standardise
 from macrodyn.learning.holdout import group_folds
 
 Floats = NDArray[np.float64]
@@ -193,6 +193,6 @@ class _Regression:
 
     def noise(self, increment: Floats) -> Floats:
         """Variance of increments around their polynomial fit, shape [d]."""
-        solution = np.linalg.lstsq(self.features, increment, rcond=1e-9)[0]
-        variance: Floats = np.square(increment - self.features @ solution).mean(axis=0)
+        left = increment - fitted(self.features, increment)
+        variance: Floats = np.square(left).mean(axis=0)
         return variance

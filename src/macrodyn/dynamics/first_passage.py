@@ -12,6 +12,7 @@ from torch import Tensor
 
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.mean_model import WithMean
+from macrodyn.dynamics.trajectories import euler_step
 from macrodyn.dynamics.walls import Bounds, Walls
 
 Region = Mapping[int, tuple[float, float]]
@@ -78,11 +79,7 @@ def first_passages(
             drift, factor = model(z, conditions)
             if factor is None:
                 raise ValueError("The model has no noise: its trajectories are all alike")
-            kick = torch.randn(
-                (*z.shape[:-1], factor.shape[-1]), generator=generator, device=device
-            )
-            kick = (factor * kick.unsqueeze(-2)).sum(-1)
-            z = z.add(drift, alpha=step).add_(kick, alpha=noise * math.sqrt(step))
+            z = euler_step(z, drift, factor, step, generator, noise)
             if walls is not None:
                 z = walls.reflect(before, z)
             entered = _inside(z, low, high)

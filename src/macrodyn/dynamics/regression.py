@@ -58,6 +58,20 @@ def affordable_features(inputs: Array, degree: int, samples: int) -> tuple[Array
     return features, degree
 
 
+def fitted(features: Array, values: Array) -> Array:
+    """Values of the least-squares fit of the features.
+
+    Args:
+        features: Shape [N, feature].
+        values: Shape [N, variable].
+
+    Returns:
+        Shape [N, variable].
+    """
+    found: Array = features @ np.linalg.lstsq(features, values, rcond=1e-9)[0]
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class DriftFit:
     """A polynomial fit of the drift.

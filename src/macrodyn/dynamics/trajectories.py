@@ -174,14 +174,21 @@ def _advance(
         if factor is None:
             z = _runge_kutta(model, z, conditions, h, drift)
         else:
-            size = (*z.shape[:-1], factor.shape[-1])
-            noise = torch.randn(size, generator=generator, device=z.device)
-            kick = (factor * noise.unsqueeze(-2)).sum(-1)
-            z = z.add(drift, alpha=h).add_(kick, alpha=scale * math.sqrt(h))
+            z = euler_step(z, drift, factor, h, generator, scale)
         if walls is not None:
             z = walls.reflect(before, z)
     # Nothing else undoes the rounding of many steps, off which the drift does not lead.
     return z if model.constraint is None else model.constraint.project(z)
+
+
+def euler_step(
+    z: Tensor, drift: Tensor, factor: Tensor, h: float, generator: torch.Generator, scale: float
+) -> Tensor:
+    """One step z + mu h + s L sqrt(h) xi of the Euler-Maruyama scheme."""
+    size = (*z.shape[:-1], factor.shape[-1])
+    noise = torch.randn(size, generator=generator, device=z.device)
+    kick = (factor * noise.unsqueeze(-2)).sum(-1)
+    return z.add(drift, alpha=h).add_(kick, alpha=scale * math.sqrt(h))
 
 
 def _runge_kutta(

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from macrodyn.dynamics.regression import affordable_features, standardise
+from macrodyn.dynamics.regression import affordable_features, fitted, standardise
 
 Floats = NDArray[np.float64]
 
@@ -147,8 +147,8 @@ class StepPairs:
 
 def _fit(features: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Least squares: fitted values and residuals."""
-    fitted: Floats = features @ np.linalg.lstsq(features, values, rcond=1e-9)[0]
-    return fitted, values - fitted
+    found = fitted(features, values)
+    return found, values - found
 
 
 def best(errors: Sequence[StepError]) -> StepError:

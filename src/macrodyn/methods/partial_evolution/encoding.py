@@ -149,7 +149,7 @@ class Encoding:
         found = np.full(increment.shape, np.nan)
         for part, _, rows in self._parts:
             local = Features(part, self.names, wide.shape)
-            for chunk in _chunks(rows, math.prod(self.pairs.moved.shape[1:])):
+            for chunk in _chunks(rows, _SITES // math.prod(self.pairs.moved.shape[1:])):
                 evolved = self._evolved(chunk, self.pairs.moved.values[chunk])
                 found[chunk, ..., :count] = _observed(part, evolved, wide)
                 if any(known):
@@ -181,9 +181,9 @@ class Encoding:
         return EvolvedPatches(whole, self.system.periodic, self._geometry, origins, moved)
 
 
-def _chunks(rows: NDArray[np.intp], sites: int) -> Iterator[NDArray[np.intp]]:
-    """Rows a few at a time, of so many sites each."""
-    each = max(1, _SITES // sites)
+def _chunks(rows: NDArray[np.intp], each: int) -> Iterator[NDArray[np.intp]]:
+    """Rows a few at a time, one at least."""
+    each = max(1, each)
     for begin in range(0, len(rows), each):
         yield rows[begin : begin + each]
 
@@ -299,7 +299,7 @@ def _covariance_rates(system: PatchSystem, source: xr.Dataset, whole: NDArray) -
     count = len(source.observable)
     found = np.empty((len(whole), count, count))
     for part, rows in by_condition(system, condition_names(source), source.condition_values.values):
-        for chunk in np.array_split(rows, max(1, len(rows) // _SNAPSHOTS)):
+        for chunk in _chunks(rows, _SNAPSHOTS):
             found[chunk] = part.covariance_rates(whole[chunk])
     return found
 

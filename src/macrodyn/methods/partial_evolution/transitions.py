@@ -41,6 +41,8 @@ class SizeTransitions:
         within: That of the scatter, relative to the same; None where the likelihood has none.
         compensation: What is known of the increments' noise; None if nothing is.
         buffer: What the noise does beyond the edge; None where it is not known.
+        ratio: By variable, variances by increments over those by rates; None if the covariance is
+            not taken from rates.
         data: The transitions, their factors relative to the size whose Sigma is learned.
     """
 
@@ -51,6 +53,7 @@ class SizeTransitions:
     within: float | None
     compensation: Compensation | None
     buffer: BufferNoise | None
+    ratio: dict[str, dict[str, float]] | None
     data: TransitionData
 
     def report(self) -> dict[str, Any]:
@@ -68,13 +71,8 @@ class SizeTransitions:
             found["buffer_noise"] = {name: float(v) for name, v, known in variance if known}
         if self.within is not None:
             found["within_used"] = self.within
-        if self.data.known:
-            names = [str(name) for name in self.source.variable.values]
-            ratios = zip(names, *covariance_ratio(self.data), strict=True)
-            found["covariance_ratio"] = {
-                name: {"ratio": float(ratio), "standard_error": float(error)}
-                for name, ratio, error in ratios
-            }
+        if self.ratio is not None:
+            found["covariance_ratio"] = self.ratio
         return found
 
 
@@ -185,9 +183,9 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
         increment=arrays.increment,
         known=known,
     )
-    if known:
-        ratio, error = covariance_ratio(data)
-        told = ", ".join(f"{r:.4g} +- {e:.2g}" for r, e in zip(ratio, error, strict=True))
+    ratio = _ratio(source, data) if known else None
+    if ratio is not None:
+        told = ", ".join(f"{r['ratio']:.4g} +- {r['standard_error']:.2g}" for r in ratio.values())
         job.info(f"variances{here} by increments over those by rates {told}")
     return SizeTransitions(
         source=source,
@@ -197,8 +195,18 @@ def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings)
         within=within,
         compensation=compensation,
         buffer=buffer,
+        ratio=ratio,
         data=data,
     )
+
+
+def _ratio(source: xr.Dataset, data: TransitionData) -> dict[str, dict[str, float]]:
+    """See `covariance_ratio`, by the variables' names."""
+    names = [str(name) for name in source.variable.values]
+    return {
+        name: {"ratio": float(ratio), "standard_error": float(error)}
+        for name, ratio, error in zip(names, *covariance_ratio(data), strict=True)
+    }
 
 
 def _check_alike(sources: Sequence[xr.Dataset]) -> None:
