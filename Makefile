@@ -90,7 +90,7 @@ format: $(READY) ## Put the code in the project's format.
 # unless pyproject.toml forbids them: make lock LOCK_ARGS=--upgrade, or --upgrade-package=NAME.
 lock: $(READY) ## Remake requirements/lock.txt from pyproject.toml.
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet pyproject.toml \
-	  --extra atomistic --extra dev --constraint requirements/torch.txt --unsafe-package torch \
+	  --extra atomistic --extra dev --extra docs --constraint requirements/torch.txt --unsafe-package torch \
 	  --generate-hashes --strip-extras --no-emit-options \
 	  --output-file requirements/lock.txt $(LOCK_ARGS)
 	sed '/^# WARNING/,$$d' requirements/lock.txt | sed '$$ {/^$$/d;}' > requirements/lock.part
