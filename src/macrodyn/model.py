@@ -75,7 +75,7 @@ class MacroModel:
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Names of z: observables, features, variables of the autoencoder."""
+        """Names of z, first observables, then features, then variables of the autoencoder."""
         hidden = range(self.closure.architecture.closure_dim)
         names = [*self.system.observable_names, *self._features.variables]
         return (*names, *(f"closure_{i}" for i in hidden))
@@ -455,7 +455,7 @@ class MacroModel:
 
     @property
     def plot(self) -> Plots:
-        """Figures: ``trajectories``, ``phase_portrait``, ``stationary``."""
+        """Its figures, ``trajectories``, ``phase_portrait`` and ``stationary``."""
         from macrodyn.model_plots import Plots
 
         return Plots(self)

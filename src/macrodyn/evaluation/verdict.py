@@ -1,6 +1,6 @@
 """What a run's numbers mean, in words: a pure function from metrics to findings with advice.
 
-Every threshold is a constant here, and stands in docs/guide.md with its reason.
+Every threshold is a constant here, and stands in docs/when-the-verdict-is-bad.md.
 """
 
 from __future__ import annotations
