@@ -45,7 +45,7 @@ myst_heading_anchors = 5
 myst_update_mathjax = False
 
 nb_execution_mode = "cache"
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 
 html_theme = "furo"
@@ -87,11 +87,17 @@ def display_mathml(self, node: nodes.math_block) -> None:
 
 
 def _mathml(node: nodes.Element, *, block: bool) -> str:
+    tex = node.astext()
     try:
-        return str(tex2mathml(node.astext(), as_block=block))
+        written = str(tex2mathml(tex, as_block=block))
     except MathError as error:
         logger.warning("equation that cannot be shown: %s", error, location=node)
         return ""
+    if re.search(r"frac *\d\d", tex):
+        logger.warning("read as a number of two digits: %s", tex, location=node)
+    if re.search(r"<munder(over)?>\s*<m[in]", written):
+        logger.warning("index below an accent, write \\bar r{}_i: %s", tex, location=node)
+    return written
 
 
 def as_written(app, what, name, obj, options, signature, returns):
