@@ -14,6 +14,7 @@ from pathlib import Path
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from pydantic import BaseModel
 from sphinx.util import logging
 from sphinx.util.inspect import stringify_signature
 
@@ -45,7 +46,7 @@ myst_heading_anchors = 5
 myst_update_mathjax = False
 
 nb_execution_mode = "cache"
-nb_execution_timeout = 900
+nb_execution_timeout = 1800
 nb_execution_raise_on_error = True
 
 html_theme = "furo"
@@ -58,6 +59,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_default_options = {"exclude-members": "model_config"}
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -104,6 +106,8 @@ def as_written(app, what, name, obj, options, signature, returns):
     """Show annotations as the source has them: ArrayLike, not all that it stands for."""
     if what not in ("class", "exception", "function", "method"):
         return None
+    if what == "class" and issubclass(obj, BaseModel):
+        return "", None  # its keys are told one by one
     try:
         found = inspect.signature(obj)
     except (TypeError, ValueError):
@@ -119,9 +123,18 @@ def as_written(app, what, name, obj, options, signature, returns):
     return shown, given if isinstance(given, str) and what != "class" else None
 
 
-def shapes(app, what, name, obj, options, lines) -> None:
-    """Keep the star of a shape such as [batch, channel, *lattice], which is no emphasis."""
+def docstrings(app, what, name, obj, options, lines) -> None:
+    """Mend what would be misread, and tell the keys of settings with their defaults."""
+    # The star of a shape such as [batch, channel, *lattice] is no emphasis.
     lines[:] = [re.sub(r"\*(?=[\w.]+\])", r"\\*", line) for line in lines]
+    # Types by their own names, as in signatures.
+    lines[:] = [re.sub(r"\b(?:\w+\.)+(?=\w)", "", i) if ":vartype" in i else i for i in lines]
+    if what != "class" or not issubclass(obj, BaseModel):
+        return
+    lines.append("")
+    for key, field in obj.model_fields.items():
+        default = "required" if field.is_required() else f"``{field.get_default()!r}``"
+        lines.append(f":ivar {key}: {default}. {field.description or ''}")
 
 
 def public_name(app, env, node, target):
@@ -140,6 +153,6 @@ def setup(app) -> dict[str, bool]:
     """Tell Sphinx what is above."""
     app.add_html_math_renderer("mathml", (inline_mathml, None), (display_mathml, None))
     app.connect("autodoc-process-signature", as_written)
-    app.connect("autodoc-process-docstring", shapes)
+    app.connect("autodoc-process-docstring", docstrings)
     app.connect("missing-reference", public_name)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
