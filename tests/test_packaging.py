@@ -224,6 +224,23 @@ def test_changelog_begins_with_this_version() -> None:
     )
 
 
+def test_catalogue_of_workflows_is_told_what_it_asks_for() -> None:
+    text = (ROOT / ".snakemake-workflow-catalog.yml").read_text(encoding="utf-8")
+    usage = yaml.safe_load(text)["usage"]
+    assert usage["report"] is True
+    assert usage["software-stack-deployment"]["conda"] is True
+    assert set(usage) <= {"mandatory-flags", "software-stack-deployment", "report"}
+    rules = "".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "workflow" / "rules").glob("*.smk")
+    )
+    assert "conda:" in rules
+    assert "container:" not in rules
+    assert (ROOT / "workflow" / "Snakefile").is_file()
+    files = set(re.findall(r"`([\w-]+\.yaml)`", (ROOT / "config/README.md").read_text("utf-8")))
+    assert files
+    assert files <= {path.name for path in (ROOT / "config").glob("*.yaml")}
+
+
 def test_ci_script_can_be_run() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
