@@ -144,7 +144,7 @@ const draw = () => {
   for (const one of list.filter(one => one.width)) {
     const upper = one.mean.map((value, t) => value + one.width[t]);
     const lower = one.mean.map((value, t) => value - one.width[t]);
-    element("path", { class: "band", d: area(time, upper, lower, px, py),
+    element("path", { class: "band", "data-scheme": one.scheme.name, d: area(time, upper, lower, px, py),
       fill: one.scheme.truth ? "#dedede" : one.scheme.colour,
       "fill-opacity": one.scheme.truth ? 1 : 0.18 }, inside);
   }
@@ -337,7 +337,7 @@ data.schemes.forEach((scheme, k) => {
 });
 form.addEventListener("change", event => {
   if (event.target.name === "case") { renew(); zoomed.x = null; }
-  if (event.target.name !== "scheme") zoomed.y = null;
+  if (!["scheme", "band"].includes(event.target.name)) zoomed.y = null;
   adapt();
   draw();
 });

@@ -43,8 +43,9 @@ _FORMAT = "macrodyn-trajectories-1"
 _FEWEST_TIMES = 8
 # Digits of a series' range; of spreads less is seen.
 _DIGITS = {"mean": 4, "noise": 3, "members": 3}
-# Times the truth's largest value.
+# Times the truth's largest value; where there is no truth, times the value of this quantile.
 _RUN_AWAY = 10.0
+_MOSTLY = 0.9
 # What is larger cannot be squared, and what is smaller than that is nothing.
 _LARGEST_VALUE, _LEAST_VALUE = 1e150, 1e-150
 _TRUTH = "#4D4D4D"
@@ -190,20 +191,18 @@ def _case(case: ExplorerCase, truth: str, times: int) -> dict[str, Any]:
 
 def _limits(case: ExplorerCase, truth: str) -> Floats:
     """How large a mean may be of each variable: beyond it has run away, and no digits are left."""
-    count = max(one.mean.shape[-1] for one in case.curves.values())
-    limits = np.zeros(count)
-    for scheme, one in case.curves.items():
-        # Of what the truth does not have, by where all begin.
-        known = one.mean.shape[-1]
-        first = (
-            one
-            if scheme == truth
-            else Curves(mean=one.mean[:, :1], noise=None if one.noise is None else one.noise[:, :1])
-        )
-        size = np.abs(first.mean) + (0.0 if first.noise is None else first.noise)
-        size = np.where(np.isfinite(size), size, 0.0).max(axis=(0, 1), initial=0.0)
-        limits[:known] = np.maximum(limits[:known], _RUN_AWAY * size)
-    return np.where(limits > 0, limits, np.inf)
+    real = case.curves[truth]
+    limits = np.abs(real.mean) + (0.0 if real.noise is None else real.noise)
+    limits = np.where(np.isfinite(limits), limits, 0.0).max(axis=(0, 1), initial=0.0)
+    # Of what the truth does not have, by how large it mostly is.
+    known = len(limits)
+    others = [np.abs(one.mean[..., known:]) for one in case.curves.values()]
+    count = max(one.shape[-1] for one in others)
+    for k in range(count):
+        values = np.concatenate([one[..., k].ravel() for one in others if one.shape[-1] > k])
+        values = values[np.isfinite(values)]
+        limits = np.append(limits, np.quantile(values, _MOSTLY) if len(values) else 0.0)
+    return np.where(limits > 0, _RUN_AWAY * limits, np.inf)
 
 
 def _encode(values: Floats, digits: int) -> str:
