@@ -102,7 +102,17 @@ def test_console_script_runs() -> None:
 
 def test_package_is_marked_as_typed() -> None:
     assert (ROOT / "src" / "macrodyn" / "py.typed").is_file()
-    assert PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"] == ["py.typed"]
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"]
+
+
+def test_what_is_no_python_is_packaged_too() -> None:
+    package = ROOT / "src" / "macrodyn"
+    others = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
+    }
+    assert set(PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"]) == others
 
 
 @pytest.mark.parametrize("line", declared())

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from macrodyn.evaluation.explorer import explorer
 from macrodyn.methods.partial_evolution import analyses
 from macrodyn.methods.partial_evolution import evaluate as module
 from macrodyn.methods.partial_evolution.evaluate import evaluate
@@ -18,6 +19,7 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_metrics
 from macrodyn.pipeline.planner import RunPlan
 from macrodyn.pipeline.stage import Stage, StageId
+from macrodyn.storage.sealed import read_sealed_json
 
 LITTLE = {
     "sizes": {"small": [4, 4], "large": [8, 8]},
@@ -90,6 +92,9 @@ def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
     metrics = read_metrics(job.outputs["metrics"])
     for name in FIGURES:
         assert Image.open(job.outputs["figures"] / f"{name}.png").width > 100
+    explored = read_sealed_json(job.outputs["figures"] / "trajectories.json")
+    assert "transient" in [case["name"] for case in explored["cases"]]
+    assert "NaN" not in explorer(explored, "")
     assert (metrics["run"], metrics["method"]) == (job.subject, "partial-evolution")
     assert metrics["identity"] == job.key
     assert unexplained(metrics) == []

@@ -25,6 +25,7 @@ from macrodyn.methods.partial_evolution.compare import (
 )
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.diagnose import mean_drift, residual_summary, run_residual
+from macrodyn.methods.partial_evolution.explore import explored_case, explored_trajectories
 from macrodyn.methods.partial_evolution.relaxed import judge_relaxation
 from macrodyn.methods.partial_evolution.run_figures import (
     comparison_figures,
@@ -42,7 +43,7 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
 from macrodyn.pipeline.stage_system import evaluated_system
 from macrodyn.storage.netcdf import read_dataset
-from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 from macrodyn.systems import PatchSystem
 
 
@@ -74,12 +75,14 @@ def evaluate(job: Job) -> None:
     metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
     outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
     sampled: dict[str, SampledEquilibrium | None] = {}
+    explored = []
     for case in cases:
         job.info(f"comparing on {case.name}")
         here = findings.below("horizons", case.name)
+        predictions = {s: job.input(f"prediction/{s}/{case.name}") for s in job.roles("model")}
         comparison, metrics["horizons"][case.name] = compare_horizon(
             reference(case.reference),
-            {s: job.input(f"prediction/{s}/{case.name}") for s in job.roles("model")},
+            predictions,
             run.evaluate.horizons[case.horizon],
             run.evaluate.equilibrium_fraction,
             run.seed,
@@ -91,6 +94,7 @@ def evaluate(job: Job) -> None:
                 job.warning(f"members {away} of {scheme} end up elsewhere on {case.name}")
         for kind, name, figure in comparison_figures(comparison, system, case.name, title, here):
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
+        explored.append(explored_case(case.name, comparison, predictions, system))
         if case.equilibrium in job.inputs and case.place not in sampled:
             sampled[case.place] = compare_sampled(
                 read_dataset(job.input(case.equilibrium)),
@@ -99,6 +103,9 @@ def evaluate(job: Job) -> None:
                 findings.below("sampled_equilibrium", case.place or "here"),
             )
         del comparison
+    write_sealed_json(
+        job.outputs["figures"] / "trajectories.json", explored_trajectories(explored, system)
+    )
     metrics |= _compare_sampled(job, run, system, sampled, findings)
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     latents = read_dataset(job.input("latents/ours"))
