@@ -53,7 +53,7 @@ def test_the_large_system_is_predicted_and_never_simulated(
 
     monkeypatch.chdir(workflow.folder)
     assert main(["status", "tiny"]) == 0
-    assert "predict" in capsys.readouterr().out
+    assert "All done: macrodyn summary results/tiny" in capsys.readouterr().out
     model = macrodyn.load(results, "base")
     assert "- reference: none: the large system was not simulated" in model.card()
     assert f"- test error, {CHECK}: " in model.card()

@@ -108,7 +108,7 @@ def _finite(values: Floats) -> NDArray[np.bool_]:
     Raises:
         Unavailable: If there is none.
     """
-    finite: NDArray[np.bool_] = np.isfinite(values).all(axis=(1, 2, 3, 4))
+    finite = np.asarray(np.isfinite(values).all(axis=(1, 2, 3, 4)))
     if not finite.any():
         raise Unavailable("every member diverged")
     return finite
