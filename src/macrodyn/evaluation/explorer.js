@@ -308,7 +308,7 @@ const renew = () => {
   form.elements.state.value = several && names.length <= 8 ? -1 : 0;
 };
 const adapt = () => {
-  const variable = number("variable"), known = truth && here().curves[truth.name].mean[variable];
+  const variable = number("variable"), known = truth && here().curves[truth.name]?.mean[variable];
   const view = form.elements.view, none = !known;
   view.querySelector("[value=difference]").disabled = none;
   if (none) view.value = "trajectories";

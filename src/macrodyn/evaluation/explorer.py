@@ -123,7 +123,7 @@ def trajectory_data(
     Args:
         cases: What can be chosen from.
         variables: The variables as axes show them.
-        truth: Name of the scheme that the others are compared with.
+        truth: Name of the scheme that the others are compared with, where a case has it.
         schemes: What schemes are called, by name, in the order of their colours.
         time_unit: Unit of time.
         state: What initial states are called.
@@ -145,8 +145,12 @@ def trajectory_data(
         "state": style.plain(state),
         "variables": [style.plain(name) for name in variables],
         "schemes": [
-            {"name": truth, "label": schemes[truth], "colour": _TRUTH, "dash": ""}
-            | {"truth": True, "shown": True},
+            *(
+                {"name": name, "label": text, "colour": _TRUTH, "dash": ""}
+                | {"truth": True, "shown": True}
+                for name, text in schemes.items()
+                if name == truth
+            ),
             *(
                 {
                     "name": name,
@@ -191,9 +195,10 @@ def _case(case: ExplorerCase, truth: str, times: int) -> dict[str, Any]:
 
 def _limits(case: ExplorerCase, truth: str) -> Floats:
     """How large a mean may be of each variable: beyond it has run away, and no digits are left."""
-    real = case.curves[truth]
-    limits = np.abs(real.mean) + (0.0 if real.noise is None else real.noise)
-    limits = np.where(np.isfinite(limits), limits, 0.0).max(axis=(0, 1), initial=0.0)
+    limits: Floats = np.zeros(0)
+    if (real := case.curves.get(truth)) is not None:
+        large = np.abs(real.mean) + (0.0 if real.noise is None else real.noise)
+        limits = np.where(np.isfinite(large), large, 0.0).max(axis=(0, 1), initial=0.0)
     # Of what the truth does not have, by how large it mostly is.
     known = len(limits)
     others = [np.abs(one.mean[..., known:]) for one in case.curves.values()]

@@ -18,7 +18,7 @@ _TRUTH = "direct"
 
 @dataclass(frozen=True, kw_only=True)
 class ExploredCase:
-    """One comparison with direct simulation.
+    """One comparison with direct simulation, or predictions where there is none.
 
     Attributes:
         case: Its trajectories.
@@ -36,11 +36,12 @@ def explored_case(
 
     Args:
         name: Name of the case.
-        comparison: Direct simulation.
+        comparison: Direct simulation, if there is one.
         predictions: Prediction file of each scheme.
         system: The system.
     """
-    curves = {_TRUTH: pooled_curves(comparison.reference[None], ddof=1)}
+    direct = comparison.reference
+    curves = {} if direct is None else {_TRUTH: pooled_curves(direct[None], ddof=1)}
     variables: tuple[str, ...] = ()
     for scheme in sorted(predictions, key="ours".__ne__):
         z = read_dataset(predictions[scheme], ["z"])["z"]
@@ -55,7 +56,7 @@ def explored_case(
             time=comparison.time,
             states=[style.state_label(values, components) for values in comparison.initial],
             curves=curves,
-            replicas=comparison.reference.shape[1],
+            replicas=1 if direct is None else direct.shape[1],
         ),
         variables=variables,
     )
