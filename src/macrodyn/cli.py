@@ -127,7 +127,7 @@ def status(
     from macrodyn.pipeline.monitor.status_text import status_text
 
     if watch and as_json:
-        raise typer.BadParameter("prints one document, and --watch many: give one of the two")
+        raise typer.BadParameter("--json prints one document, --watch many: give one of the two")
     while True:
         found = study_status(study)
         if as_json:

@@ -302,7 +302,7 @@ def test_results_are_not_published_as_those_of_an_edited_configuration(
     different = {"runs": "  more: no results yet", "title": "  summary: made with another"}
     different["analyses"] = different["title"]
     assert different.get(next(iter(edit)), "  base: made with another configuration") in told
-    assert told.endswith(f"\nrun the study first: macrodyn run {config}")
+    assert told.endswith(f"\nrun the study first: snakemake --cores all --configfile {config}")
 
 
 def test_page_names_the_command_that_was_recorded(results, target, config):
@@ -320,7 +320,7 @@ def test_page_names_the_command_that_was_recorded(results, target, config):
 def test_page_names_the_commands_that_remake_it(results, target, config, runs, end):
     publish(results, target, config, runs)
     assert line(target / "README.md", "Made by ") == (
-        f"Made by `macrodyn run {config}`, then "
+        f"Made by `snakemake --cores all --configfile {config}`, then "
         f"`macrodyn publish {results} DIRECTORY --config {config}{end}`."
     )
 

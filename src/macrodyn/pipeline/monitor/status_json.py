@@ -41,7 +41,7 @@ def status_document(status: StudyStatus) -> dict[str, Any]:
             {"rule": rule, **_jobs(jobs, paces[rule]), "mean_seconds": paces[rule].mean}
             for rule, jobs in status.by_rule().items()
         ],
-        "jobs": [_job(job) for job in status.jobs if job.log or job.state not in ("waiting",)],
+        "jobs": [_job(job) for job in status.jobs if job.log or job.state != "waiting"],
     }
 
 
