@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,41 @@ def save(model: MacroModel, folder: StrPath) -> Path:
     write_sealed_json(target / _FILE, content)
     (target / "README.md").write_text(card(model), encoding="utf-8")
     return target
+
+
+def described(model: MacroModel) -> dict[str, Any]:
+    """Describe a model for other programs, as plain values.
+
+    Args:
+        model: The model.
+
+    Returns:
+        ``study``, ``run``, ``system``, ``parameters``, ``size`` (sites along each axis),
+        ``members`` of the ensemble and ``kept``: those of its mean model, ``dt`` that it was
+        learned over, ``time_unit``, ``variables`` and ``conditions`` (``name``, and ``low`` and
+        ``high`` of what it was learned on), ``merit`` (what its evaluation says, in words), and
+        ``macrodyn_version`` and ``git_commit`` that made it (None if unknown).
+    """
+    domain, metadata = model.ensemble.domain, model.ensemble.metadata
+    origin = model.origin
+
+    def ranges(names: Sequence[str], low: Any, high: Any) -> list[dict[str, Any]]:
+        ends = zip(names, low, high, strict=True)
+        return [{"name": n, "low": float(a), "high": float(b)} for n, a, b in ends]
+
+    return {
+        **{key: origin.get(key) for key in ("study", "run", "system")},
+        "parameters": model.system.parameters.model_dump(mode="json"),
+        "size": list(model.large),
+        "members": model.ensemble.members,
+        "kept": list(model.kept),
+        "dt": model.step,
+        "time_unit": model.system.time_unit,
+        "variables": ranges(model.variables, domain.low, domain.high),
+        "conditions": ranges(model.conditions, domain.condition_low, domain.condition_high),
+        "merit": dict(origin.get("merit") or {}),
+        **{key: metadata.get(key) for key in ("macrodyn_version", "git_commit")},
+    }
 
 
 def card(model: MacroModel) -> str:
