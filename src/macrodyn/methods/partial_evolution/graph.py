@@ -92,6 +92,7 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         evaluated=(*evaluated, "latents/ours"),
         costs={"ours": ours, "direct": direct},
         order=(*(case.name for case in cases), "ours", *run.baselines),
+        trained=(*ours, *direct),
     )
 
 
