@@ -53,3 +53,4 @@ rule all:
         f"{RESULTS}/summary.csv",
         f"{RESULTS}/overview.html",
         [result(plan.evaluation) for plan in RUNS.values()],
+        [result(plan.trained) for plan in RUNS.values() if plan.trained],

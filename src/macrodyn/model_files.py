@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from macrodyn.closure.model import load_autoencoder
 from macrodyn.config.load import load_study
+from macrodyn.config.models import RunConfig
 from macrodyn.dynamics.ensemble import Ensemble
+from macrodyn.evaluation.conformal import Calibration
 from macrodyn.model import MacroModel, ModelError
+from macrodyn.model_card import card, facts, merits
 from macrodyn.paths import StrPath
-from macrodyn.pipeline.planner import PREPARED, plan_study
+from macrodyn.pipeline.identity import model_written
+from macrodyn.pipeline.planner import PREPARED, RunPlan, plan_study
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 from macrodyn.systems import PatchSystem, system_class
+from macrodyn.systems.origin import system_origin
+from macrodyn.systems.registry import UnknownSystemError, system_version
 
 _FILE = "model.json"
 _KIND = "macrodyn-trained-model"
+# Places in a model's folder, by the role of the stage whose files they are.
+_PLACES = {"model/ours": "dynamics", "closure": "closure"}
 
 
 def load(path: StrPath, run: str | None = None) -> MacroModel:
     """Read a trained model.
 
     Args:
-        path: A folder that `MacroModel.save` wrote; or the results of a study, such as
-            ``results/ising``.
+        path: A folder that `MacroModel.save` or a study wrote, such as
+            ``results/ising/small-16/model``; or the results of a study, such as ``results/ising``.
         run: The run whose model it is, of a study's results; not needed if there is one only.
 
     Raises:
-        ModelError: If there is no such model, or it is not trained yet.
+        ModelError: If there is no such model, it is not trained yet, its method has none, or its
+            system cannot be imported here.
+        StoreError: If a file is damaged.
     """
     folder = Path(path)
     if (folder / _FILE).is_file():
@@ -48,7 +60,9 @@ def _read(folder: Path) -> MacroModel:
     if content.get("kind") != _KIND:
         raise ModelError(f"{folder / _FILE} describes no trained model of macrodyn")
     files = {place: folder / place for place in content["files"]}
-    return _build(content, files)
+    if missing := [place for place, path in files.items() if not path.is_file()]:
+        raise ModelError(f"{folder / missing[0]} is missing: copy the model's folder as a whole")
+    return build(content, files, str(folder))
 
 
 def _of_study(folder: Path, run: str | None) -> MacroModel:
@@ -61,78 +75,101 @@ def _of_study(folder: Path, run: str | None) -> MacroModel:
     if name not in plans:
         raise ModelError(f"{folder} has no run {name!r}: name one of {', '.join(plans)}")
     plan = plans[name]
-    if "model/ours" not in plan.roles or "closure" not in plan.roles:
-        raise ModelError(f"run {name} is of the method {plan.config.method}, not partial-evolution")
-    config: Any = plan.config
-    stages = {"dynamics": plan["model/ours"], "closure": plan["closure"]}
-    predicted = next(stage for role, stage in plan.roles.items() if role.startswith("prediction/"))
-    stages |= {
-        f"prepared/{role.removeprefix(PREPARED)}": stage
-        for role, stage in predicted.parents.items()
-        if role.startswith(PREPARED)
-    }
+    if plan.trained is None or not _PLACES.keys() <= plan.roles.keys():
+        raise ModelError(
+            f"run {name} is of the method {plan.config.method}: macrodyn.load reads models of "
+            "partial-evolution; of others use what stands in the folders of its stages"
+        )
+    if model_written(folder / name, plan.trained.key):
+        return _read(folder / name / "model")
     files = {
-        f"{place}/{file}": folder / stage.folder / file
-        for place, stage in stages.items()
-        for output, file in stage.kind.outputs.items()
-        if output != "training"
+        place: folder / plan.trained.parents[role].folder / file
+        for place, (role, file) in _places(plan).items()
     }
     missing = [str(path) for path in files.values() if not path.exists()]
     if missing:
         raise ModelError(
-            f"run {name} is not trained yet, {missing[0]} is missing: snakemake {folder / name}"
+            f"run {name} is not trained yet, {missing[0]} is missing: snakemake "
+            f"{folder / name / 'model'}"
         )
-    origin = {"study": study.name, "run": name, "system": config.system.name}
-    origin["merit"] = _merit(folder / name / "metrics.json")
-    described = {
-        "system": {"name": config.system.name, "parameters": config.system.parameters},
-        "large": list(config.sizes.large),
-        "patch": list(config.patch),
-        "features": list(config.closure.features),
-        "conditions": sorted(config.conditions),
-        "made_from": origin,
+    metrics = folder / name / "metrics.json"
+    found = read_sealed_json(metrics) if metrics.is_file() else None
+    return build(described(study.name, name, plan.config, found), files, f"run {name}")
+
+
+def _places(plan: RunPlan) -> dict[str, tuple[str, str]]:
+    """Role and file of what stands at each place of a model's folder."""
+    assert plan.trained is not None
+    files = {
+        role: {name: str(file) for name, file in stage.kind.outputs.items()}
+        for role, stage in plan.trained.parents.items()
     }
-    return _build(described, files)
+    return {place: (role, files[role][name]) for place, (role, name) in places(files).items()}
 
 
-def _merit(path: Path) -> dict[str, str]:
-    """Test errors of each horizon, where the run has been evaluated; or that there is no reference.
+def places(inputs: Mapping[str, Mapping[str, StrPath]]) -> dict[str, tuple[str, str]]:
+    """What stands at each place of a model's folder.
 
-    Without a reference, how far the members' predictions differ.
+    Args:
+        inputs: Files of stages by role, then by the name of the output.
+
+    Returns:
+        Role and name of the output, by place.
     """
-    if not path.is_file():
-        return {}
-    found = {}
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    if "predicted" in metrics:
-        found["reference"] = "none: the large system was not simulated"
-    for name, schemes in metrics.get("predicted", {}).items():
-        agreement = schemes["ours"]["agreement"]
-        if agreement is not None and isinstance(agreement["mean"], float):
-            chance = f"{agreement['chance']:.1e}"
-            told = f"{agreement['mean']:.1e} (equal members, by chance, {chance})"
-            found[f"squared difference of the members, {name}"] = told
-    for name, horizon in metrics.get("horizons", {}).items():
-        error = (horizon.get("ours") or {}).get("test_error") or {}
-        exact = (horizon.get("sampling_error") or {}).get("mean")
-        if isinstance(error.get("mean"), float):
-            beside = f" (an exact model {exact:.1e})" if isinstance(exact, float) else ""
-            found[f"test error, {name}"] = f"{error['mean']:.1e}{beside}"
+    found: dict[str, tuple[str, str]] = {}
+    for role, outputs in inputs.items():
+        head = role if role.startswith(PREPARED) else _PLACES.get(role)
+        if head is None:
+            continue
+        for name, file in outputs.items():
+            if name != "training":
+                found[f"{head}/{Path(file).name}"] = (role, name)
     return found
 
 
-def _build(content: Mapping[str, Any], files: Mapping[str, Path]) -> MacroModel:
-    cls = system_class(content["system"]["name"])
-    prepared: dict[str, dict[str, Path]] = {}
-    for place, path in files.items():
-        kind, _, rest = place.partition("/")
-        if kind == "prepared":
-            role, _, name = rest.rpartition("/")
-            prepared.setdefault(role, {})[Path(name).stem] = path
-    parameters = cls.Parameters.model_validate(content["system"]["parameters"])
-    system = cls(parameters, prepared=prepared) if prepared else cls(parameters)
-    if not isinstance(system, PatchSystem):
-        raise ModelError(f"{content['system']['name']} is no system of partial evolution")
+def described(
+    study: str, run: str, config: RunConfig, metrics: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What `build` makes the model of a run of.
+
+    Args:
+        study: Name of the study.
+        run: Name of the run.
+        config: Its configuration, of the method partial-evolution.
+        metrics: Content of its metrics.json; None if it was not evaluated.
+    """
+    given: Any = config
+    origin = {
+        "study": study,
+        "run": run,
+        "system": given.system.name,
+        "method": given.method,
+        "seed": given.seed,
+    }
+    if metrics is not None:
+        origin["merit"] = merits(metrics)
+    return {
+        "system": {"name": given.system.name, "parameters": given.system.parameters},
+        "large": list(given.sizes.large),
+        "patch": list(given.patch),
+        "features": list(given.closure.features),
+        "conditions": sorted(given.conditions),
+        "made_from": origin,
+    }
+
+
+def build(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -> MacroModel:
+    """Make a model of its description and its files.
+
+    Args:
+        content: As `described` gives it, or as it stands in a model's folder.
+        files: Its files, by their place in a folder of its own.
+        where: Where it is from, for messages.
+
+    Raises:
+        ModelError: If its system cannot be imported, or is none of partial evolution.
+    """
+    system = _system(content, files, where)
     closure, _ = load_autoencoder(files["closure/model.safetensors"])
     return MacroModel(
         ensemble=Ensemble.load(files["dynamics/model.safetensors"]),
@@ -144,112 +181,79 @@ def _build(content: Mapping[str, Any], files: Mapping[str, Path]) -> MacroModel:
         conditions=tuple(content["conditions"]),
         origin=dict(content["made_from"]),
         files=dict(files),
+        calibrations=tuple(map(Calibration.from_dict, content.get("bands", ()))),
     )
 
 
-def save(model: MacroModel, folder: StrPath) -> Path:
-    """See `MacroModel.save`."""
+def _system(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -> PatchSystem:
+    name = content["system"]["name"]
+    try:
+        cls = system_class(name)
+    except UnknownSystemError as error:
+        made = content["made_from"].get("system_origin")
+        raise ModelError(
+            f"{where} holds a model of the system {name!r}, whose code is not part of it"
+            f"{f' ({made})' if made else ''}: {error}"
+        ) from None
+    version, here = content["system"].get("version"), system_version(name)
+    if version not in (None, here):
+        warnings.warn(
+            f"{where} was learned from version {version} of the system {name!r}, and here is "
+            f"version {here}: its initial states may be others",
+            stacklevel=4,
+        )
+    prepared: dict[str, dict[str, Path]] = {}
+    for place, path in files.items():
+        if place.startswith(PREPARED):
+            role, _, file = place.removeprefix(PREPARED).rpartition("/")
+            prepared.setdefault(role, {})[Path(file).stem] = path
+    parameters = cls.Parameters.model_validate(content["system"]["parameters"])
+    system = cls(parameters, prepared=prepared) if prepared else cls(parameters)
+    if not isinstance(system, PatchSystem):
+        raise ModelError(f"{name} is no system of partial evolution")
+    return system
+
+
+def save(model: MacroModel, folder: StrPath, *, identity: str = "") -> Path:
+    """See `MacroModel.save`.
+
+    Args:
+        model: The model.
+        folder: Where to write it.
+        identity: Key of the stage that writes it; '' for a user's copy.
+    """
     if not model.files:
         raise ModelError("this model was read from no files: train it by a study")
+    name = model.origin["system"]
+    # Of a copy of a copy it stays that of the first.
+    model = replace(model, origin={"system_origin": system_origin(name), **model.origin})
     target = Path(folder)
     if target.exists() and any(target.iterdir()) and not (target / _FILE).is_file():
         raise ModelError(f"{target} holds something that is no model: name another folder")
     for place, source in model.files.items():
         path = target / place
+        if path.exists() and path.samefile(source):
+            continue
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, path)
-    parameters = model.system.parameters.model_dump(mode="json")
+    system = {
+        "name": name,
+        "version": system_version(name),
+        "parameters": model.system.parameters.model_dump(mode="json"),
+    }
     content = {
         "kind": _KIND,
-        "system": {"name": model.origin["system"], "parameters": parameters},
+        "identity": identity,
+        "system": system,
         "large": list(model.large),
         "patch": list(model.patch),
         "features": list(model.features),
         "conditions": list(model.conditions),
+        "facts": facts(model),
+        "bands": [one.as_dict() for one in model.calibrations],
         "made_from": dict(model.origin),
         "files": sorted(model.files),
     }
     write_sealed_json(target / _FILE, content)
     (target / "README.md").write_text(card(model), encoding="utf-8")
     return target
-
-
-def described(model: MacroModel) -> dict[str, Any]:
-    """Describe a model for other programs, as plain values.
-
-    Args:
-        model: The model.
-
-    Returns:
-        ``study``, ``run``, ``system``, ``parameters``, ``size`` (sites along each axis),
-        ``members`` of the ensemble and ``kept``: those of its mean model, ``dt`` that it was
-        learned over, ``time_unit``, ``variables`` and ``conditions`` (``name``, and ``low`` and
-        ``high`` of what it was learned on), ``merit`` (what its evaluation says, in words), and
-        ``macrodyn_version`` and ``git_commit`` that made it (None if unknown).
-    """
-    domain, metadata = model.ensemble.domain, model.ensemble.metadata
-    origin = model.origin
-
-    def ranges(names: Sequence[str], low: Any, high: Any) -> list[dict[str, Any]]:
-        ends = zip(names, low, high, strict=True)
-        return [{"name": n, "low": float(a), "high": float(b)} for n, a, b in ends]
-
-    return {
-        **{key: origin.get(key) for key in ("study", "run", "system")},
-        "parameters": model.system.parameters.model_dump(mode="json"),
-        "size": list(model.large),
-        "members": model.ensemble.members,
-        "kept": list(model.kept),
-        "dt": model.step,
-        "time_unit": model.system.time_unit,
-        "variables": ranges(model.variables, domain.low, domain.high),
-        "conditions": ranges(model.conditions, domain.condition_low, domain.condition_high),
-        "merit": dict(origin.get("merit") or {}),
-        **{key: metadata.get(key) for key in ("macrodyn_version", "git_commit")},
-    }
-
-
-def card(model: MacroModel) -> str:
-    """See `MacroModel.card`."""
-    domain, metadata = model.ensemble.domain, model.ensemble.metadata
-    unit = model.system.time_unit
-    lines = [
-        f"# {model.origin.get('study', 'a model')}, run {model.origin.get('run', '')}".rstrip(),
-        "",
-        f"A model of the macroscopic dynamics of `{model.origin.get('system', '')}` on "
-        f"{'x'.join(map(str, model.large))} sites, an ensemble of {model.ensemble.members} "
-        f"({len(model.kept)} of them make its mean model), learned over dt = {model.step:g} "
-        f"{unit}.",
-        "",
-        "| variable | learned on |",
-        "|---|---|",
-        *(
-            f"| {name} | {low:.4g} to {high:.4g} |"
-            for name, low, high in zip(model.variables, domain.low, domain.high, strict=True)
-        ),
-        *(
-            f"| {name} (condition) | {low:g} to {high:g} |"
-            for name, low, high in zip(
-                model.conditions, domain.condition_low, domain.condition_high, strict=True
-            )
-        ),
-        "",
-        "Outside of these ranges it guesses; every prediction says what share of it does.",
-        "",
-        "```python",
-        "import macrodyn",
-        "",
-        'model = macrodyn.load("this folder")',
-        f"model.predict({_example(model)}, times=[0, {model.step:g}, {100 * model.step:g}])",
-        "```",
-        "",
-    ]
-    for name, value in (model.origin.get("merit") or {}).items():
-        lines.append(f"- {name}: {value}")
-    made = {k: metadata[k] for k in ("macrodyn_version", "git_commit") if k in metadata}
-    lines += [f"- {name.replace('_', ' ')}: {value}" for name, value in made.items()]
-    return "\n".join([*lines, ""])
-
-
-def _example(model: MacroModel) -> str:
-    return json.dumps({name: 0.5 for name in model.system.component_names})

@@ -31,7 +31,8 @@ class Plots:
 
         Of each initial state: the mean of the mean model's trajectories; darker, the range of the
         members' means, which is what the model does not know; lighter, a standard deviation of the
-        trajectories to both sides, which is the noise.
+        trajectories to both sides, which is the noise; dashed, the band that holds whole
+        trajectories, where the prediction has one.
 
         Args:
             predicted: What `MacroModel.predict` returned.
@@ -55,6 +56,10 @@ class Plots:
                 for low, high, alpha in bands:
                     axis.fill_between(time, low, high, color=colour, alpha=alpha, linewidth=0)
                 axis.plot(time, centre, color=colour)
+                if "band_low" in predicted and name in predicted.observable.values:
+                    for side in ("band_low", "band_high"):
+                        band = predicted[side].isel(initial=number).sel(observable=name)
+                        axis.plot(time, band, color=colour, linestyle="--", linewidth=0.8)
             axis.set_ylabel(style.label(name, self._model.system.labels))
         unit = self._model.system.time_unit
         axes[-1, 0].set_xlabel(style.quantity("time", unit))

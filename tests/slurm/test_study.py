@@ -31,6 +31,7 @@ RULES = {
     "dynamics",
     "predict",
     "evaluate",
+    "trained_model",
     "error_against_size",
     "covariance_factors",
     "costs",

@@ -14,7 +14,7 @@ ANALYSES = dict.fromkeys(
 )
 # Of runs of equal size, the first is compared with those of other sizes.
 OF_ALL_RUNS = {name: 1 for name in ANALYSES if name != "error_against_size"}
-LEARNING = {"encode": 4, "dynamics": 5, "predict": 5, "evaluate": 3, **ANALYSES}
+LEARNING = {"encode": 4, "dynamics": 5, "predict": 5, "evaluate": 3, "trained_model": 3, **ANALYSES}
 
 
 def edited(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -42,32 +42,32 @@ CASES = {
     "published": (
         "runs/base/published/transient",
         {"published, ours": 0.02},
-        {"evaluate": 1, **ANALYSES},
+        {"evaluate": 1, "trained_model": 1, **ANALYSES},
     ),
     "equilibrium fraction": (
         "evaluate/equilibrium_fraction",
         0.5,
-        {"evaluate": 3, **ANALYSES},
+        {"evaluate": 3, "trained_model": 3, **ANALYSES},
     ),
     "reference replicas": (
         "evaluate/replicas",
         6,
-        {"reference": 1, "gather": 1, "evaluate": 3, **ANALYSES},
+        {"reference": 1, "gather": 1, "evaluate": 3, "trained_model": 3, **ANALYSES},
     ),
     "predicted replicas": (
         "evaluate/predicted_replicas",
         6,
-        {"predict": 5, "evaluate": 3, **ANALYSES},
+        {"predict": 5, "evaluate": 3, "trained_model": 3, **ANALYSES},
     ),
     "dynamics steps": (
         "dynamics/steps",
         30,
-        {"dynamics": 5, "predict": 5, "evaluate": 3, **ANALYSES},
+        {"dynamics": 5, "predict": 5, "evaluate": 3, "trained_model": 3, **ANALYSES},
     ),
     "covariance factor": (
         "runs/estimated/dynamics/covariance_factor",
         5.0,
-        {"dynamics": 1, "predict": 1, "evaluate": 1, **OF_ALL_RUNS},
+        {"dynamics": 1, "predict": 1, "evaluate": 1, "trained_model": 1, **OF_ALL_RUNS},
     ),
     "closure dimension": ("closure/dimension", 2, {"closure": 2, **LEARNING}),
     "time of a pair": (
@@ -80,6 +80,7 @@ CASES = {
             "dynamics": 4,
             "predict": 4,
             "evaluate": 2,
+            "trained_model": 2,
             **ANALYSES,
         },
     ),
@@ -99,7 +100,7 @@ CASES = {
     "a run more": (
         "runs/narrow",
         {"dynamics": {"hidden": [4]}},
-        {"dynamics": 1, "predict": 1, "evaluate": 1, **OF_ALL_RUNS},
+        {"dynamics": 1, "predict": 1, "evaluate": 1, "trained_model": 1, **OF_ALL_RUNS},
     ),
     # Two runs are too few to compare all of them.
     "a run less": ("runs/estimated", ..., {"covariance_factors": 1, "costs": 1, "summarise": 1}),
@@ -117,7 +118,7 @@ CASES = {
     "a sweep": (
         "sweep",
         {"evaluate.equilibrium_fraction": [0.5]},
-        {"evaluate": 3, **ANALYSES},
+        {"evaluate": 3, "trained_model": 3, **ANALYSES},
     ),
 }
 
@@ -132,7 +133,7 @@ def test_the_order_of_keys_reruns_no_stage(study, job_counts, tmp_path):
     done = study.run("-n", "--configfile", config)
     assert done.returncode == 0, done.stdout
     # Runs and horizons are shown in the order in which they are given.
-    assert set(job_counts(done.stdout)) <= {"evaluate", *ANALYSES, "all"}
+    assert set(job_counts(done.stdout)) <= {"evaluate", "trained_model", *ANALYSES, "all"}
 
 
 @pytest.mark.parametrize(("path", "value", "expected"), CASES.values(), ids=CASES)

@@ -39,7 +39,7 @@ def test_the_command_prints_the_finished_study(study, capsys, monkeypatch):
     monkeypatch.chdir(study.folder)
     assert main(["status", "tiny"]) == 0
     printed = capsys.readouterr().out
-    assert "study tiny in results/tiny\n41 of 41 jobs done\n" in printed
+    assert "study tiny in results/tiny\n44 of 44 jobs done\n" in printed
     assert "All done: macrodyn summary results/tiny" in printed
 
 

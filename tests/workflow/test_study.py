@@ -16,6 +16,7 @@ import macrodyn
 from macrodyn.cli import main
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.planner import plan_study
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 pytestmark = pytest.mark.workflow
 
@@ -74,6 +75,7 @@ def test_every_job_ran_once(study, job_counts):
         "dynamics": 5,
         "predict": 5,
         "evaluate": 3,
+        "trained_model": 3,
         **dict.fromkeys(ANALYSES, 1),
         "summarise": 1,
         "all": 1,
@@ -239,7 +241,7 @@ def test_a_user_gets_the_very_predictions_of_the_study(study, tmp_path):
     folder = model.save(tmp_path / "mail")
     shutil.move(folder, tmp_path / "elsewhere")
     card = (tmp_path / "elsewhere" / "README.md").read_text(encoding="utf-8")
-    assert "# tiny, run base" in card and "test error, transient" in card
+    assert "# tiny, run base" in card and "| comparison | test error |" in card
     (name,) = model.system.component_names
     for one in (model, macrodyn.load(tmp_path / "elsewhere")):
         found = one.predict({name: [-0.5, 0.5]}, predicted.time.values, replicas=4, seed=5)
@@ -247,6 +249,52 @@ def test_a_user_gets_the_very_predictions_of_the_study(study, tmp_path):
         np.testing.assert_array_equal(found.z_mean_model.values, predicted.z_mean_model.values)
         assert list(found["variable"].values) == list(predicted["variable"].values)
         assert found.attrs["outside"] == predicted.attrs["outside"]
+
+
+def test_every_run_leaves_a_model_that_needs_nothing_else(study, tmp_path):
+    """Copied away from the results, it predicts what the study has predicted, bit for bit."""
+    for run in RUNS:
+        shutil.copytree(study.results / run / "model", tmp_path / run)
+        plan = plan_study(load_study(study.config_file))[run]
+        content = json.loads((tmp_path / run / "model.json").read_text(encoding="utf-8"))
+        assert content["identity"] == plan.trained.key
+        predicted = stage_data(study, run, "ours", "predict")
+        model = macrodyn.load(tmp_path / run)
+        (name,) = model.system.component_names
+        found = model.predict({name: [-0.5, 0.5]}, predicted.time.values, replicas=4, seed=5)
+        np.testing.assert_array_equal(found.z.values, predicted.z.values)
+        np.testing.assert_array_equal(found.z_mean_model.values, predicted.z_mean_model.values)
+        facts = content["facts"]
+        # 60 x 48 sites in patches of 20 x 12.
+        assert (facts["sites"], facts["patches"], facts["members"]) == (2880, 12, 2)
+        assert facts["step"] == model.step and list(facts["variables"]) == list(model.variables)
+        assert content["made_from"]["stages"]["model/ours"] == (
+            plan["model/ours"].folder.removeprefix("stages/")
+        )
+        card = (tmp_path / run / "README.md").read_text(encoding="utf-8")
+        assert card == model.card() and f"# tiny, run {run}" in card
+        # Four replicas of two initial states are too few for bands.
+        assert content["bands"] == [] and "It has no bands" in card
+    again = model.save(tmp_path / "again")
+    assert (again / "README.md").read_text(encoding="utf-8") == card
+
+
+def test_a_model_whose_system_is_not_here_says_what_is_missing(study, tmp_path):
+    folder = macrodyn.load(study.results, "base").save(tmp_path / "mail")
+    content = read_sealed_json(folder / "model.json")
+    content["system"]["name"] = "code_of_my_own.fluid:Fluid"
+    content["made_from"]["system_origin"] = "fluid.py (SHA-256 0123)"
+    write_sealed_json(folder / "model.json", content)
+    with pytest.raises(macrodyn.ModelError, match=r"code is not part of it \(fluid\.py") as said:
+        macrodyn.load(folder)
+    assert "No module named 'code_of_my_own'" in str(said.value)
+    content["system"] = {**content["system"], "name": "ising", "version": 99}
+    write_sealed_json(folder / "model.json", content)
+    with pytest.warns(UserWarning, match="learned from version 99 of the system 'ising'"):
+        macrodyn.load(folder)
+    (folder / "closure" / "model.json").unlink()
+    with pytest.raises(macrodyn.ModelError, match=r"model\.json is missing: copy the model's"):
+        macrodyn.load(folder)
 
 
 def test_a_model_is_asked_from_the_command_line(study, tmp_path, capsys):

@@ -32,12 +32,15 @@ class Graph:
         costs: For each way of getting at the result, such as ``direct``, the roles of the stages
             that it pays for, with all that these were made from.
         order: What the user named and whose order shows in the results, such as horizons.
+        trained: The roles of those that the trained model is written from, where the method
+            writes one; it reads the evaluation besides, as ``evaluation``.
     """
 
     roles: Mapping[str, Stage]
     evaluated: tuple[str, ...] | None = None
     costs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,8 @@ class Method(ABC):
         kinds: The kinds of its stages, in the order in which a run needs them.
         evaluation: The stage that compares and draws what a run has found, of the place ``run``;
             its outputs ``metrics`` and ``figures`` are ``metrics.json`` and ``figures``.
+        trained: The stage that writes the trained model of a run, for its users, of the place
+            ``run``; its output is ``model``, a folder. None if the method writes none.
         analyses: Analyses across its runs.
         report: ``module:Class`` of the `Report` that tells its results.
     """
@@ -90,6 +95,7 @@ class Method(ABC):
     System: ClassVar[type[System]] = System  # type: ignore[type-abstract]
     kinds: ClassVar[tuple[StageKind, ...]]
     evaluation: ClassVar[StageKind]
+    trained: ClassVar[StageKind | None] = None
     analyses: ClassVar[tuple[Analysis, ...]] = ()
     report: ClassVar[str] = "macrodyn.methods.report:Report"
 

@@ -20,6 +20,8 @@ from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 # What summary.csv, the figures and the pages across runs were made from.
 SUMMARY = "summary.json"
+# What describes the trained model of a run, in the run's folder.
+MODEL = "model/model.json"
 
 # Why a run has no results.
 NONE, OTHER = "no results yet", "made with another configuration"
@@ -70,6 +72,20 @@ def run_results(folder: StrPath, identity: str) -> RunResults:
     if found == identity:
         return RunResults()
     return RunResults(OTHER if found else _EARLIER)
+
+
+def model_written(folder: StrPath, identity: str) -> bool:
+    """Whether a run's folder holds the trained model of a configuration.
+
+    Args:
+        folder: The run's folder.
+        identity: Key of the stage that writes it, in that configuration.
+    """
+    path = Path(folder) / MODEL
+    try:
+        return path.exists() and bool(read_sealed_json(path).get("identity") == identity)
+    except StoreError:
+        return False
 
 
 def missing_runs(folder: StrPath, identities: Mapping[str, str]) -> dict[str, str]:

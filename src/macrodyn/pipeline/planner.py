@@ -95,6 +95,7 @@ class RunPlan:
         roles: Its stages by what they are to it, such as ``model/ours``.
         costs: The stages that each way of getting at the result pays for, by its name.
         evaluation: What compares and draws what the run has found.
+        trained: What writes its trained model; None if its method writes none.
     """
 
     name: str
@@ -102,6 +103,7 @@ class RunPlan:
     roles: Mapping[str, Stage]
     costs: Mapping[str, Mapping[StageId, Stage]]
     evaluation: Stage
+    trained: Stage | None = None
 
     def __getitem__(self, role: str) -> Stage:
         return self.roles[role]
@@ -154,7 +156,12 @@ def plan_run(name: str, run: RunConfig) -> RunPlan:
     parents = {role: graph.roles[role] for role in graph.evaluated or graph.roles}
     parents |= planner.prepared
     evaluation = planner.stage(method.evaluation, content, parents, beside=read, subject=name)
-    return RunPlan(name, run, graph.roles, costs, evaluation)
+    trained = None
+    if method.trained is not None:
+        made = {role: graph.roles[role] for role in graph.trained} | planner.prepared
+        made["evaluation"] = evaluation
+        trained = planner.stage(method.trained, {"run": config}, made, subject=name)
+    return RunPlan(name, run, graph.roles, costs, evaluation, trained)
 
 
 def _cost_role(stage: Stage) -> str:
@@ -220,6 +227,7 @@ class StudyPlan(Mapping[str, RunPlan]):
             PlanError: If two kinds of stages have one name.
         """
         found = self.summary.ancestors()
+        found |= {plan.trained.id: plan.trained for plan in self.values() if plan.trained}
         kinds = {stage.name: stage.kind for stage in found.values()}
         for stage in found.values():
             if kinds[stage.name] is not stage.kind and kinds[stage.name] != stage.kind:

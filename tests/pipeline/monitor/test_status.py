@@ -15,6 +15,7 @@ import pytest
 
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import (
+    MODEL,
     SUMMARY,
     SummaryOrigin,
     run_identities,
@@ -69,11 +70,20 @@ class Folder:
         os.utime(path, (NOW - ago, NOW - ago))
         return path
 
+    def model(self, run: str, identity: str = "") -> None:
+        """Write what says which configuration the trained model of a run is of."""
+        trained = self.plans[run].trained
+        assert trained is not None
+        path = self.path / run / MODEL
+        write_sealed_json(path, {"identity": identity or trained.key})
+        os.utime(path.parent, (NOW - 5, NOW - 5))
+
     def finish(self) -> None:
         """Write what a finished study keeps when its stages are deleted."""
         for run in self.plans:
             self.metrics(run, ago=5)
             (self.path / run / "figures").mkdir()
+            self.model(run)
         for name in self.plans.analyses:
             self.output(self.path / "analyses" / name / "findings.json", ago=5)
             (self.path / "analyses" / name / "figures").mkdir()
@@ -165,10 +175,11 @@ def test_of_a_study_that_never_ran_every_job_waits(folder):
         "dynamics": 1,
         "predict": 1,
         "evaluate": 1,
+        "trained_model": 1,
         **dict.fromkeys(ANALYSES, 1),
         "summarise": 1,
     }
-    assert status.pace().left is None and status.pace().unknown == 19
+    assert status.pace().left is None and status.pace().unknown == 20
 
 
 READING = (30, "reading")
@@ -546,7 +557,7 @@ def test_the_text_of_a_study_in_trouble(folder):
     folder.shard("reference", 0, (20, "reference: 3 of 9, 1/s, 6 s left"))
     text = status_text(folder.status(), lines=3)
     assert f"study made-up in {folder.path}\n" in text
-    assert "\n1 of 19 jobs done, 1 running, 15 waiting, 1 failed, 1 lost\n" in text
+    assert "\n1 of 20 jobs done, 1 running, 16 waiting, 1 failed, 1 lost\n" in text
     table = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line[:1].isalpha()}
     assert table["rule"][:6] == ["jobs", "done", "running", "waiting", "failed", "lost"]
     assert table["simulate"][:6] == ["3", "1", "0", "0", "1", "1"]
@@ -572,10 +583,10 @@ def test_no_lines_of_logs_if_none_are_wanted(folder):
 def test_the_text_says_what_it_does_not_know(make_folder):
     folder = make_folder(4)
     text = status_text(folder.status())
-    assert "\n20 jobs of unknown length\n" in text and f"To run it: {COMMAND}" in text
+    assert "\n21 jobs of unknown length\n" in text and f"To run it: {COMMAND}" in text
     folder.finished("simulate", 0, ago=100, seconds=20)
     text = status_text(folder.status())
-    assert "\n3 jobs a minute; at least 60 s left; 16 jobs of unknown length\n" in text
+    assert "\n3 jobs a minute; at least 60 s left; 17 jobs of unknown length\n" in text
 
 
 def test_the_text_of_many_jobs_stays_short(folder):
@@ -592,7 +603,7 @@ def test_the_text_of_many_jobs_stays_short(folder):
 def test_the_text_of_a_finished_study(folder):
     folder.finish()
     text = status_text(folder.status())
-    assert "19 of 19 jobs done\n" in text
+    assert "20 of 20 jobs done\n" in text
     assert text.endswith(f"All done: macrodyn summary {folder.path}")
 
 
@@ -622,6 +633,17 @@ def test_figures_that_cannot_be_read_are_not_done(folder, damage, reason, logged
     assert reason in failed and failed.endswith("; remove it before you go on:")
     assert remove.splitlines()[0] == str(metrics)
     assert text.endswith(f"To go on, once Snakemake has ended: {COMMAND}")
+
+
+def test_a_trained_model_of_another_configuration_has_yet_to_be_written(folder):
+    folder.finish()
+    assert folder.states("trained_model") == ["done"]
+    folder.model("only", identity="0123456789ab")
+    assert folder.states("trained_model") == ["waiting"]
+    # The stages that it is written from were deleted: they are made again, and what follows.
+    assert {job.state for job in folder.status().jobs} == {"waiting"}
+    folder.model("only")
+    assert {job.state for job in folder.status().jobs} == {"done"}
 
 
 def test_figures_that_cannot_be_read_count_as_missing_for_what_else_is_made(make_folder):

@@ -95,6 +95,7 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
         evaluated=(*evaluated, "latents/ours"),
         costs={"ours": ours, way: direct},
         order=(*(case.name for case in cases), "ours", *run.baselines),
+        trained=(*ours, *direct),
     )
 
 

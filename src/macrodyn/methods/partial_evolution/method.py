@@ -25,6 +25,7 @@ class PartialEvolution(Method):
     System = PatchSystem
     kinds = stages.KINDS
     evaluation = stages.EVALUATE
+    trained = stages.TRAINED_MODEL
     analyses = (
         Analysis(
             stage=stages.ERROR_AGAINST_SIZE,

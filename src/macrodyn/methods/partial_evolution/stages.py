@@ -159,6 +159,16 @@ EVALUATE = StageKind(
         PREPARATION,
     ),
 )
+TRAINED_MODEL = StageKind(
+    name="trained_model",
+    work=f"{_ROOM}.trained:trained_model",
+    doing="Writing the trained model",
+    outputs={"model": "model"},
+    carries_cost="",
+    minutes=30,
+    environment="learn",
+    place="run",
+)
 KINDS = (
     SIMULATE,
     UPSAMPLE,

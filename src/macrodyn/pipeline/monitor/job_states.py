@@ -3,7 +3,8 @@
 A job's log says how it ended; while the job lives, the log is touched every few seconds. A log that
 is silent and says no end belongs to a job that was killed, and an empty one to a job that has not
 begun; why it did not may stand in what SLURM and Snakemake say. An evaluation whose figures cannot
-be read has failed, whatever its log says, and one of another configuration has yet to be made.
+be read has failed, whatever its log says, and one of another configuration has yet to be made. So
+has a trained model of another configuration.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import (
     RunResults,
+    model_written,
     run_identities,
     run_results,
     unsummarised,
@@ -84,6 +86,13 @@ def job_states(
     for run, plan in plans.items():
         if results[run].problem:
             needed |= plan.stages().keys()
+    # Where a system is not installed its version is not known, nor the keys of what it makes.
+    known = {run: plan for run, plan in plans.items() if identities[run] == plan.evaluation.key}
+    unwritten = set()
+    for run, plan in known.items():
+        if plan.trained and not model_written(folder / run, plan.trained.key):
+            unwritten.add(plan.trained.id)
+            needed |= plan.trained.ancestors().keys()
     explain = _Explanations(folder, snakemake)
     listings: dict[Path, set[str]] = {}
     jobs = []
@@ -98,7 +107,9 @@ def job_states(
             gathered = job.result not in job.outputs and job.result in names
             state = "done" if gathered or job.id not in needed else "waiting"
         status = JobStatus(job, state, log)
-        if place == "run" and state == "done":
+        if job.id in unwritten and state == "done":
+            status = replace(status, state="waiting")
+        elif place == "run" and state == "done":
             status = _evaluated(status, results[job.stage.subject])
         elif place == "study" and state == "done":
             if unsummarised(folder, identities, title, plans.analyses):

@@ -1,0 +1,83 @@
+"""The stage that writes the trained model of a run, for its users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from macrodyn.evaluation import align
+from macrodyn.evaluation.available import Unavailable
+from macrodyn.evaluation.conformal import Calibration, calibrate
+from macrodyn.methods.base import run_of
+from macrodyn.methods.partial_evolution.cases import evaluated_cases
+from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.sample import horizon_times
+from macrodyn.model_files import build, described, places, save
+from macrodyn.model_spread import mean_and_spreads, scale_of
+from macrodyn.pipeline.job import Job
+from macrodyn.pipeline.metrics import read_metrics
+from macrodyn.storage.netcdf import read_dataset
+from macrodyn.streams import torch_seed
+
+
+def trained_model(job: Job) -> None:
+    """Write the trained model of a run to a folder of its own, with bands and a card.
+
+    Args:
+        job: The job; inputs ``model/ours``, ``closure``, ``prediction/ours/<case>``, the
+            references, what the system prepared, and ``evaluation``; its configuration holds that
+            of the ``run``.
+    """
+    run = run_of(PartialEvolutionRun, job.config["run"])
+    metrics = read_metrics(job.input("evaluation", "metrics"))
+    found = places(job.inputs)
+    files = {place: job.input(role, name) for place, (role, name) in found.items()}
+    study = job.outputs["model"].absolute().parents[1].name
+    model = build(described(study, job.subject, run, metrics), files, job.subject)
+    origin = {
+        **model.origin,
+        "config": job.config["run"],
+        # Folders of stages are named by what they were made from.
+        "stages": {role: "/".join(path.parts[-3:-1]) for role, path in _folders(job, found)},
+    }
+    calibrations = tuple(_calibrations(job, run))
+    save(
+        replace(model, origin=origin, calibrations=calibrations),
+        job.outputs["model"],
+        identity=job.key,
+    )
+
+
+def _folders(job: Job, found: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Path]]:
+    for role, name in found.values():
+        yield role, job.input(role, name)
+
+
+def _calibrations(job: Job, run: PartialEvolutionRun) -> Iterator[Calibration]:
+    """Bands by each comparison with direct simulation that has enough trajectories."""
+    reference = lru_cache(maxsize=1)(lambda role: read_dataset(job.input(role)))
+    for case in evaluated_cases(run):
+        if not case.reference:
+            continue
+        times = horizon_times(run.evaluate.horizons[case.horizon])
+        predicted = read_dataset(job.input(f"prediction/ours/{case.name}"))
+        members, direct = align(predicted, reference(case.reference).sel(time=times))
+        order = ("initial", "replica", "time", "variable")
+        mean = predicted.z_mean_model.transpose(*order).values[..., : direct.shape[-1]]
+        kept = members[predicted.kept.values.astype(bool)]
+        centre, noise, spread = mean_and_spreads(kept, np.asarray(mean, np.float64))
+        try:
+            yield calibrate(
+                direct,
+                centre,
+                scale_of(noise, spread),
+                times,
+                name=case.name,
+                seed=torch_seed(run.seed, "bands", case.name),
+            )
+        except Unavailable as reason:
+            job.info(f"no bands on {case.name}: {reason}")
