@@ -461,7 +461,7 @@ def test_every_help_fits_into_a_terminal(capsys, monkeypatch):
 def test_help_has_colours_unless_they_are_not_wanted():
     assert "\x1b[1;36m" in shown(["--help"], FORCE_COLOR="1", TERM="xterm").stdout
     plain = shown(["--help"], FORCE_COLOR="1", NO_COLOR="1", TERM="xterm").stdout
-    assert "\x1b[1;36m" not in plain and "Usage: macrodyn" in plain
+    assert "\x1b[1;36m" not in plain and "Learn the macroscopic dynamics" in plain
 
 
 def complete(words, folder):
@@ -563,7 +563,9 @@ def test_status_as_json_says_what_the_text_says(capsys, edited):
     )
     assert f"To run it: {found['command']}\n" in text
     assert f"another configuration: {', '.join(found['other_configuration'])}\n" in text
-    table = {row.split()[0]: row.split()[1:4] for row in text.splitlines() if row[-1:] in "?-"}
+    table = {
+        row.split()[0]: row.split()[1:4] for row in text.splitlines() if row[-1:] in ("?", "-")
+    }
     assert len(found["rules"]) == len(table) > 5
     for rule in found["rules"]:
         counts = rule["states"]
@@ -578,8 +580,8 @@ def test_status_as_json_has_the_jobs_that_failed(capsys, edited):
     stage = next(found for (kind, _), found in job.items() if kind == "simulate")
     log = Path("results/tiny") / stage.folder / "logs" / f"shard-0-of-{stage.shards}.log"
     log.parent.mkdir(parents=True)
-    begun = "2026-01-02 03:04:05,678 INFO rule simulate starts with 1 thread(s) on node7\n"
-    end = "2026-01-02 03:04:07,678 ERROR failed after 2.0 s\n"
+    begun = "2026-01-02 03:04:05,678 rule simulate starts with 1 thread(s) on node7\n"
+    end = "2026-01-02 03:04:07,678 failed after 2.0 s\n"
     log.write_text(begun + end, encoding="utf-8")
     found, _ = document(capsys, ["status", str(edited)])
     (failed,) = found["jobs"]

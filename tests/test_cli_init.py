@@ -42,7 +42,7 @@ def test_the_study_of_a_built_in_system_is_accepted(system, capsys, empty):
     assert main(["init", "study", "mine", "--system", system]) == 0
     assert capsys.readouterr().out.startswith("mine.yaml\n\nNext: macrodyn check mine.yaml\n")
     study = load_study("mine.yaml", check_systems=system in ("ising", "predator-prey-pde"))
-    assert study.name == "mine" and study.warnings == []
+    assert study.name == "mine" and not study.warnings
     assert {run.system.name for run in study.runs.values()} == {system}
     assert [path.name for path in empty.iterdir()] == ["mine.yaml"]
 
