@@ -199,7 +199,8 @@ def test_summary_prints_the_table_and_where_the_report_is(capsys, tmp_path):
     assert f"Report: {(tmp_path / 'report.html').resolve()}" in capsys.readouterr().out
 
 
-def test_summary_of_no_study(capsys, tmp_path):
+def test_summary_of_no_study(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert main(["summary", str(tmp_path)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
