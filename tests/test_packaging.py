@@ -47,7 +47,8 @@ def declared() -> list[str]:
     """Return every requirement that the lock must cover."""
     extras = PROJECT["optional-dependencies"]
     build = PYPROJECT["build-system"]["requires"]
-    return [*build, *PROJECT["dependencies"], *extras["atomistic"], *extras["dev"]]
+    wanted = (extras[name] for name in ("atomistic", "dev", "docs"))
+    return [*build, *PROJECT["dependencies"], *(line for lines in wanted for line in lines)]
 
 
 @needs_installation
