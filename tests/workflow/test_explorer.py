@@ -70,18 +70,19 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def started() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
+def tab() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
-def browser(started: Browser, file: Path) -> Iterator[Browser]:
+def browser(tab: Browser, file: Path) -> Iterator[Browser]:
     """The figure alone, from its file; at the end nothing was wrong, and nothing was asked for."""
-    started.open(file, 1100, 1100)
-    yield started
-    assert started.errors() == []
-    assert started.run("return performance.getEntriesByType('resource').length") == 0
+    browser = tab
+    browser.open(file, 1100, 1100)
+    yield browser
+    assert browser.errors() == []
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
 
 
 def choose(browser: Browser, name: str, text: str) -> None:

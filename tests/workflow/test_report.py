@@ -267,7 +267,7 @@ def test_trajectories_are_read_in_the_report(one_horizon, study, browser):
         browser.run("document.querySelector('.plot').focus()")
         browser.press("\ue010")  # to the last time
         at = browser.run("return document.querySelector('.at').textContent")
-        assert at == "time = 4; initial macrostate: magnetisation m 0.5"
+        assert at == "time [sweep] = 4; initial macrostate: magnetisation m 0.5"
         cells = browser.run(
             "return [...document.querySelector('.read tbody tr').cells].map(c => c.textContent)"
         )

@@ -188,6 +188,8 @@ const mark = () => {
   marks.replaceChildren();
   table.replaceChildren();
   const said = root.querySelector(".at");
+  root.querySelector(".what").textContent = differs() ? "difference of means" : "mean";
+  root.querySelector(".read").classList.toggle("unread", !cursor);
   if (!cursor) return void (said.textContent = "Point at the figure to read values.");
   const { t, state } = cursor, time = here().time[t], { px, py, top, bottom, left, right } = scale;
   said.textContent = `${data.time} = ${written(time)}; ${data.state}: ${here().states[state]}`;

@@ -308,7 +308,7 @@ reset. By keys, once the figure has the focus: arrows move the cursor, + and - z
 <div class="read" aria-live="polite">
 <p class="quiet at"></p>
 <div class="scroll"><table>
-<thead><tr><th scope="col">scheme</th><th scope="col" class="number">mean</th>
+<thead><tr><th scope="col">scheme</th><th scope="col" class="number what">mean</th>
 <th scope="col" class="number">noise, std</th>
 <th scope="col" class="number">members, std</th></tr></thead>
 <tbody></tbody>

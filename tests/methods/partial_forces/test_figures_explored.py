@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 
 from macrodyn.methods.partial_forces.figures_explored import explored
+from macrodyn.methods.partial_forces.stages import COMPARE
+from macrodyn.storage.sealed import read_sealed_json
 from macrodyn.systems import system_class
 
 
@@ -67,3 +69,19 @@ def test_simulated_predicted_and_what_needs_no_forces(data):
     members = np.where(used, made.z.values.std(0)[..., 0], np.nan)
     np.testing.assert_allclose(spread, members, atol=1e-3)
     assert len(case["curves"]["nearest"]["mean"]) == 2  # of the observables alone
+
+
+def test_a_run_leaves_its_held_out_trajectories(bench):
+    folder = bench.path(bench.plan().evaluation)
+    found = read_sealed_json(folder / "figures" / "trajectories.json")
+    (case,) = found["cases"]
+    assert [len(case["states"]), len(case["time"].split())] == [3, 6]
+    schemes = [scheme["name"] for scheme in found["schemes"]]
+    assert schemes[:2] == ["simulated", "predicted"] and "nearest" in schemes[2:]
+    made = bench.made("forecast")
+    shown = [series(text) for text in case["curves"]["predicted"]["mean"][0]]
+    scale = np.ptp(made.z.values[..., 0])
+    np.testing.assert_allclose(shown, made.z.values.mean(0)[..., 0], atol=1e-3 * scale)
+    assert found["variables"][0] == "mean prey density u\u0304"
+    (file,) = [one for one in COMPARE.figures if one.pattern == "trajectories.json"]
+    assert file.title == "Trajectories to explore"
