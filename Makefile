@@ -11,6 +11,7 @@ CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || e
 CONFIG ?= config/config.yaml
 STUDY ?= demo
 PYTEST_ARGS ?=
+DOCS_ARGS ?=
 LOCK_ARGS ?=
 
 VENV := .venv
@@ -25,7 +26,7 @@ SNAKEMAKE := $(INSIDE) $(BIN)/snakemake --configfile $(CONFIG)
 RESULTS := results/$(STUDY)
 REPORT := $(RESULTS)/report.html
 
-.PHONY: help install demo test lint format lock schema lowest clean
+.PHONY: help install demo test docs lint format lock schema lowest wheel clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +75,12 @@ test: $(READY) ## Run the tests (PYTEST_ARGS="-m 'not slow'" for a part of them)
 	@$(INSIDE) OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 \
 	  $(BIN)/python -m pytest -n $(CORES) --dist worksteal $(PYTEST_ARGS)
 
+# The tutorial is computed at the first build, in minutes; later ones take it from a cache, which
+# knows its cells but not the package: make docs DOCS_ARGS="-E -D nb_execution_mode=force".
+docs: $(READY) ## Build the documentation's site in docs/_build/html.
+	@$(INSIDE) $(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html $(DOCS_ARGS)
+	@echo "docs/_build/html/index.html"
+
 lint: $(READY) ## Check style, types and the workflow.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -102,13 +109,19 @@ schema: $(READY) ## Remake the configurations' JSON schemas from their models.
 	$(BIN)/python -m macrodyn.config partial-forces > workflow/schemas/forces.schema.part
 	mv workflow/schemas/forces.schema.part workflow/schemas/partial-forces.schema.json
 
+# The wheel is built from the source distribution, so neither lacks what the other has.
+wheel: $(READY) ## Build the source distribution and the wheel, in dist.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
 # What pyproject.toml allows at least; of torch the pin, whose other builds are gigabytes, unless
 # one is given: make lowest TORCH=2.4.0.
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements/torch.txt)
 lowest: $(READY) ## Run the quick tests with the lowest versions allowed, in .venv-lowest.
 	$(BIN)/python -m venv --clear .venv-lowest
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	  wanted = [*p["dependencies"], *p["optional-dependencies"]["dev"]]; \
+	  extras = p["optional-dependencies"]; \
+	  wanted = [*p["dependencies"], *extras["atomistic"], *extras["dev"]]; \
 	  print(*(w.replace(">=", "==") for w in wanted if not w.startswith("torch")), sep="\n")' \
 	  >.venv-lowest/pins.txt
 	.venv-lowest/bin/python -m pip install -qq -r .venv-lowest/pins.txt torch==$(TORCH)
@@ -117,5 +130,5 @@ lowest: $(READY) ## Run the quick tests with the lowest versions allowed, in .ve
 	  .venv-lowest/bin/python -m pytest -n $(CORES) --dist worksteal -m "not slow and not slurm"
 
 clean: ## Remove .venv, caches and build files; results stay.
-	rm -rf $(VENV) .venv-lowest build dist src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-lowest build dist docs/_build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +11,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from macrodyn import __version__
-from macrodyn.cli import main, make_parser
+from macrodyn.cli import app, main
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.identity import (
     SUMMARY,
@@ -113,7 +114,7 @@ def test_status_of_a_study_that_never_ran(capsys, tmp_path, monkeypatch):
     assert main(["status", str(TINY)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("study tiny in results/tiny\n0 of 44 jobs done, 44 waiting\n")
-    assert f"To run it: snakemake --cores all --configfile {TINY}" in printed
+    assert f"To run it: macrodyn run {TINY}" in printed
 
 
 def test_status_of_no_study(capsys, tmp_path, monkeypatch):
@@ -138,12 +139,11 @@ OPTIONS = {
     [(option, value, wanted) for option, values, wanted in OPTIONS.values() for value in values],
 )
 def test_status_refuses_a_wrong_number(capsys, option, value, wanted):
-    with pytest.raises(SystemExit) as stop:
-        main(["status", str(TINY), f"{option}={value}"])
-    assert stop.value.code == 2
+    assert main(["status", str(TINY), f"{option}={value}"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert f"argument {option}: must be {wanted}, not {value!r}\n" in captured.err
+    told = f"macrodyn: Invalid value for '{option}': must be {wanted}, not {value!r}\n"
+    assert captured.err.endswith(told)
 
 
 def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_summary_of_no_study(capsys, tmp_path):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"{tmp_path / 'summary.csv'} is missing: run the study first" in captured.err
-    assert "(snakemake --cores all --configfile CONFIG.yaml)" in captured.err
+    assert "(macrodyn run CONFIG.yaml)" in captured.err
 
 
 GO_ON = f"snakemake --cores all --configfile {TINY}"
@@ -356,18 +356,41 @@ def test_output_that_nobody_reads_is_no_error(tmp_path, command, unbuffered):
 
 
 def test_version(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["--version"])
-    assert stop.value.code == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out.strip() == f"macrodyn {__version__}"
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["check"]], ids=["none", "unknown", "few"])
-def test_wrong_arguments_are_explained(capsys, arguments):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert "usage: macrodyn" in capsys.readouterr().err
+USE = {
+    "none": ([], "", "Missing command."),
+    "few": (["check"], " check", "Missing argument 'CONFIG'."),
+    "unknown command": (["plot"], "", "No such command 'plot'."),
+    "mistyped command": (["sumary"], "", "No such command 'sumary'. Did you mean 'summary'?"),
+    "mistyped command of a group": (
+        ["init", "studdy"],
+        " init",
+        "No such command 'studdy'. Did you mean 'study'?",
+    ),
+    "mistyped option": (
+        ["status", "x", "--line", "3"],
+        " status",
+        "No such option: --line (Possible options: --lines)",
+    ),
+    "two that exclude each other": (
+        ["status", "x", "--json", "--watch", "3"],
+        "",
+        "--json prints one document, --watch many: give one of the two",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "command", "told"), USE.values(), ids=USE)
+def test_wrong_arguments_are_explained(capsys, arguments, command, told):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    usage, *_, last = captured.err.splitlines()
+    assert last.startswith("macrodyn: ") and told in last
+    assert not command or usage.startswith(f"Usage: macrodyn{command} [OPTIONS]")
 
 
 def test_module_returns_its_status_to_the_shell(tmp_path):
@@ -387,27 +410,107 @@ def test_the_package_runs_as_a_module():
     assert (done.returncode, done.stdout) == (0, f"macrodyn {__version__}\n")
 
 
-def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
-    """A parser and those of its subcommands."""
-    inner = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
-    return [parser, *(p for action in inner for p in action.choices.values())]
+def commands(group=None, name="macrodyn"):
+    """The commands by what is typed to call them."""
+    group = group or typer.main.get_command(app)
+    yield name, group
+    for inner, command in getattr(group, "commands", {}).items():
+        yield from commands(command, f"{name} {inner}")
+
+
+COMMANDS = dict(commands())
 
 
 def test_every_argument_has_a_help_text():
-    found = parsers(make_parser())
-    assert len(found) == 9
-    for parser in found:
-        assert parser.description
-        assert [action.dest for action in parser._actions if not action.help] == []
+    assert len(COMMANDS) == 14
+    for command in COMMANDS.values():
+        assert command.help
+        assert [parameter.name for parameter in command.params if not parameter.help] == []
+
+
+def shown(arguments, **environment):
+    """What a user sees, who has no terminal unless the environment says so."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "FORCE_COLOR", "NO_COLOR")}
+    return subprocess.run(
+        [sys.executable, "-m", "macrodyn", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env=kept | {"PYTHONUTF8": "1", **environment},
+    )
+
+
+@pytest.mark.parametrize("command", ["macrodyn", "macrodyn predict"])
+def test_help_fits_into_a_terminal_and_is_plain_without_one(command):
+    done = shown([*command.split()[1:], "--help"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: {command} [OPTIONS]" in done.stdout and "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    # Types of flags say nothing, and no word is cut short.
+    assert "<bool>" not in done.stdout and "…" not in done.stdout
+
+
+def test_every_help_fits_into_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in COMMANDS:
+        assert main([*command.split()[1:], "-h"]) == 0
+        printed = capsys.readouterr().out
+        assert f"Usage: {command} " in printed
+        assert max(map(len, printed.splitlines())) <= 80 and "…" not in printed
+
+
+def test_help_has_colours_unless_they_are_not_wanted():
+    assert "\x1b[1;36m" in shown(["--help"], FORCE_COLOR="1", TERM="xterm").stdout
+    plain = shown(["--help"], FORCE_COLOR="1", NO_COLOR="1", TERM="xterm").stdout
+    assert "\x1b[1;36m" not in plain and "Usage: macrodyn" in plain
+
+
+def complete(words, folder):
+    """What a shell is told that a word may go on with."""
+    environment = {
+        "_MACRODYN_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"macrodyn {words}",
+        "COMP_CWORD": str(len(words.split(" "))),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "macrodyn"],
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | environment,
+        cwd=folder,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+COMPLETED = {
+    "commands": ("su", ["summary"]),
+    "options": ("status --js", ["--json"]),
+    "studies": ("status t", ["tiny"]),
+    "systems": ("init study a --system curie", ["curie-weiss"]),
+    "profiles": ("run a.yaml --profile s", ["slurm"]),
+}
+
+
+@pytest.mark.parametrize(("words", "expected"), COMPLETED.values(), ids=COMPLETED)
+def test_a_shell_completes(words, expected, tmp_path):
+    write_record(tmp_path / "results/tiny", yaml.safe_load(TINY.read_text(encoding="utf-8")), [])
+    assert complete(words, tmp_path) == expected
+
+
+def test_completion_is_shown_for_a_shell():
+    listed = shown(["--help"]).stdout
+    assert "--install-completion" in listed
+    script = shown([], _MACRODYN_COMPLETE="source_bash").stdout
+    assert "complete -o default" in script and "_MACRODYN_COMPLETE=complete_bash" in script
 
 
 def test_help_is_fast():
     """Help and errors of arguments need no numerical library."""
     code = (
         "import sys; from macrodyn.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'numba', 'xarray'} & set(sys.modules), sys.modules.keys()"
+        "assert main(['--help']) == 0 and main(['status', '--lines', '3']) == 2\n"
+        "heavy = {'torch', 'numba', 'numpy', 'pandas', 'xarray', 'snakemake'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -423,3 +526,103 @@ def test_status_of_a_studys_folder_loads_no_numerical_library(tmp_path):
         "assert not {'torch', 'numba', 'xarray', 'snakemake'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+
+
+def document(capsys, arguments, status=0):
+    """The one JSON document that a command prints; no NaN is in it."""
+    assert main([*arguments, "--json"]) == status
+    captured = capsys.readouterr()
+    found = json.loads(captured.out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    return found, captured.err
+
+
+def test_systems_as_json_say_what_the_text_says(capsys):
+    assert main(["systems"]) == 0
+    text = capsys.readouterr().out
+    found, _ = document(capsys, ["systems"])
+    systems = {system["name"]: system for system in found["systems"]}
+    assert list(systems) == sorted(available_systems())
+    for name, system in systems.items():
+        assert f"{name}: {system['description']}\n" in text and system["problem"] is None
+        assert f"  for method: {', '.join(system['methods'])}\n" in text
+        for parameter in system["parameters"]:
+            assert f"  {parameter['name']} (" in text and parameter["description"] in text
+    temperature, field, *_ = systems["ising"]["parameters"]
+    assert (temperature["name"], temperature["required"]) == ("temperature", True)
+    assert (field["required"], field["default"]) == (False, 0.0)
+
+
+def test_status_as_json_says_what_the_text_says(capsys, edited):
+    assert main(["status", str(edited)]) == 0
+    text = capsys.readouterr().out
+    found, _ = document(capsys, ["status", str(edited)])
+    assert text.startswith(f"study {found['study']} in {found['folder']}\n")
+    states = found["states"]
+    assert (
+        f"\n{states['done']} of {sum(states.values())} jobs done, {states['waiting']} wait" in text
+    )
+    assert f"To run it: {found['command']}\n" in text
+    assert f"another configuration: {', '.join(found['other_configuration'])}\n" in text
+    table = {row.split()[0]: row.split()[1:4] for row in text.splitlines() if row[-1:] in "?-"}
+    assert len(found["rules"]) == len(table) > 5
+    for rule in found["rules"]:
+        counts = rule["states"]
+        numbers = [sum(counts.values()), counts["done"], counts["running"]]
+        assert table[rule["rule"]] == list(map(str, numbers))
+    assert found["done"] is False and found["seconds_left"] is None and found["jobs"] == []
+
+
+def test_status_as_json_has_the_jobs_that_failed(capsys, edited):
+    config = yaml.safe_load(edited.read_text(encoding="utf-8"))
+    job = plan_study(load_study(config)).stages
+    stage = next(found for (kind, _), found in job.items() if kind == "simulate")
+    log = Path("results/tiny") / stage.folder / "logs" / f"shard-0-of-{stage.shards}.log"
+    log.parent.mkdir(parents=True)
+    begun = "2026-01-02 03:04:05,678 INFO rule simulate starts with 1 thread(s) on node7\n"
+    end = "2026-01-02 03:04:07,678 ERROR failed after 2.0 s\n"
+    log.write_text(begun + end, encoding="utf-8")
+    found, _ = document(capsys, ["status", str(edited)])
+    (failed,) = found["jobs"]
+    assert (failed["rule"], failed["state"], failed["where"]) == ("simulate", "failed", "node7")
+    assert failed["seconds"] == 2.0 and failed["log"] == str(log)
+    assert found["states"]["failed"] == 1
+
+
+def test_summary_as_json_says_what_the_text_says(capsys, tmp_path):
+    (tmp_path / "summary.csv").write_text(f"{TABLE}more,nan,8x8,inf,diverged\n", encoding="utf-8")
+    assert main(["summary", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    found, _ = document(capsys, ["summary", str(tmp_path)])
+    base, more = found["runs"]
+    assert base == {
+        "run": "base",
+        "small": "8x8",
+        "large": "64x64",
+        "transient:ours": 0.012345,
+        "transient:naive": None,
+    }
+    assert more["transient:ours"] is None and more["transient:naive"] == "diverged"
+    assert found["missing"] is None
+    assert text.endswith("".join(f"\n{note}\n" for note in found["notes"]))
+
+
+def test_summary_as_json_names_the_runs_without_results(capsys, edited):
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    content["runs"] |= {"new": {"seed": 78}}
+    edited.write_text(yaml.safe_dump(content), encoding="utf-8")
+    found, told = document(capsys, ["summary", str(edited)], 1)
+    assert "new" not in [row["run"] for row in found["runs"]]
+    assert "\n  new: no results yet\n" in found["missing"]
+    assert told == f"macrodyn: {found['missing']}\n"
+
+
+def test_several_runs_are_published_after_one_option(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        "macrodyn.pipeline.report.publish.publish", lambda *all: given.append(all) or []
+    )
+    monkeypatch.setattr("macrodyn.pipeline.monitor.status.study_folder", lambda study: study)
+    for runs in (["--runs", "a", "b"], ["--runs", "a", "--runs", "b"]):
+        assert main(["publish", "s", "t", "--config", "c.yaml", *runs]) == 0
+        assert main(["publish", "s", "t", *runs, "--config", "c.yaml"]) == 0
+    assert given == [(Path("s"), Path("t"), Path("c.yaml"), ["a", "b"])] * 4

@@ -86,10 +86,10 @@ def test_system_that_the_machine_keeps_from_loading_is_not_unknown(monkeypatch):
     def refuse(module):
         raise RuntimeError(NO_LOCATOR)
 
-    monkeypatch.setattr(registry, "import_module", refuse)
+    monkeypatch.setattr(registry, "import_named", refuse)
     with pytest.raises(EnvironmentFault, match="NUMBA_CACHE_DIR"):
         system_class.__wrapped__("ising")
-    monkeypatch.setattr(registry, "import_module", lambda module: 1 / 0)
+    monkeypatch.setattr(registry, "import_named", lambda module: 1 / 0)
     with pytest.raises(UnknownSystemError, match="ZeroDivisionError"):
         system_class.__wrapped__("ising")
 

@@ -1,100 +1,121 @@
-"""The subcommands that ask a trained model: info, predict, save."""
+"""The commands that ask a trained model: info, predict, save."""
 
 from __future__ import annotations
 
-import argparse
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from macrodyn.cli_arguments import assigned, lattice, positive, whole
+import typer
 
-Command = Callable[[str, Callable[[argparse.Namespace], None], str], Any]
+from macrodyn.cli_app import command
+from macrodyn.cli_arguments import (
+    AsJson,
+    assigned,
+    lattice,
+    positive,
+    print_json,
+    whole,
+)
+
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A model's folder, or the results of a study."),
+]
+Run = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The run, of a study that has several.")
+]
 
 
-def add_commands(command: Command) -> None:
-    """Add them to the parser of the command line.
+def add_model_commands(app: typer.Typer) -> None:
+    """Add them to an application.
 
     Args:
-        command: Adds a subcommand of a name, what it calls, and its help text.
+        app: The application.
     """
-    info = command("info", _info, "say what a trained model is, and where it holds")
-    _model(info)
-    predict = command("predict", _predict, "predict trajectories by a trained model")
-    _model(predict)
-    predict.add_argument(
-        "--initial",
-        type=assigned,
-        action="append",
-        required=True,
-        metavar="NAME=VALUE[,VALUE]",
-        help="an initial macrostate: each of its components once, several values for all of them",
-    )
-    predict.add_argument("--until", type=positive, required=True, help="the last time")
-    predict.add_argument(
-        "--spacing", type=positive, help="time between records (default: a hundredth of --until)"
-    )
-    predict.add_argument(
-        "--replicas", type=whole, default=100, help="trajectories from each (default 100)"
-    )
-    predict.add_argument(
-        "--condition",
-        type=assigned,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="the value of a condition (default: the system's own)",
-    )
-    predict.add_argument(
-        "--size",
-        type=lattice,
-        metavar="AxB",
-        help="sites along each axis (default: what it was trained for)",
-    )
-    predict.add_argument("--seed", type=whole, default=0, help="seed of the noise (default 0)")
-    predict.add_argument(
-        "-o", "--output", type=Path, required=True, help="the NetCDF file to write"
-    )
-    save = command("save", _save, "copy a trained model to a folder of its own")
-    _model(save)
-    save.add_argument("target", type=Path, help="the new folder")
+    for function in (info, predict, save):
+        command(app, rich_help_panel="Trained models")(function)
 
 
-def _model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="a model's folder, or the results of a study")
-    parser.add_argument("--run", help="the run, of a study that has several")
-
-
-def _info(given: argparse.Namespace) -> None:
+def info(model: Model, run: Run = None, as_json: AsJson = False) -> None:
+    """Say what a trained model is, and where it holds."""
+    from macrodyn.model_card import described
     from macrodyn.model_files import load
 
-    print(load(given.model, given.run).card(), end="")
+    found = load(model, run)
+    if as_json:
+        print_json(described(found))
+    else:
+        print(found.card(), end="")
 
 
-def _predict(given: argparse.Namespace) -> None:
+def predict(
+    model: Model,
+    initial: Annotated[
+        list[Any],
+        typer.Option(
+            parser=assigned,
+            metavar="NAME=VALUE,...",
+            help="An initial macrostate: each of its components once, several values for all.",
+        ),
+    ],
+    until: Annotated[float, typer.Option(parser=positive, metavar="TIME", help="The last time.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The NetCDF file to write.")
+    ],
+    run: Run = None,
+    spacing: Annotated[
+        float | None,
+        typer.Option(
+            parser=positive,
+            metavar="TIME",
+            help="Time between records; a hundredth of --until if left out.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        int, typer.Option(parser=whole, metavar="N", help="Trajectories from each.")
+    ] = 100,
+    condition: Annotated[
+        list[Any] | None,
+        typer.Option(
+            parser=assigned,
+            metavar="NAME=VALUE",
+            help="The value of a condition; the system's own if left out.",
+        ),
+    ] = None,
+    size: Annotated[
+        Any,
+        typer.Option(
+            parser=lattice,
+            metavar="AxB",
+            help="Sites along each axis; what it was trained for if left out.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(parser=whole, metavar="N", help="Seed of the noise.")] = 0,
+) -> None:
+    """Predict trajectories by a trained model."""
     import numpy as np
 
     from macrodyn.model_files import load
     from macrodyn.storage.files import atomic_path
 
-    model = load(given.model, given.run)
-    spacing = given.spacing or given.until / 100
-    count = math.floor(given.until / spacing * (1 + 1e-9))
+    trained = load(model, run)
+    spacing = spacing or until / 100
+    count = math.floor(until / spacing * (1 + 1e-9))
     conditions = {}
-    for name, values in given.condition:
+    for name, values in condition or []:
         if len(values) != 1:
             raise ValueError(f"--condition {name}: give one value, and another command for others")
         conditions[name] = values[0]
-    predicted = model.predict(
-        dict(given.initial),
+    predicted = trained.predict(
+        dict(initial),
         spacing * np.arange(count + 1),
-        replicas=given.replicas,
+        replicas=replicas,
         conditions=conditions,
-        size=given.size,
-        seed=given.seed,
+        size=size,
+        seed=seed,
     )
-    with atomic_path(given.output) as temporary:
+    with atomic_path(output) as temporary:
         predicted.to_netcdf(temporary, engine="netcdf4")
     for share, what in (("outside", "predicted points"), ("initial_outside", "initial states")):
         if predicted.attrs[share] > 0:
@@ -103,10 +124,15 @@ def _predict(given: argparse.Namespace) -> None:
             )
     if predicted.attrs["conditions_outside"]:
         print(f"outside of the sampled values: {predicted.attrs['conditions_outside']}")
-    print(given.output)
+    print(output)
 
 
-def _save(given: argparse.Namespace) -> None:
+def save(
+    model: Model,
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="The new folder.")],
+    run: Run = None,
+) -> None:
+    """Copy a trained model to a folder of its own."""
     from macrodyn.model_files import load
 
-    print(load(given.model, given.run).save(given.target))
+    print(load(model, run).save(target))

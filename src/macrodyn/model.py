@@ -252,7 +252,7 @@ class MacroModel(ModelCore):
 
     @property
     def plot(self) -> Plots:
-        """Figures: ``trajectories``, ``phase_portrait``, ``stationary``."""
+        """Its figures, ``trajectories``, ``phase_portrait`` and ``stationary``."""
         from macrodyn.model_plots import Plots
 
         return Plots(self)

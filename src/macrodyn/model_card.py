@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from macrodyn.evaluation.verdict import judge
@@ -44,6 +44,32 @@ def merits(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def told(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What an evaluation says of each prediction, in words; or that there is no reference.
+
+    Without a reference, how far the members' predictions differ.
+
+    Args:
+        metrics: Content of a run's metrics.json.
+    """
+    found = {}
+    if "predicted" in metrics:
+        found["reference"] = "none: the large system was not simulated"
+    for name, schemes in metrics.get("predicted", {}).items():
+        agreement = schemes["ours"]["agreement"]
+        if agreement is not None and isinstance(agreement["mean"], float):
+            chance = f"{agreement['chance']:.1e}"
+            told = f"{agreement['mean']:.1e} (equal members, by chance, {chance})"
+            found[f"squared difference of the members, {name}"] = told
+    for name, horizon in metrics.get("horizons", {}).items():
+        error = (horizon.get("ours") or {}).get("test_error") or {}
+        exact = (horizon.get("sampling_error") or {}).get("mean")
+        if isinstance(error.get("mean"), float):
+            beside = f" (an exact model {exact:.1e})" if isinstance(exact, float) else ""
+            found[f"test error, {name}"] = f"{error['mean']:.1e}{beside}"
+    return found
+
+
 def facts(model: MacroModel) -> dict[str, Any]:
     """What a model is, as plain JSON values.
 
@@ -76,6 +102,41 @@ def facts(model: MacroModel) -> dict[str, Any]:
             )
         },
         "constraint": None if constraint is None else constraint.as_dict(),
+    }
+
+
+def described(model: MacroModel) -> dict[str, Any]:
+    """Describe a model for other programs, as plain values.
+
+    Args:
+        model: The model.
+
+    Returns:
+        ``study``, ``run``, ``system``, ``parameters``, ``size`` (sites along each axis),
+        ``members`` of the ensemble and ``kept``: those of its mean model, ``dt`` that it was
+        learned over, ``time_unit``, ``variables`` and ``conditions`` (``name``, and ``low`` and
+        ``high`` of what it was learned on), ``merit`` (what its evaluation says, in words), and
+        ``macrodyn_version`` and ``git_commit`` that made it (None if unknown).
+    """
+    domain, metadata = model.ensemble.domain, model.ensemble.metadata
+    origin = model.origin
+
+    def ranges(names: Sequence[str], low: Any, high: Any) -> list[dict[str, Any]]:
+        ends = zip(names, low, high, strict=True)
+        return [{"name": n, "low": float(a), "high": float(b)} for n, a, b in ends]
+
+    return {
+        **{key: origin.get(key) for key in ("study", "run", "system")},
+        "parameters": model.system.parameters.model_dump(mode="json"),
+        "size": list(model.large),
+        "members": model.ensemble.members,
+        "kept": list(model.kept),
+        "dt": model.step,
+        "time_unit": model.system.time_unit,
+        "variables": ranges(model.variables, domain.low, domain.high),
+        "conditions": ranges(model.conditions, domain.condition_low, domain.condition_high),
+        "merit": dict(origin.get("merit") or {}),
+        **{key: metadata.get(key) for key in ("macrodyn_version", "git_commit")},
     }
 
 
@@ -132,12 +193,19 @@ def _what(model: MacroModel) -> Iterator[str]:
 
 
 def _how_good(model: MacroModel) -> Iterator[str]:
-    found = model.origin.get("merit") or {}
-    if horizons := found.get("horizons"):
+    found = model.origin.get("evaluation") or {}
+    words = model.origin.get("merit") or {}
+    horizons = found.get("horizons") or {}
+    if found or words:
         yield "## How good it was"
         yield ""
+    if found:
         yield found["verdict"]
         yield ""
+    if words:
+        yield from (f"- {name}: {value}" for name, value in words.items())
+        yield ""
+    if horizons:
         yield f"| comparison | {' | '.join(_MERITS)} |"
         yield f"|---|{'---|' * len(_MERITS)}"
         for name, values in horizons.items():

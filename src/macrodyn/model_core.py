@@ -64,7 +64,7 @@ class ModelCore:
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """Names of z: observables, features, variables of the autoencoder."""
+        """Names of z, first observables, then features, then variables of the autoencoder."""
         hidden = range(self.closure.architecture.closure_dim)
         names = [*self.system.observable_names, *self._features.variables]
         return (*names, *(f"closure_{i}" for i in hidden))

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
+
+
+def import_named(module: str) -> ModuleType:
+    """Import a module that a configuration names: an installed one, or one in this folder.
+
+    The folder comes last, so that a file in it never stands for a module that is installed.
+
+    Raises:
+        Exception: Whatever the module raises while it is imported.
+    """
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    return import_module(module)
 
 
 def load_target(target: str) -> Any:
@@ -17,6 +34,6 @@ def load_target(target: str) -> Any:
     """
     module, _, name = target.partition(":")
     try:
-        return getattr(import_module(module), name)
+        return getattr(import_named(module), name)
     except (ImportError, AttributeError) as error:
         raise ImportError(f"cannot load {target}: {error}") from error

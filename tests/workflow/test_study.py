@@ -241,7 +241,7 @@ def test_a_user_gets_the_very_predictions_of_the_study(study, tmp_path):
     folder = model.save(tmp_path / "mail")
     shutil.move(folder, tmp_path / "elsewhere")
     card = (tmp_path / "elsewhere" / "README.md").read_text(encoding="utf-8")
-    assert "# tiny, run base" in card and "| comparison | test error |" in card
+    assert "# tiny, run base" in card and "test error, transient" in card
     (name,) = model.system.component_names
     for one in (model, macrodyn.load(tmp_path / "elsewhere")):
         found = one.predict({name: [-0.5, 0.5]}, predicted.time.values, replicas=4, seed=5)
@@ -442,6 +442,21 @@ def test_nothing_temporary_remains(study):
     names = [path.name for path in study.results.rglob("*")]
     assert not [name for name in names if name.startswith(".") and name != ".snakemake_timestamp"]
     assert "checkpoint" not in names
+
+
+def test_catalogues_find_the_same_workflow(study, copied_study, job_counts):
+    """``workflow/Snakefile``, from whose folder the package and captions are found as well."""
+    done = copied_study.run(
+        "-n", "--forceall", "--snakefile", "workflow/Snakefile", "--configfile", study.config_file
+    )
+    assert done.returncode == 0, done.stdout
+    found, expected = job_counts(done.stdout), job_counts(study.first)
+    assert found.pop("study") == expected.pop("all") == 1
+    assert found == expected
+    done = copied_study.run(
+        "-n", "--snakefile", "workflow/Snakefile", "--configfile", study.config_file
+    )
+    assert not set(job_counts(done.stdout)) - {"study"}, done.stdout
 
 
 def test_results_do_not_depend_on_how_the_work_is_cut(study, workflow):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from macrodyn.paths import StrPath
+from macrodyn.paths import StrPath, is_checkout
 from macrodyn.storage.files import write_json
 
 FILE = "study.json"
@@ -19,6 +19,7 @@ REMEDY = "name the configuration instead (macrodyn status CONFIG.yaml)"
 # Options that make finished work again: they are for one call, not for those that go on after it.
 _ONCE = {"-F", "--forceall", "-f", "--force", "-t", "--touch", "-R", "--forcerun"}
 _WITH_RULES = {"-R", "--forcerun"}
+_RUN = ["macrodyn", "run"]
 
 
 class RecordError(ValueError):
@@ -51,6 +52,9 @@ class Record:
         Args:
             report: The file to make.
         """
+        words = shlex.split(self.command)
+        if words[:2] == _RUN:
+            return shlex.join(["macrodyn", "report", *words[2:], "--output", str(report)])
         return shlex.join(["snakemake", "--report", str(report), *_where(self.command)])
 
 
@@ -120,7 +124,12 @@ def run_command(*configs: StrPath) -> str:
 
     Args:
         configs: Its configuration files; Snakemake's own default if left out.
+
+    Returns:
+        Snakemake's in a checkout, where it finds the workflow by itself; else that of macrodyn.
     """
+    if len(configs) == 1 and not is_checkout(""):
+        return shlex.join([*_RUN, str(configs[0])])
     given = ["--configfile", *map(str, configs)] if configs else []
     return shlex.join(["snakemake", "--cores", "all", *given])
 

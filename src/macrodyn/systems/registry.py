@@ -11,7 +11,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from functools import cache
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -27,7 +26,7 @@ from macrodyn.systems.nbmota.parameters import NbMoTaParameters
 from macrodyn.systems.parameters import Parameters
 from macrodyn.systems.predator_prey.parameters import PredatorPreyParameters
 from macrodyn.systems.predator_prey_pde.parameters import PredatorPreyPDEParameters
-from macrodyn.targets import load_target
+from macrodyn.targets import import_named, load_target
 
 GROUP = "macrodyn.systems"
 BUILT_IN = {
@@ -188,7 +187,7 @@ def _load(module: str, attribute: str) -> Any:
     """
     try:
         # A package may import what it is asked for.
-        found = getattr(import_module(module), attribute, None)
+        found = getattr(import_named(module), attribute, None)
     except Exception as error:  # a module may raise anything while it is imported
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             cause = f"{error}: install the package or add its folder to PYTHONPATH"

@@ -684,7 +684,7 @@ def study(make_run, tmp_path, monkeypatch) -> dict[str, Any]:
     [
         ("made-up", "snakemake --profile slurm"),
         ("results/made-up", "snakemake --profile slurm"),
-        ("my.yaml", "snakemake --cores all --configfile my.yaml"),
+        ("my.yaml", "macrodyn run my.yaml"),
     ],
     ids=["name", "folder", "configuration"],
 )

@@ -193,7 +193,8 @@ def _advice(status: StudyStatus) -> str:
         return f"All done: {shlex.join(['macrodyn', 'summary', str(status.folder)])}"
     unlock = ""
     if status.locked:
-        unlock = "\nThe folder is locked; if no Snakemake runs there: first the same with --unlock"
+        option = "-- --unlock" if status.command.startswith("macrodyn run ") else "--unlock"
+        unlock = f"\nThe folder is locked; if no Snakemake runs there: first the same with {option}"
     if states & {"failed", "lost", "stopped"}:
         return f"To go on, once Snakemake has ended: {status.command}{unlock}"
     if "running" in states or status.locked:
