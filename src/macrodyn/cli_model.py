@@ -39,12 +39,12 @@ def add_model_commands(app: typer.Typer) -> None:
 
 def info(model: Model, run: Run = None, as_json: AsJson = False) -> None:
     """Say what a trained model is, and where it holds."""
-    from macrodyn.model_card import summary
+    from macrodyn.model_card import described
     from macrodyn.model_files import load
 
     found = load(model, run)
     if as_json:
-        print_json(summary(found))
+        print_json(described(found))
     else:
         print(found.card(), end="")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from macrodyn.evaluation.verdict import judge
@@ -22,8 +22,6 @@ _MERITS = {
     "MMD²": ("ours", "mmd", "mean"),
     "share outside": ("ours", "range", "outside"),
 }
-# Of the members' agreement, where there is no reference.
-_AGREED = ("mean", "chance")
 
 
 def merits(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -34,17 +32,10 @@ def merits(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``horizons``: of each comparison its figures by name, null where they cannot be had; and
-        the ``verdict`` in a sentence. Without a reference ``agreement`` as well: of each prediction
-        the squared difference of the members from their mean (``mean``), and that of equal members
-        (``chance``), null where it cannot be had.
+        the ``verdict`` in a sentence.
     """
     horizons = metrics.get("horizons") or {}
-    agreement = {
-        name: schemes["ours"]["agreement"] and {k: schemes["ours"]["agreement"][k] for k in _AGREED}
-        for name, schemes in (metrics.get("predicted") or {}).items()
-    }
     return {
-        **({"agreement": agreement} if "predicted" in metrics else {}),
         "horizons": {
             name: {what: number(values, *path) for what, path in _MERITS.items()}
             for name, values in horizons.items()
@@ -53,38 +44,30 @@ def merits(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(model: MacroModel) -> dict[str, Any]:
-    """Describe a model for other programs, as plain JSON values.
+def told(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What an evaluation says of each prediction, in words; or that there is no reference.
+
+    Without a reference, how far the members' predictions differ.
 
     Args:
-        model: The model.
-
-    Returns:
-        ``study``, ``run``, ``system``, ``parameters``, ``size`` (sites along each axis),
-        ``members`` of the ensemble and ``kept``: those of its mean model, ``dt`` that it was
-        learned over, ``time_unit``, ``variables`` and ``conditions`` (``name``, and ``low`` and
-        ``high`` of what it was learned on), ``merit`` (see `merits`), and ``macrodyn_version`` and
-        ``git_commit`` that made it (None if unknown).
+        metrics: Content of a run's metrics.json.
     """
-    told, metadata = facts(model), model.ensemble.metadata
-
-    def ranges(rows: Mapping[str, Any]) -> list[dict[str, Any]]:
-        ends = {name: row["learned_on"] for name, row in rows.items()}
-        return [{"name": name, "low": low, "high": high} for name, (low, high) in ends.items()]
-
-    return {
-        **{key: model.origin.get(key) for key in ("study", "run", "system")},
-        "parameters": model.system.parameters.model_dump(mode="json"),
-        "size": list(model.large),
-        "members": told["members"],
-        "kept": told["kept"],
-        "dt": told["step"],
-        "time_unit": told["time_unit"],
-        "variables": ranges(told["variables"]),
-        "conditions": ranges(told["conditions"]),
-        "merit": dict(model.origin.get("merit") or {}),
-        **{key: metadata.get(key) for key in ("macrodyn_version", "git_commit")},
-    }
+    found = {}
+    if "predicted" in metrics:
+        found["reference"] = "none: the large system was not simulated"
+    for name, schemes in metrics.get("predicted", {}).items():
+        agreement = schemes["ours"]["agreement"]
+        if agreement is not None and isinstance(agreement["mean"], float):
+            chance = f"{agreement['chance']:.1e}"
+            told = f"{agreement['mean']:.1e} (equal members, by chance, {chance})"
+            found[f"squared difference of the members, {name}"] = told
+    for name, horizon in metrics.get("horizons", {}).items():
+        error = (horizon.get("ours") or {}).get("test_error") or {}
+        exact = (horizon.get("sampling_error") or {}).get("mean")
+        if isinstance(error.get("mean"), float):
+            beside = f" (an exact model {exact:.1e})" if isinstance(exact, float) else ""
+            found[f"test error, {name}"] = f"{error['mean']:.1e}{beside}"
+    return found
 
 
 def facts(model: MacroModel) -> dict[str, Any]:
@@ -119,6 +102,41 @@ def facts(model: MacroModel) -> dict[str, Any]:
             )
         },
         "constraint": None if constraint is None else constraint.as_dict(),
+    }
+
+
+def described(model: MacroModel) -> dict[str, Any]:
+    """Describe a model for other programs, as plain values.
+
+    Args:
+        model: The model.
+
+    Returns:
+        ``study``, ``run``, ``system``, ``parameters``, ``size`` (sites along each axis),
+        ``members`` of the ensemble and ``kept``: those of its mean model, ``dt`` that it was
+        learned over, ``time_unit``, ``variables`` and ``conditions`` (``name``, and ``low`` and
+        ``high`` of what it was learned on), ``merit`` (what its evaluation says, in words), and
+        ``macrodyn_version`` and ``git_commit`` that made it (None if unknown).
+    """
+    domain, metadata = model.ensemble.domain, model.ensemble.metadata
+    origin = model.origin
+
+    def ranges(names: Sequence[str], low: Any, high: Any) -> list[dict[str, Any]]:
+        ends = zip(names, low, high, strict=True)
+        return [{"name": n, "low": float(a), "high": float(b)} for n, a, b in ends]
+
+    return {
+        **{key: origin.get(key) for key in ("study", "run", "system")},
+        "parameters": model.system.parameters.model_dump(mode="json"),
+        "size": list(model.large),
+        "members": model.ensemble.members,
+        "kept": list(model.kept),
+        "dt": model.step,
+        "time_unit": model.system.time_unit,
+        "variables": ranges(model.variables, domain.low, domain.high),
+        "conditions": ranges(model.conditions, domain.condition_low, domain.condition_high),
+        "merit": dict(origin.get("merit") or {}),
+        **{key: metadata.get(key) for key in ("macrodyn_version", "git_commit")},
     }
 
 
@@ -175,22 +193,19 @@ def _what(model: MacroModel) -> Iterator[str]:
 
 
 def _how_good(model: MacroModel) -> Iterator[str]:
-    found = model.origin.get("merit") or {}
-    if found:
+    found = model.origin.get("evaluation") or {}
+    words = model.origin.get("merit") or {}
+    horizons = found.get("horizons") or {}
+    if found or words:
         yield "## How good it was"
         yield ""
+    if found:
         yield found["verdict"]
         yield ""
-    if "agreement" in found:
-        yield "- reference: none, the large system was not simulated"
-        for name, agreed in found["agreement"].items():
-            if agreed is not None:
-                yield (
-                    f"- squared difference of the members, {name}: {_written(agreed['mean'])} "
-                    f"(of equal members, by chance, {_written(agreed['chance'])})"
-                )
+    if words:
+        yield from (f"- {name}: {value}" for name, value in words.items())
         yield ""
-    if horizons := found.get("horizons"):
+    if horizons:
         yield f"| comparison | {' | '.join(_MERITS)} |"
         yield f"|---|{'---|' * len(_MERITS)}"
         for name, values in horizons.items():

@@ -16,7 +16,7 @@ from macrodyn.config.models import RunConfig
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation.conformal import Calibration
 from macrodyn.model import MacroModel, ModelError
-from macrodyn.model_card import card, facts, merits
+from macrodyn.model_card import card, facts, merits, told
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import model_written
 from macrodyn.pipeline.planner import PREPARED, RunPlan, plan_study
@@ -94,7 +94,7 @@ def _of_study(folder: Path, run: str | None) -> MacroModel:
         )
     metrics = folder / name / "metrics.json"
     found = read_sealed_json(metrics) if metrics.is_file() else None
-    return build(described(study.name, name, plan.config, found), files, f"run {name}")
+    return build(description_of(study.name, name, plan.config, found), files, f"run {name}")
 
 
 def _places(plan: RunPlan) -> dict[str, tuple[str, str]]:
@@ -127,7 +127,7 @@ def places(inputs: Mapping[str, Mapping[str, StrPath]]) -> dict[str, tuple[str, 
     return found
 
 
-def described(
+def description_of(
     study: str, run: str, config: RunConfig, metrics: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """What `build` makes the model of a run of.
@@ -139,7 +139,7 @@ def described(
         metrics: Content of its metrics.json; None if it was not evaluated.
     """
     given: Any = config
-    origin = {
+    origin: dict[str, Any] = {
         "study": study,
         "run": run,
         "system": given.system.name,
@@ -147,7 +147,7 @@ def described(
         "seed": given.seed,
     }
     if metrics is not None:
-        origin["merit"] = merits(metrics)
+        origin |= {"merit": told(metrics), "evaluation": merits(metrics)}
     return {
         "system": {"name": given.system.name, "parameters": given.system.parameters},
         "large": list(given.sizes.large),
@@ -162,7 +162,7 @@ def build(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -> 
     """Make a model of its description and its files.
 
     Args:
-        content: As `described` gives it, or as it stands in a model's folder.
+        content: As `description_of` gives it, or as it stands in a model's folder.
         files: Its files, by their place in a folder of its own.
         where: Where it is from, for messages.
 

@@ -241,7 +241,7 @@ def test_a_user_gets_the_very_predictions_of_the_study(study, tmp_path):
     folder = model.save(tmp_path / "mail")
     shutil.move(folder, tmp_path / "elsewhere")
     card = (tmp_path / "elsewhere" / "README.md").read_text(encoding="utf-8")
-    assert "# tiny, run base" in card and "| comparison | test error |" in card
+    assert "# tiny, run base" in card and "test error, transient" in card
     (name,) = model.system.component_names
     for one in (model, macrodyn.load(tmp_path / "elsewhere")):
         found = one.predict({name: [-0.5, 0.5]}, predicted.time.values, replicas=4, seed=5)

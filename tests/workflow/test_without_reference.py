@@ -55,5 +55,5 @@ def test_the_large_system_is_predicted_and_never_simulated(
     assert main(["status", "tiny"]) == 0
     assert "All done: macrodyn summary results/tiny" in capsys.readouterr().out
     model = macrodyn.load(results, "base")
-    assert "- reference: none, the large system was not simulated" in model.card()
+    assert "- reference: none: the large system was not simulated" in model.card()
     assert f"- test error, {CHECK}: " in model.card()

@@ -16,7 +16,7 @@ from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.sample import horizon_times
-from macrodyn.model_files import build, described, places, save
+from macrodyn.model_files import build, description_of, places, save
 from macrodyn.model_spread import mean_and_spreads, scale_of
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_metrics
@@ -37,7 +37,7 @@ def trained_model(job: Job) -> None:
     found = places(job.inputs)
     files = {place: job.input(role, name) for place, (role, name) in found.items()}
     study = job.outputs["model"].absolute().parents[1].name
-    model = build(described(study, job.subject, run, metrics), files, job.subject)
+    model = build(description_of(study, job.subject, run, metrics), files, job.subject)
     origin = {
         **model.origin,
         "config": job.config["run"],
@@ -59,10 +59,11 @@ def _folders(job: Job, found: dict[str, tuple[str, str]]) -> Iterator[tuple[str,
 
 def _calibrations(job: Job, run: PartialEvolutionRun) -> Iterator[Calibration]:
     """Bands by each comparison with direct simulation that has enough trajectories."""
+    if run.evaluate.reference != "direct":
+        # What is compared then are smaller systems, of other noise.
+        return
     reference = lru_cache(maxsize=1)(lambda role: read_dataset(job.input(role)))
     for case in evaluated_cases(run):
-        if not case.reference:
-            continue
         times = horizon_times(run.evaluate.horizons[case.horizon])
         predicted = read_dataset(job.input(f"prediction/ours/{case.name}"))
         members, direct = align(predicted, reference(case.reference).sel(time=times))

@@ -94,6 +94,7 @@ def job_states(
             unwritten.add(plan.trained.id)
             needed |= plan.trained.ancestors().keys()
     explain = _Explanations(folder, snakemake)
+    evaluations = {plan.evaluation.id for plan in plans.values()}
     listings: dict[Path, set[str]] = {}
     jobs = []
     for job in expected_jobs(folder, plans):
@@ -109,7 +110,7 @@ def job_states(
         status = JobStatus(job, state, log)
         if job.id in unwritten and state == "done":
             status = replace(status, state="waiting")
-        elif place == "run" and state == "done":
+        elif job.id in evaluations and state == "done":
             status = _evaluated(status, results[job.stage.subject])
         elif place == "study" and state == "done":
             if unsummarised(folder, identities, title, plans.analyses):
