@@ -87,6 +87,24 @@ def test_a_variable_that_would_lose_keeps_its_increments():
     assert (found.coefficients[lost] == 0).all()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_linear_relations_among_variables_are_kept(share):
+    """Where one of them would lose, and the others gain, all are treated alike."""
+    made, mixed = 0, 0
+    for seed in range(20):
+        arrays, _ = make_arrays(groups=4, each=12, patches=1, share=share, seed=seed)
+        total = -arrays.increment.sum(axis=-1, keepdims=True)
+        linked = np.concatenate([arrays.increment, total], axis=-1)
+        z = np.concatenate([arrays.z, -arrays.z.sum(axis=-1, keepdims=True)], axis=-1)
+        found = compensate(LatentArrays(**{**vars(arrays), "increment": linked, "z": z}))
+        np.testing.assert_allclose(found.increment.sum(axis=-1), 0.0, atol=1e-12)
+        made += (found.coefficients != 0).any()
+        alone = compensate(arrays).gain
+        mixed += (alone == 1.0).any() and (alone > 1.0).any()
+    assert (mixed > 0) == (share == 0.0)
+    assert made == 20 if share else made < 20
+
+
 def test_controls_are_martingales_and_excesses():
     increments = np.arange(24.0).reshape(2, 3, 2, 2)
     elapsed = np.full((2, 3, 2), 0.5)

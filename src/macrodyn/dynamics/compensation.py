@@ -35,6 +35,8 @@ Floats = NDArray[np.float64]
 FOLDS = 5
 # Of the polynomial in z that stands for the mean of the increments; C hardly depends on it.
 DEGREE = 3
+# Share of the variance of scaled increments below which a combination of them is constant.
+_RELATION = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,9 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
         gain = np.where(after > 0, before / after, np.where(before > 0, np.inf, 1.0))
     # Of too few groups a regression finds nothing but accidents.
     worse = gain < 1.0
+    # Variables with a linear relation among them keep it only if all of them are compensated.
+    linked = _linked(increment)
+    worse[linked] = np.log(np.clip(gain[linked], 1e-300, 1e300)).sum() < 0.0
     compensated[:, worse] = increment[:, worse]
     coefficients = np.where(worse[:, None], 0.0, np.mean(found, axis=0))
     return Compensation(
@@ -93,6 +98,16 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
         of_whole=_of_whole(arrays, fold, found),
         gain=np.where(worse, 1.0, gain),
     )
+
+
+def _linked(increment: Floats) -> NDArray[np.bool_]:
+    """Variables that have an exact linear relation among their increments, shape [d]."""
+    size = np.sqrt(np.square(increment).mean(axis=0))
+    scaled = increment / np.where(size > 0, size, 1.0)
+    values, axes = np.linalg.eigh(scaled.T @ scaled)
+    null = axes[:, values <= _RELATION * max(values[-1], 0.0)]
+    found: NDArray[np.bool_] = np.abs(null).max(axis=1, initial=0.0) > 1e-6
+    return found & (size > 0)
 
 
 def _of_whole(arrays: LatentArrays, fold: NDArray[np.int64], of_mean: list[Floats]) -> Floats:
