@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,11 @@ def judge_predictions(
         members = member_merits(values, {}, outliers.get(scheme, ()), fraction)
         found["members"] = {key: members[key] for key in ("late", "outliers", "kept")}
         found["late"] = _late(values, observables, fraction)
-        agreement = here.attempt("agreement", lambda v=values: members_agreement(v))
+        agreement = here.attempt("agreement", partial(members_agreement, values))
         found["agreement"] = None if agreement is None else agreement.summary()
         if scheme != "ours":
-            difference = here.attempt(
-                "difference", lambda v=values: schemes_agreement(arrays["ours"], v)
-            )
+            apart = partial(schemes_agreement, arrays["ours"], values)
+            difference = here.attempt("difference", apart)
             found["difference"] = None if difference is None else asdict(difference)
         metrics[scheme] = found
     ours = files["ours"]
