@@ -26,7 +26,7 @@ SNAKEMAKE := $(INSIDE) $(BIN)/snakemake --configfile $(CONFIG)
 RESULTS := results/$(STUDY)
 REPORT := $(RESULTS)/report.html
 
-.PHONY: help install demo test docs lint format lock schema lowest clean
+.PHONY: help install demo test docs lint format lock schema lowest wheel clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -109,13 +109,19 @@ schema: $(READY) ## Remake the configurations' JSON schemas from their models.
 	$(BIN)/python -m macrodyn.config partial-forces > workflow/schemas/forces.schema.part
 	mv workflow/schemas/forces.schema.part workflow/schemas/partial-forces.schema.json
 
+# The wheel is built from the source distribution, so neither lacks what the other has.
+wheel: $(READY) ## Build the source distribution and the wheel, in dist.
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+
 # What pyproject.toml allows at least; of torch the pin, whose other builds are gigabytes, unless
 # one is given: make lowest TORCH=2.4.0.
 TORCH ?= $(shell sed -n 's/^torch==//p' requirements/torch.txt)
 lowest: $(READY) ## Run the quick tests with the lowest versions allowed, in .venv-lowest.
 	$(BIN)/python -m venv --clear .venv-lowest
 	$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-	  wanted = [*p["dependencies"], *p["optional-dependencies"]["dev"]]; \
+	  extras = p["optional-dependencies"]; \
+	  wanted = [*p["dependencies"], *extras["atomistic"], *extras["dev"]]; \
 	  print(*(w.replace(">=", "==") for w in wanted if not w.startswith("torch")), sep="\n")' \
 	  >.venv-lowest/pins.txt
 	.venv-lowest/bin/python -m pip install -qq -r .venv-lowest/pins.txt torch==$(TORCH)

@@ -10,11 +10,14 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+# workflow/Snakefile includes this one. In an installed package there is no src: jobs find the
+# package where Snakemake has.
+ROOT = Path(workflow.basedir)
+ROOT = ROOT if (ROOT / "workflow").is_dir() else ROOT.parent
+
 # Conda environments hold the dependencies only: the package itself is taken from here.
 os.environ.update(
-    PYTHONPATH=os.pathsep.join(
-        filter(None, [str(Path(workflow.basedir) / "src"), os.environ.get("PYTHONPATH")])
-    )
+    PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
 )
 
 # A configuration given on the command line stands alone; it is not merged into the default one.

@@ -30,6 +30,8 @@ PINS = {
     for name, version in re.findall(r"^([\w.-]+)==([^\s\\;]+)", f"{LOCK}\n{TORCH}", re.MULTILINE)
 }
 
+LANGUAGE = "Programming Language :: Python"
+
 
 def is_installed() -> bool:
     """Say whether the package is installed, not only found on the path."""
@@ -47,8 +49,9 @@ def declared() -> list[str]:
     """Return every requirement that the lock must cover."""
     extras = PROJECT["optional-dependencies"]
     build = PYPROJECT["build-system"]["requires"]
-    wanted = (extras[name] for name in ("atomistic", "dev", "docs"))
-    return [*build, *PROJECT["dependencies"], *(line for lines in wanted for line in lines)]
+    # What a GPU needs is not locked: it depends on the machine's CUDA.
+    locked = [line for name, lines in extras.items() if name != "cuda" for line in lines]
+    return [*build, *PROJECT["dependencies"], *locked]
 
 
 @needs_installation
@@ -99,7 +102,17 @@ def test_console_script_runs() -> None:
 
 def test_package_is_marked_as_typed() -> None:
     assert (ROOT / "src" / "macrodyn" / "py.typed").is_file()
-    assert PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"] == ["py.typed"]
+    assert "py.typed" in PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"]
+
+
+def test_what_is_no_python_is_packaged_too() -> None:
+    package = ROOT / "src" / "macrodyn"
+    others = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
+    }
+    assert set(PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"]) == others
 
 
 @pytest.mark.parametrize("line", declared())
@@ -108,6 +121,32 @@ def test_lock_satisfies_requirement(line: str) -> None:
     name = canonicalize_name(requirement.name)
     assert name in PINS, f"{line}: not in requirements/ (run make lock)"
     assert PINS[name] in requirement.specifier, f"{line}, but {PINS[name]} is locked"
+
+
+@pytest.mark.parametrize("line", [*declared(), *PROJECT["optional-dependencies"]["cuda"]])
+def test_requirement_has_a_lowest_version_and_no_highest(line: str) -> None:
+    """`make lowest` installs that version; a highest one would keep others from installing."""
+    requirement = Requirement(line)
+    (bound,) = requirement.specifier
+    assert bound.operator == ">="
+    assert requirement.marker is None
+
+
+def test_lowest_versions_are_those_of_the_makefile() -> None:
+    """What `make lowest` would install: every lowest version but that of torch."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (code,) = re.findall(r"-c '(import tomllib.*?)' \\\n", makefile, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["atomistic"], *extras["dev"]]
+    expected = [line.replace(">=", "==") for line in wanted if not line.startswith("torch>")]
+    assert done.stdout.split("\n")[:-1] == expected
 
 
 def test_lock_needs_only_what_it_holds() -> None:
@@ -159,6 +198,57 @@ def test_supported_python_is_one_everywhere() -> None:
     assert PYPROJECT["tool"]["mypy"]["python_version"] == "3.11"
     assert PYPROJECT["tool"]["ruff"]["target-version"] == "py311"
     assert "(3, 11)" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_supported_versions_of_python_are_named() -> None:
+    named = {line.removeprefix(f"{LANGUAGE} :: ") for line in PROJECT["classifiers"]}
+    found = {name for name in named if re.fullmatch(r"3\.\d+", name)}
+    assert found == {"3.11", "3.12", "3.13"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(f"python{name}" in makefile for name in found)
+
+
+def test_license_is_named_once() -> None:
+    """A classifier beside the SPDX expression is refused by the index."""
+    assert PROJECT["license"] == "MIT"
+    assert not [line for line in PROJECT["classifiers"] if line.startswith("License ::")]
+
+
+def test_addresses_are_of_one_place() -> None:
+    home = PROJECT["urls"]["Homepage"]
+    assert set(PROJECT["urls"]) == {"Homepage", "Documentation", "Issues", "Changelog"}
+    for address in PROJECT["urls"].values():
+        assert address.startswith(home)
+    shown = PROJECT["urls"]["Changelog"].removeprefix(f"{home}/blob/main/")
+    assert (ROOT / shown).is_file()
+
+
+def test_changelog_begins_with_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    named = re.findall(r"^## \[(.+)\] - (.+)$", text, re.MULTILINE)
+    version, day = named[0]
+    assert version == PROJECT["version"]
+    assert day == "unreleased" or re.fullmatch(r"\d{4}-\d\d-\d\d", day)
+    assert [Version(name) for name, _ in named] == sorted(
+        (Version(name) for name, _ in named), reverse=True
+    )
+
+
+def test_catalogue_of_workflows_is_told_what_it_asks_for() -> None:
+    text = (ROOT / ".snakemake-workflow-catalog.yml").read_text(encoding="utf-8")
+    usage = yaml.safe_load(text)["usage"]
+    assert usage["report"] is True
+    assert usage["software-stack-deployment"]["conda"] is True
+    assert set(usage) <= {"mandatory-flags", "software-stack-deployment", "report"}
+    rules = "".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "workflow" / "rules").glob("*.smk")
+    )
+    assert "conda:" in rules
+    assert "container:" not in rules
+    assert (ROOT / "workflow" / "Snakefile").is_file()
+    files = set(re.findall(r"`([\w-]+\.yaml)`", (ROOT / "config/README.md").read_text("utf-8")))
+    assert files
+    assert files <= {path.name for path in (ROOT / "config").glob("*.yaml")}
 
 
 def test_ci_script_can_be_run() -> None:

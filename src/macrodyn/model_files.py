@@ -96,11 +96,23 @@ def _of_study(folder: Path, run: str | None) -> MacroModel:
 
 
 def _merit(path: Path) -> dict[str, str]:
-    """Test errors of each horizon, where the run has been evaluated."""
+    """Test errors of each horizon, where the run has been evaluated; or that there is no reference.
+
+    Without a reference, how far the members' predictions differ.
+    """
     if not path.is_file():
         return {}
     found = {}
-    for name, horizon in json.loads(path.read_text(encoding="utf-8")).get("horizons", {}).items():
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    if "predicted" in metrics:
+        found["reference"] = "none: the large system was not simulated"
+    for name, schemes in metrics.get("predicted", {}).items():
+        agreement = schemes["ours"]["agreement"]
+        if agreement is not None and isinstance(agreement["mean"], float):
+            chance = f"{agreement['chance']:.1e}"
+            told = f"{agreement['mean']:.1e} (equal members, by chance, {chance})"
+            found[f"squared difference of the members, {name}"] = told
+    for name, horizon in metrics.get("horizons", {}).items():
         error = (horizon.get("ours") or {}).get("test_error") or {}
         exact = (horizon.get("sampling_error") or {}).get("mean")
         if isinstance(error.get("mean"), float):

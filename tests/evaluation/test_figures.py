@@ -137,6 +137,22 @@ def test_trajectories(reference: np.ndarray, prediction: np.ndarray) -> None:
     _assert_drawn(figure)
 
 
+def test_trajectories_without_a_reference(prediction: np.ndarray) -> None:
+    figure = trajectories(TIME, INITIAL, None, prediction, WRITTEN, time_unit="sweep")
+    upper, _, lower, _ = figure.axes[:4]
+    assert len(upper.lines) == 3 * 3 and not upper.collections
+    means = prediction[:, :, :, :, 0].mean(axis=2)
+    members = len(prediction)
+    # Below are the members of one initial value after those of another, and the line at 0.
+    assert len(lower.lines) == 3 * members + 1
+    np.testing.assert_allclose(
+        lower.lines[members].get_ydata(), means[0, 1] - means[:, 1].mean(axis=0), atol=1e-12
+    )
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert not any("direct" in text for text in texts)
+    _assert_drawn(figure)
+
+
 def test_trajectories_of_a_diverged_member(reference: np.ndarray, prediction: np.ndarray) -> None:
     broken = prediction.copy()
     broken[0, :, :, 30:] = np.inf

@@ -51,3 +51,13 @@ def test_places_without_a_value_stand_by_name(places):
     assert ticks == ["here"]
     places_of = [x[0] for x, _ in drawn(figure.axes[0])]
     assert places_of == sorted(places_of) and len(set(places_of)) == 3
+
+
+def test_without_direct_trajectories_there_is_no_mark_of_them():
+    rng = np.random.default_rng(1)
+    chains, predicted = rng.normal(size=(2, 4, 10, 2)), rng.normal(size=(3, 2, 8, 20, 2))
+    alone = sampled_equilibrium(chains, None, predicted, np.arange(20.0), fraction=0.25)
+    figure = sampled_means([alone], at=["here"], axis=None, names=["a", "b"])
+    assert len(drawn(figure.axes[0])) == 2
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts == ["sampled equilibrium", "late predictions"]

@@ -91,3 +91,16 @@ def test_relaxation_is_that_of_the_slowest_start_that_is_away():
     assert np.isnan(relaxation_times(still, [1.0], TIME)[0])
     frozen = relaxing(rng, [3.0], 1e6, 200)
     assert np.isinf(relaxation_times(frozen, [1.0], TIME)[0])
+
+
+def test_without_direct_trajectories_the_rest_is_told(made):
+    chains, direct, predicted = made
+    whole = sampled_equilibrium(chains, direct, predicted, TIME, fraction=0.25).summary(["a"])["a"]
+    found = sampled_equilibrium(chains, None, predicted, TIME, fraction=0.25)
+    alone = found.summary(["a"])["a"]
+    unknown = {key for key, value in alone.items() if value is None}
+    assert unknown == {"direct", "direct_standard_error", "relaxation_time"}
+    assert all(alone[key] == whole[key] for key in alone.keys() - unknown)
+    reasons = found.undefined(["a"])
+    assert {key.removeprefix("a.") for key in reasons} == unknown
+    assert set(reasons.values()) == {"the system was not simulated directly"}

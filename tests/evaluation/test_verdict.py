@@ -393,3 +393,122 @@ def test_what_to_change_of_the_relaxation_of_tiles(enough, key):
     assert keys(judge(content)) == [key]
     content["relaxation"] = None
     assert all(found.subject != "relaxation" for found in judge(content).findings)
+
+
+def alone() -> dict[str, Any]:
+    """The good run without a reference, compared at its small size."""
+    content = metrics()
+    (case,) = content["horizons"].values()
+    content["horizons"] = {"short-size-8x8": case}
+    content["checked"] = {"short-size-8x8": [8, 8]}
+    content["config"]["sizes"] = {"small": [8, 8], "large": [64, 64]}
+    ours = {
+        "agreement": {"mean": 2e-5, "members": [2e-5, 2e-5], "chance": 1e-5},
+        "range": {"outside": 0.001, "initial_outside": 0.0},
+        "members": {"outliers": [], "late": {"outliers": []}},
+    }
+    polynomial = {"difference": {"mean": 4e-5, "spread": 1e-4, "chance": 1e-5}}
+    content["predicted"] = {"short": {"ours": ours, "polynomial": polynomial}}
+    content["markov"] = {"m": {"drift": {"1": 0.0, "2": 0.02}, "diffusion": {"1": 0.0, "2": 0.04}}}
+    return content
+
+
+def alone_but(path: str, value: Any) -> dict[str, Any]:
+    content = alone()
+    *parents, last = path.split("/")
+    place = content
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return content
+
+
+def test_without_a_reference_the_verdict_says_what_it_rests_on():
+    verdict = judge(alone())
+    assert verdict.level == "good"
+    assert verdict.headline == (
+        "There is no reference: the large system was not simulated. This verdict rests on direct "
+        "simulation at 8x8, and what needs none: range, agreement of the members, agreement with "
+        "polynomial, Markov test, residual by age, relaxation, covariance factor. As good as an "
+        "exact model: mean trajectories on the horizon short-size-8x8 are off by 1.2 % of their "
+        "size (test error 1.5e-04, 1.5 times an exact model's score of 1.0e-04)."
+    )
+    # The small system is no approximation of itself.
+    assert not [one for one in verdict.findings if one.subject.startswith("naive")]
+    larger = judge(alone_but("checked/short-size-8x8", [16, 16]))
+    assert finding(larger, "naive (short-size-8x8)").level == "good"
+
+
+PREDICTED = "predicted/short/ours"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "subject", "level", "said"),
+    [
+        pytest.param(
+            f"{PREDICTED}/agreement", {"mean": 5e-3, "chance": 1e-5},
+            "agreement of the members (short)", "fair", "disagree on the horizon short",
+            id="members-fair",
+        ),
+        pytest.param(
+            f"{PREDICTED}/agreement", {"mean": 5e-2, "chance": 1e-5},
+            "agreement of the members (short)", "poor", "22 % of its size", id="members-poor",
+        ),
+        pytest.param(
+            f"{PREDICTED}/agreement", {"mean": 5e-2, "chance": 2e-2},
+            "agreement of the members (short)", "good", "by chance 14 %", id="members-by-chance",
+        ),
+        pytest.param(
+            f"{PREDICTED}/agreement", {"mean": "diverged", "chance": 1e-5},
+            "agreement of the members (short)", "poor", "diverged", id="members-diverged",
+        ),
+        pytest.param(
+            f"{PREDICTED}/agreement", None, "agreement of the members (short)", "unknown",
+            "is unknown", id="one-member",
+        ),
+        pytest.param(
+            f"{PREDICTED}/range", {"outside": 0.3, "initial_outside": 0.0}, "range (short)",
+            "poor", "the model is a guess", id="range",
+        ),
+        pytest.param(
+            "predicted/short/polynomial/difference", {"mean": 5e-3, "chance": 1e-5},
+            "agreement with polynomial (short)", "fair", "Polynomials predict something else",
+            id="polynomial",
+        ),
+        pytest.param(
+            "predicted/short/polynomial/difference", {"mean": "diverged", "chance": 1e-5},
+            "agreement with polynomial (short)", "fair", "they diverge", id="polynomial-diverged",
+        ),
+        pytest.param(
+            "markov/m/drift/2", 0.3, "Markov test", "fair", "Over 2 dt the drift of m is off by 30",
+            id="markov",
+        ),
+        pytest.param("markov", None, "Markov test", "unknown", "is unknown", id="no-markov"),
+        pytest.param(
+            "markov/m", {"drift": {"1": 0.0}, "diffusion": {"1": 0.0}}, "Markov test", "unknown",
+            "no second lag", id="one-lag",
+        ),
+        pytest.param(
+            "horizons/short-size-8x8/ours/range", {"outside": 0.2, "initial_outside": 0.0},
+            "range (short-size-8x8)", "unknown", "a small system fluctuates more",
+            id="small-range",
+        ),
+    ],
+)  # fmt: skip
+def test_findings_without_a_reference(path, value, subject, level, said):
+    verdict = judge(alone_but(path, value))
+    found = finding(verdict, subject)
+    assert found.level == level and said in found.text
+    assert verdict.level == ("good" if level == "unknown" else level)
+
+
+def test_compared_with_nothing_a_run_is_at_best_not_judged():
+    content = alone() | {"horizons": {}, "checked": {}}
+    verdict = judge(content)
+    assert verdict.level == "unknown"
+    assert "rests on no simulation, but what needs none: range" in verdict.headline
+    assert verdict.headline.endswith("Nothing was compared with direct simulation.")
+    assert keys(verdict)[0] == "evaluate.sizes"
+    content[PREDICTED.split("/")[0]]["short"]["ours"]["range"]["outside"] = 0.5
+    verdict = judge(content)
+    assert verdict.level == "poor" and verdict.headline.endswith("Poor: range.")

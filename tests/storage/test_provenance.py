@@ -94,6 +94,15 @@ def test_files_that_git_does_not_know_are_no_change(source):
     assert not git_commit().endswith("+changes")
 
 
+def test_repository_that_does_not_hold_the_package_has_no_commit(source, monkeypatch):
+    """As where an environment with the package stands in the folder of a study."""
+    installed = source.parent / ".venv" / "provenance.py"
+    installed.parent.mkdir()
+    installed.write_text("installed\n", encoding="utf-8")
+    monkeypatch.setattr(module, "__file__", str(installed))
+    assert git_commit() == ""
+
+
 def test_outside_git_the_commit_is_empty(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(module, "__file__", str(tmp_path / "provenance.py"))

@@ -95,6 +95,7 @@ BASE: dict[str, Any] = {
         "validation_fraction": 0.15,
     },
     "evaluate": {
+        "reference": "direct",
         "initial": [-0.5, 0.5],
         "replicas": 4,
         "predicted_replicas": 4,

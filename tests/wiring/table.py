@@ -951,6 +951,28 @@ DYNAMICS = [
 ]
 
 EVALUATE = [
+    Row(
+        "evaluate.reference",
+        "none",
+        "plan",
+        (),
+        lambda s: [
+            list(stage.config["large"])
+            for role, stage in s.result.run.roles.items()
+            if role.startswith("reference")
+        ],
+        was=[[8, 8]],
+        then=[[4, 4]],
+    ),
+    Row(
+        "evaluate.reference",
+        "none",
+        "evaluate",
+        (),
+        lambda s: [list(s.result["horizons"]), list(s.result.get("predicted", {}))],
+        was=[["transient"], []],
+        then=[["transient-size-4x4"], ["transient"]],
+    ),
     *(
         Row("evaluate.initial", value, work, INITIAL, macrostates, then=[0.25])
         for work in ("reference", "equilibrium", "predict")

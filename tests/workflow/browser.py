@@ -41,6 +41,20 @@ class Browser:
         """Run JavaScript as the body of a function in the frame that is looked at."""
         return self._post("execute/sync", script=script, args=list(arguments))
 
+    def drag(self, *points: tuple[float, float], press: bool = True) -> None:
+        """Move the mouse from point to point of the frame, with its button held if asked for."""
+        moves = [
+            {"type": "pointerMove", "x": round(x), "y": round(y), "duration": 0} for x, y in points
+        ]
+        down, up = ({"type": f"pointer{word}", "button": 0} for word in ("Down", "Up"))
+        steps = [moves[0], down, *moves[1:], up] if press else moves
+        self._post("actions", actions=[{"type": "pointer", "id": "mouse", "actions": steps}])
+
+    def press(self, *keys: str) -> None:
+        """Press keys, one after the other, on what has the focus."""
+        steps = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._post("actions", actions=[{"type": "key", "id": "keys", "actions": steps}])
+
     def wait(self, script: str, seconds: float = 10.0) -> Any:
         """Run JavaScript until it returns something true, and return that."""
         end = time.monotonic() + seconds

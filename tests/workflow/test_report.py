@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -18,6 +19,7 @@ from macrodyn.pipeline.identity import run_identities
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.planner import StudyPlan, plan_study
 from macrodyn.pipeline.report.summary import summarise
+from macrodyn.storage.netcdf import read_dataset
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 from .browser import CHROMIUM, DRIVER, Browser, chromium
@@ -30,6 +32,7 @@ needs_browser = pytest.mark.skipif(
     reason="no browser to open the report in: install chromium and chromium-driver",
 )
 TITLE = "Two horizons"
+EXPLORER = "Trajectories to explore"
 SECOND = "long-ours"  # a horizon whose name could be read as horizon and method
 
 
@@ -106,7 +109,7 @@ def browser() -> Iterator[Browser]:
 
 def run_labels(horizons: list[str], methods: list[str]) -> list[str]:
     """What a run's category must list, in order."""
-    titles = [f"Trajectories, {h}, {m}" for h in horizons for m in methods]
+    titles = [EXPLORER, *(f"Trajectories, {h}, {m}" for h in horizons for m in methods)]
     titles += [f"Equilibrium, {h}" for h in horizons]
     titles += ["Drift and diffusion", "Residual by snapshot age", "Closure variables"]
     titles += ["Errors by dt and buffer", "Markov diagnostic"]
@@ -196,7 +199,9 @@ def check_entry(browser: Browser, row: str, label: str) -> None:
         check_page(browser, ".scroll, figure")
         if words not in ("Front page", "Configuration", "Provenance"):
             # One figure with its caption.
-            assert browser.run("return document.images.length") == 1
+            pictures = browser.run("return document.images.length")
+            drawn = browser.run("return document.querySelectorAll('.plot svg').length")
+            assert (pictures, drawn) == ((0, 1) if words == EXPLORER else (1, 0))
             assert len(browser.run("return document.querySelector('figcaption').innerText")) > 40
     assert not browser.run(FITS, "nav")
 
@@ -230,6 +235,56 @@ def test_every_page_of_a_study_with_two_horizons_opens(two_horizons, browser):
 
 
 @needs_browser
+def test_trajectories_are_read_in_the_report(one_horizon, study, browser):
+    """As a reader does: open the page, choose, point, and read what direct simulation has given."""
+    reference = opened_reference(study)
+    browser.open(one_horizon, 1280)
+    browser.wait(MENU)
+    browser.run(CHOOSE, "Run base")
+    browser.run("document.querySelectorAll('nav table tbody tr')[0].querySelector('a').click()")
+    browser.wait("return document.querySelectorAll('iframe:not(.front)').length === 1")
+    with browser.frame("iframe"):
+        browser.wait("return document.querySelector('.plot svg')")
+        options = "return [...document.querySelector(`[name=${arguments[0]}]`).options]"
+        names = {
+            name: browser.run(f"{options}.map(o => o.textContent)", name)
+            for name in ("case", "variable", "state")
+        }
+        assert names == {
+            "case": ["transient"],
+            "variable": ["magnetisation m", "domain-wall density ρ", "closure 0"],
+            "state": ["all", "magnetisation m -0.5", "magnetisation m 0.5"],
+        }
+        schemes = browser.run("return document.querySelector('fieldset').innerText").split("\n")
+        assert schemes == ["Shown:", "direct simulation", "ours", "naive", "full"]
+        for name, value in (("variable", 1), ("state", 1)):
+            browser.run(
+                "const s = document.querySelector(`[name=${arguments[0]}]`);"
+                "s.value = arguments[1]; s.dispatchEvent(new Event('change', { bubbles: true }));",
+                name,
+                value,
+            )
+        browser.run("document.querySelector('.plot').focus()")
+        browser.press("\ue010")  # to the last time
+        at = browser.run("return document.querySelector('.at').textContent")
+        assert at == "time = 4; initial macrostate: magnetisation m 0.5"
+        cells = browser.run(
+            "return [...document.querySelector('.read tbody tr').cells].map(c => c.textContent)"
+        )
+        here = reference[1, :, -1, 1]
+        assert cells[0] == "direct simulation"
+        assert float(cells[1]) == pytest.approx(here.mean(), rel=1e-3)
+        assert float(cells[2]) == pytest.approx(here.std(ddof=1), rel=5e-3)
+    assert browser.errors() == []
+
+
+def opened_reference(study: FinishedStudy) -> np.ndarray:
+    """Observables by direct simulation, [initial, replica, time, observable]."""
+    (path,) = study.results.glob("stages/reference/*/data.nc")
+    return read_dataset(path, ["observables"])["observables"].values
+
+
+@needs_browser
 def test_the_front_page_fits_a_narrow_window(one_horizon, browser):
     browser.open(one_horizon, 800)
     browser.wait("const f = document.querySelector('iframe.front'); return f && f.style.height")
@@ -253,7 +308,7 @@ def test_a_page_has_one_label(one_horizon):
     """Of several labels Snakemake makes switches, which break on combinations that are missing."""
     text = one_horizon.read_text(encoding="utf-8")
     results = json.loads(re.search(r"var results = (\{.*\});\n", text)[1])
-    assert len(results) == 7 + 11 + 9 + 9
+    assert len(results) == 7 + 12 + 10 + 10
     for path, result in results.items():
         assert list(result["labels"]) == ["page"], path
         # A browser shows no longer data: URL in a frame.
@@ -262,7 +317,7 @@ def test_a_page_has_one_label(one_horizon):
 
 def test_every_page_stands_alone(study):
     pages = sorted(study.results.rglob("*.html"))
-    assert len(pages) == 3 + 4 + 11 + 9 + 9
+    assert len(pages) == 3 + 4 + 12 + 10 + 10
     for path in pages:
         text = path.read_text(encoding="utf-8")
         assert len(text.encode()) < LARGEST_PAGE

@@ -396,6 +396,21 @@ def test_nothing_temporary_remains(study):
     assert "checkpoint" not in names
 
 
+def test_catalogues_find_the_same_workflow(study, copied_study, job_counts):
+    """``workflow/Snakefile``, from whose folder the package and captions are found as well."""
+    done = copied_study.run(
+        "-n", "--forceall", "--snakefile", "workflow/Snakefile", "--configfile", study.config_file
+    )
+    assert done.returncode == 0, done.stdout
+    found, expected = job_counts(done.stdout), job_counts(study.first)
+    assert found.pop("study") == expected.pop("all") == 1
+    assert found == expected
+    done = copied_study.run(
+        "-n", "--snakefile", "workflow/Snakefile", "--configfile", study.config_file
+    )
+    assert not set(job_counts(done.stdout)) - {"study"}, done.stdout
+
+
 def test_results_do_not_depend_on_how_the_work_is_cut(study, workflow):
     """The sampling stages again, in other shards and on two cores: the same numbers, bit by bit."""
     config = {**study.config, "runs": {"base": {}}}

@@ -7,7 +7,7 @@ from importlib import import_module
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+sys.path.insert(0, str(ROOT / "src"))
 
 from macrodyn.config.file import ConfigFileError, check_file
 from macrodyn.environment import EnvironmentFault
@@ -100,11 +100,7 @@ def summarise_finished():
         # Takes a second to load.
         from macrodyn.pipeline.report import partial
 
-        done = partial.summarise_finished(
-            RESULTS,
-            RUNS,
-            Path(workflow.basedir) / "workflow" / "report",
-        )
+        done = partial.summarise_finished(RESULTS, RUNS, ROOT / "workflow" / "report")
     except Exception as error:  # the failure of the run is what has to be told
         done = f"The finished runs could not be summarised ({error})"
     if done:
@@ -294,7 +290,7 @@ def shard_files(stage):
 
 def captions_digest():
     """Changes with the captions, which the pages show."""
-    folder = Path(workflow.basedir) / "workflow" / "report"
+    folder = ROOT / "workflow" / "report"
     content = b"".join(path.read_bytes() for path in sorted(folder.glob("*.rst")))
     return sha256(content).hexdigest()[:12]
 

@@ -27,6 +27,8 @@ def sampled_means(
 ) -> Figure:
     """Draw means of each observable at equilibrium, of late direct and of late predicted ones.
 
+    Direct ones are left out where nothing was simulated.
+
     Args:
         places: The comparisons.
         at: Where each stands: values of a condition, or names.
@@ -44,11 +46,12 @@ def sampled_means(
     numbers = np.arange(len(at)) if axis is None else np.asarray(at, np.float64)
     order = np.argsort(numbers)
     width = 0.2 if axis is None else 0.006 * float(np.ptp(numbers))
-    shown = (
+    simulated = any(np.isfinite(place.direct).any() for place in places)
+    shown = [
         ("sampled equilibrium", "o", "mean", "error", -1),
-        ("late direct trajectories", "s", "direct", "direct_error", 0),
+        *([("late direct trajectories", "s", "direct", "direct_error", 0)] if simulated else []),
         ("late predictions", "^", None, "ensemble_error", 1),
-    )
+    ]
     for k, panel in enumerate(panels.flat):
         if k >= len(names):
             panel.axis("off")

@@ -1,4 +1,4 @@
-"""Figure of predicted and directly simulated trajectories."""
+"""Figure of predicted trajectories, beside directly simulated ones where there are any."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MOST_ROWS = 4
 def trajectories(
     time: ArrayLike,
     initial: ArrayLike,
-    reference: ArrayLike,
+    reference: ArrayLike | None,
     prediction: ArrayLike,
     names: Sequence[str],
     *,
@@ -43,10 +43,12 @@ def trajectories(
     for each value of the second (up to four), as they would cover each other in one, and a colour
     for the first. All others have a colour by order, and a legend.
 
+    Without a reference the prediction stands alone, and below are the differences of its members.
+
     Args:
         time: Shape [time].
         initial: Initial macrostates, shape [initial] or [initial, component].
-        reference: Shape [initial, replica, time, observable].
+        reference: Shape [initial, replica, time, observable]; None if there is none.
         prediction: Shape [member, initial, replica, time, variable]; members are pooled.
         names: The observables as axes show them.
         components: The components likewise; the first observable if left out.
@@ -55,21 +57,10 @@ def trajectories(
 
     Returns:
         A figure with a column for each observable; above the trajectories, below the difference
-        prediction - reference with the reference's standard error (two of them, grey).
+        prediction - reference with the reference's standard error (two of them, grey); without a
+        reference, each member's mean - mean over members with a member's standard error.
     """
-    times = np.asarray(time, np.float64)
-    direct = np.array(reference, np.float64)
-    direct[~np.isfinite(direct)] = np.nan
-    ours = np.asarray(prediction)[..., : direct.shape[-1]].astype(np.float64)
-    ours[~np.isfinite(ours)] = np.nan
-    data = _Statistics(
-        times=times,
-        direct_mean=direct.mean(axis=1),
-        direct_std=direct.std(axis=1, ddof=1),
-        our_mean=ours.mean(axis=(0, 2)),
-        our_std=ours.transpose(1, 0, 2, 3, 4).reshape(len(direct), -1, *ours.shape[3:]).std(axis=1),
-        replicas=direct.shape[1],
-    )
+    data = _Statistics.of(time, reference, prediction, len(names))
     states = np.asarray(initial, np.float64)
     states = states[:, None] if states.ndim == 1 else states
     if components is None:
@@ -111,9 +102,13 @@ def trajectories(
             bar.set_ticks([float(value) for value in values])
     elif not scalar:
         _name_states(figure, states, components, colours)
-    handles = [
+    direct = [
         Line2D([], [], color="0.3", lw=3.0, label="direct, mean"),
         Patch(color="0.87", lw=0, label="direct, ±1 std (below: ±2 std. errors)"),
+    ]
+    alone = [Patch(color="0.87", lw=0, label="below: members, ±2 std. errors")]
+    handles = [
+        *(alone if data.direct_mean is None else direct),
         Line2D([], [], color=colours[0], lw=1.4, label="predicted, mean"),
         Line2D([], [], color=colours[0], lw=0.8, ls=_DASHED, label="predicted, ±1 std"),
     ]
@@ -123,14 +118,54 @@ def trajectories(
 
 @dataclass(frozen=True, kw_only=True)
 class _Statistics:
-    """Means and standard deviations over replicas, [initial, time, observable]."""
+    """Means and standard deviations over replicas, [initial, time, observable].
+
+    Attributes:
+        times: Shape [time].
+        direct_mean: Of direct simulation; None where there is none.
+        direct_std: Likewise.
+        our_mean: Of all members together.
+        our_std: Likewise.
+        off: Differences that are shown, [curve, initial, time, observable].
+        error: Standard error that a difference is measured by, [initial, time, observable].
+    """
 
     times: Floats
-    direct_mean: Floats
-    direct_std: Floats
+    direct_mean: Floats | None
+    direct_std: Floats | None
     our_mean: Floats
     our_std: Floats
-    replicas: int
+    off: Floats
+    error: Floats
+
+    @classmethod
+    def of(
+        cls, time: ArrayLike, reference: ArrayLike | None, prediction: ArrayLike, observables: int
+    ) -> _Statistics:
+        """Take them from trajectories; what is not finite is not shown."""
+        ours = np.asarray(prediction)[..., :observables].astype(np.float64)
+        ours[~np.isfinite(ours)] = np.nan
+        mean = ours.mean(axis=(0, 2))
+        pooled = ours.transpose(1, 0, 2, 3, 4).reshape(len(mean), -1, *ours.shape[3:])
+        direct_mean = direct_std = None
+        if reference is None:
+            off = ours.mean(axis=2) - mean
+            error = ours.std(axis=2, ddof=1).mean(axis=0) / np.sqrt(ours.shape[2])
+        else:
+            direct = np.array(reference, np.float64)
+            direct[~np.isfinite(direct)] = np.nan
+            direct_mean, direct_std = direct.mean(axis=1), direct.std(axis=1, ddof=1)
+            off = (mean - direct_mean)[None]
+            error = direct_std / np.sqrt(direct.shape[1])
+        return cls(
+            times=np.asarray(time, np.float64),
+            direct_mean=direct_mean,
+            direct_std=direct_std,
+            our_mean=mean,
+            our_std=pooled.std(axis=1),
+            off=off,
+            error=error,
+        )
 
 
 def _draw(
@@ -143,17 +178,18 @@ def _draw(
 ) -> None:
     times = data.times
     for i in members:
-        mean, std = data.direct_mean[i, :, k], data.direct_std[i, :, k]
-        # Opaque and at the back: where bands overlap, they must not look darker.
-        upper.fill_between(times, mean - std, mean + std, color="0.87", lw=0, zorder=1.1)
-        upper.plot(times, mean, color="0.3", lw=3.0, zorder=1.9)
+        if data.direct_mean is not None and data.direct_std is not None:
+            mean, std = data.direct_mean[i, :, k], data.direct_std[i, :, k]
+            # Opaque and at the back: where bands overlap, they must not look darker.
+            upper.fill_between(times, mean - std, mean + std, color="0.87", lw=0, zorder=1.1)
+            upper.plot(times, mean, color="0.3", lw=3.0, zorder=1.9)
         ours, spread = data.our_mean[i, :, k], data.our_std[i, :, k]
         upper.plot(times, ours, color=colours[i], lw=1.4)
         for sign in (-1, 1):
             upper.plot(times, ours + sign * spread, color=colours[i], lw=0.7, ls=_DASHED, alpha=0.9)
-        lower.plot(times, ours - mean, color=colours[i], lw=1.0)
-    variance = np.square(data.direct_std[members, :, k]).mean(axis=0)
-    noise = 2 * np.sqrt(variance / data.replicas)
+        for off in data.off[:, i, :, k]:
+            lower.plot(times, off, color=colours[i], lw=1.0)
+    noise = 2 * np.sqrt(np.square(data.error[members, :, k]).mean(axis=0))
     lower.fill_between(times, -noise, noise, color="0.87", lw=0, zorder=1.1)
     lower.axhline(0, color="black", lw=0.6)
 

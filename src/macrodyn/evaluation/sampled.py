@@ -13,6 +13,8 @@ __all__ = ["SampledEquilibrium", "relaxation_times", "sampled_equilibrium"]
 
 Floats = NDArray[np.float64]
 
+_UNSIMULATED = "the system was not simulated directly"
+_OF_DIRECT = ("direct", "direct_standard_error", "relaxation_time")
 AGREE = 3.0
 """Chains from different starts agree if their means differ by less than so many errors."""
 
@@ -27,7 +29,7 @@ class SampledEquilibrium:
         spread: Standard deviation of the observables at equilibrium, shape [observable].
         starts: Largest difference of the chains' means from two starts, in standard errors, shape
             [observable]; NaN for one start.
-        direct: Of late direct trajectories, shape [observable].
+        direct: Of late direct trajectories, shape [observable]; NaN if there are none.
         direct_error: Its standard error, from the scatter of the trajectories, shape [observable].
         predicted: Of late predicted trajectories, of each member, shape [member, observable].
         predicted_error: Standard error of a member's mean by its trajectories, [member,
@@ -66,17 +68,16 @@ class SampledEquilibrium:
         found: dict[str, dict[str, float | bool | None]] = {}
         for k, name in enumerate(names):
             told = np.isfinite(self.starts[k])
-            relaxed = float(self.relaxation[k])
             found[name] = {
                 "mean": float(self.mean[k]),
                 "standard_error": float(self.error[k]),
                 "std": float(self.spread[k]),
                 "starts_agree": bool(self.starts[k] < AGREE) if told else None,
-                "direct": float(self.direct[k]),
-                "direct_standard_error": float(self.direct_error[k]),
+                "direct": _known(self.direct[k]),
+                "direct_standard_error": _known(self.direct_error[k]),
                 "predicted": float(self.predicted[:, k].mean()),
                 "predicted_standard_error": float(self.ensemble_error[k]),
-                "relaxation_time": relaxed if np.isfinite(relaxed) else None,
+                "relaxation_time": _known(self.relaxation[k]),
                 "late_from": self.late,
             }
         return found
@@ -91,7 +92,9 @@ class SampledEquilibrium:
         for k, name in enumerate(names):
             if not np.isfinite(self.starts[k]):
                 reasons[f"{name}.starts_agree"] = "there is one initial macrostate"
-            if not np.isfinite(self.relaxation[k]):
+            if np.isnan(self.direct[k]):
+                reasons |= {f"{name}.{key}": _UNSIMULATED for key in _OF_DIRECT}
+            elif not np.isfinite(self.relaxation[k]):
                 reasons[f"{name}.relaxation_time"] = (
                     "no mean trajectory begins away from equilibrium and comes within 1/e of it"
                 )
@@ -100,7 +103,7 @@ class SampledEquilibrium:
 
 def sampled_equilibrium(
     chains: ArrayLike,
-    reference: ArrayLike,
+    reference: ArrayLike | None,
     prediction: ArrayLike,
     time: ArrayLike,
     *,
@@ -110,7 +113,8 @@ def sampled_equilibrium(
 
     Args:
         chains: Samples, shape [initial, replica, sample, observable].
-        reference: Direct trajectories, shape [initial, replica, time, observable].
+        reference: Direct trajectories, shape [initial, replica, time, observable]; None if there
+            are none.
         prediction: Predicted ones, shape [member, initial, replica, time, variable], the
             observables first.
         time: Record times, shape [time].
@@ -119,7 +123,7 @@ def sampled_equilibrium(
     Raises:
         Unavailable: If late predictions are not finite.
     """
-    sampled, direct = np.asarray(chains, np.float64), np.asarray(reference, np.float64)
+    sampled = np.asarray(chains, np.float64)
     times, d = np.asarray(time, np.float64), sampled.shape[-1]
     points = max(1, round(fraction * len(times)))
     late = np.asarray(prediction, np.float64)[..., -points:, :d]
@@ -136,10 +140,14 @@ def sampled_equilibrium(
         error = np.hypot(within[pairs[0]], within[pairs[1]])
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = np.nan_to_num(difference / error, nan=0.0, posinf=np.inf).max(axis=0)
-    of_direct, direct_error = _mean_and_error(direct[..., -points:, :d].reshape(-1, points, d))
+    of_direct, direct_error, relaxation = np.full((3, d), np.nan)
     flat = late.reshape(len(late), -1, points, d)
     of_member = [_mean_and_error(member) for member in flat]
     mean, error = _mean_and_error(sampled.reshape(-1, *sampled.shape[2:]))
+    if reference is not None:
+        direct = np.asarray(reference, np.float64)
+        of_direct, direct_error = _mean_and_error(direct[..., -points:, :d].reshape(-1, points, d))
+        relaxation = relaxation_times(direct, mean, times)
     return SampledEquilibrium(
         mean=mean,
         error=error,
@@ -149,7 +157,7 @@ def sampled_equilibrium(
         direct_error=direct_error,
         predicted=np.stack([m for m, _ in of_member]),
         predicted_error=np.stack([e for _, e in of_member]),
-        relaxation=relaxation_times(direct, mean, times),
+        relaxation=relaxation,
         late=float(times[-points]),
     )
 
@@ -178,6 +186,11 @@ def relaxation_times(reference: ArrayLike, mean: ArrayLike, time: ArrayLike) -> 
     found = np.where(last + 1 < len(times), times[np.minimum(last + 1, len(times) - 1)], np.inf)
     longest = np.where(away, found, -1.0).max(axis=0)
     return np.where(away.any(axis=0), longest, np.nan)
+
+
+def _known(value: float) -> float | None:
+    """A plain number; None for what is not finite."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _mean_and_error(series: Floats) -> tuple[Floats, Floats]:

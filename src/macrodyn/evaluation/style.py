@@ -6,6 +6,7 @@ import functools
 import math
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,6 +33,7 @@ __all__ = [
     "legend",
     "new_figure",
     "note",
+    "plain",
     "quantity",
     "quantity_value",
     "rate",
@@ -186,6 +188,47 @@ def symbol(text: str) -> str:
     """
     formulas = re.findall(r"\$[^$]+\$", text)
     return formulas[-1] if formulas else text
+
+
+def plain(text: str) -> str:
+    r"""Write a variable without formulas, where there is nobody to set them.
+
+    Args:
+        text: The variable as `label` writes it, such as ``density $\rho_1$``.
+
+    Returns:
+        The same with Unicode's letters, such as ``density ρ_1``.
+    """
+    return re.sub(r"\$([^$]*)\$", lambda found: _plain_formula(found.group(1)), text)
+
+
+_ACCENTS = {
+    "bar": "\u0304",
+    "overline": "\u0304",
+    "hat": "\u0302",
+    "tilde": "\u0303",
+    "dot": "\u0307",
+}
+
+
+def _plain_formula(formula: str) -> str:
+    """Replace commands by letters: accents, Greek letters, and else what they enclose."""
+    accent = "|".join(_ACCENTS)
+    formula = re.sub(
+        rf"\\({accent})\s*\{{?\s*(\w)\s*\}}?", lambda m: m[2] + _ACCENTS[m[1]], formula
+    )
+    return re.sub(r"[{}]", "", re.sub(r"\\([A-Za-z]+)\s*", _letter, formula))
+
+
+def _letter(command: re.Match[str]) -> str:
+    name = command[1].removeprefix("var")
+    case = "CAPITAL" if name[0].isupper() else "SMALL"
+    # As Unicode spells it.
+    greek = name.upper().replace("LAMBDA", "LAMDA")
+    try:
+        return unicodedata.lookup(f"GREEK {case} LETTER {greek}")
+    except KeyError:
+        return ""
 
 
 def legend(

@@ -20,6 +20,12 @@ from macrodyn.evaluation.verdict_parts import (
     plain,
     why,
 )
+from macrodyn.evaluation.verdict_predicted import (
+    basis,
+    check_findings,
+    predicted_findings,
+    without_reference,
+)
 
 __all__ = ["ORDER", "Advice", "Finding", "Level", "Verdict", "advice_of", "judge"]
 
@@ -40,7 +46,8 @@ class Verdict:
     """All that is to be said of a run.
 
     Attributes:
-        level: That of the worst finding that is known; of the error alone if that is unknown.
+        level: That of the worst finding that is known; of the error alone if that is unknown, or
+            poor where nothing was to be compared and something is poor.
         headline: One sentence; it names what else is poor.
         findings: In order of importance.
         advice: What to change, the poorest finding's first, each key once.
@@ -65,10 +72,13 @@ def judge(metrics: Metrics) -> Verdict:
     horizons = metrics.get("horizons") or {}
     errors = [horizon_error(metrics, horizon) for horizon in horizons]
     if not errors:
-        errors = [Finding("error", "unknown", "Nothing was compared with direct simulation.")]
+        errors = [_uncompared(metrics)]
     findings = list(errors)
+    alone = without_reference(metrics)
     for horizon in horizons:
-        findings += horizon_findings(metrics, horizon)
+        findings += (check_findings if alone else horizon_findings)(metrics, horizon)
+    if alone:
+        findings += predicted_findings(metrics)
     findings += [_residual(metrics), *_relaxation(metrics), *_factor(metrics)]
     findings += [*_known_covariance(metrics), *_origins(metrics), *_conditions(metrics)]
     worst = max(errors, key=lambda finding: ORDER[finding.level])
@@ -77,17 +87,28 @@ def judge(metrics: Metrics) -> Verdict:
     if level != "unknown":
         level = max((f.level for f in findings), key=lambda found: ORDER[found])
         level = worst.level if level == "unknown" else level
+    elif alone and poor:
+        level = "poor"
     weak = f" Poor: {', '.join(dict.fromkeys(poor))}." if poor else ""
     # A reference that cannot judge comes first: what it says of the rest may be noise.
     blind = [finding for finding in errors if finding.level == "unknown"]
     ordered = blind + sorted(findings, key=lambda finding: -ORDER[finding.level])
-    return Verdict(level, worst.text + weak, tuple(findings), advice_of(ordered))
+    told = f"{basis(metrics, findings)} {worst.text}" if alone else worst.text
+    return Verdict(level, told + weak, tuple(findings), advice_of(ordered))
 
 
 def advice_of(findings: Sequence[Finding]) -> tuple[Advice, ...]:
     """What to change, the first finding's first, each key once."""
     advice = {one.key: one for finding in reversed(findings) for one in reversed(finding.advice)}
     return tuple(reversed(advice.values()))
+
+
+def _uncompared(metrics: Metrics) -> Finding:
+    text = "Nothing was compared with direct simulation."
+    if not without_reference(metrics):
+        return Finding("error", "unknown", text)
+    advice = Advice("evaluate.sizes", "a smaller size too, such as sizes.small: it is simulated")
+    return Finding("error", "unknown", text, (advice,))
 
 
 def _residual(metrics: Metrics) -> Finding:
@@ -198,6 +219,12 @@ def _factor(metrics: Metrics) -> Iterator[Finding]:
             "estimated, where the patches' noises depend on each other",
         )
         yield Finding("covariance factor", "fair", text, (advice,))
+    elif without_reference(metrics):
+        text = (
+            f"The covariance factor that was used, {used:.3g}, is that of the data, "
+            f"{estimated:.3g} ± {error:.1g}."
+        )
+        yield Finding("covariance factor", "good", text)
 
 
 def _origins(metrics: Metrics) -> Iterator[Finding]:

@@ -21,7 +21,14 @@ from macrodyn.evaluation.verdict_parts import (
     why,
 )
 
-__all__ = ["horizon_error", "horizon_findings"]
+__all__ = [
+    "horizon_error",
+    "horizon_findings",
+    "naive_finding",
+    "outliers_finding",
+    "range_finding",
+    "spread_finding",
+]
 
 EXACT_TIMES = 3.0
 """Up to so many times an exact model's score an error is good."""
@@ -47,8 +54,9 @@ NAIVE = "naive, which takes the small system for the large one,"
 
 def horizon_findings(metrics: Metrics, horizon: str) -> list[Finding]:
     """Judge all but the error itself on one horizon."""
-    found = [_naive(metrics, horizon), _spread(metrics, horizon), _range(metrics, horizon)]
-    return [*found, *_members(metrics, horizon), *_left(metrics, horizon)]
+    found = [naive_finding(metrics, horizon), spread_finding(metrics, horizon)]
+    found.append(range_finding(metrics, horizon))
+    return [*found, *_members(metrics, horizon), *outliers_finding(metrics, horizon)]
 
 
 def horizon_error(metrics: Metrics, horizon: str) -> Finding:
@@ -100,7 +108,7 @@ def horizon_error(metrics: Metrics, horizon: str) -> Finding:
     return Finding(subject, "poor", f"Far from direct simulation: {off} ({score}).", more)
 
 
-def _naive(metrics: Metrics, horizon: str) -> Finding:
+def naive_finding(metrics: Metrics, horizon: str) -> Finding:
     """Whether taking the small system for the large one does as well."""
     subject, place = on("naive", metrics, horizon), where(metrics, horizon)
     path = ("horizons", horizon, "naive", "test_error", "mean")
@@ -135,7 +143,7 @@ def _naive(metrics: Metrics, horizon: str) -> Finding:
     return Finding(subject, "fair", text, (advice,))
 
 
-def _spread(metrics: Metrics, horizon: str) -> Finding:
+def spread_finding(metrics: Metrics, horizon: str) -> Finding:
     """Whether the standard deviation over replicas is right."""
     subject, place = on("spread", metrics, horizon), where(metrics, horizon)
     path = ("horizons", horizon, "ours", "spread_error", "mean")
@@ -183,10 +191,16 @@ def _width(metrics: Metrics, horizon: str) -> str:
     return f"; at late times: {', '.join(words)}" if words else ""
 
 
-def _range(metrics: Metrics, horizon: str) -> Finding:
-    """Which share of the prediction lies outside of the training data."""
+def range_finding(metrics: Metrics, horizon: str, section: str = "horizons") -> Finding:
+    """Which share of the prediction lies outside of the training data.
+
+    Args:
+        metrics: The run's metrics.
+        horizon: The horizon.
+        section: Where it stands in the metrics.
+    """
     subject, place = on("range", metrics, horizon), where(metrics, horizon)
-    path = ("horizons", horizon, "ours", "range")
+    path = (section, horizon, "ours", "range")
     share, initial = (number(metrics, *path, key) for key in ("outside", "initial_outside"))
     if share is None:
         return Finding(
@@ -258,9 +272,14 @@ def _error(value: float) -> str:
     return "infinite" if math.isinf(value) else f"{value:.1e}"
 
 
-def _left(metrics: Metrics, horizon: str) -> Iterator[Finding]:
-    """Members of the ensemble that leave the others, by their drift or by where they end up."""
-    path = ("horizons", horizon, "ours", "members")
+def outliers_finding(
+    metrics: Metrics, horizon: str, section: str = "horizons"
+) -> Iterator[Finding]:
+    """Members of the ensemble that leave the others, by their drift or by where they end up.
+
+    Arguments as of `range_finding`.
+    """
+    path = (section, horizon, "ours", "members")
     left = get(metrics, *path, "outliers") or []
     if not left:
         return

@@ -81,12 +81,17 @@ def why(metrics: Metrics, path: tuple[str, ...]) -> str:
 
 def on(subject: str, metrics: Metrics, horizon: str) -> str:
     """Name a subject; with the horizon, where there are several."""
-    return f"{subject} ({horizon})" if len(metrics["horizons"]) > 1 else subject
+    return f"{subject} ({horizon})" if _several(metrics) else subject
 
 
 def where(metrics: Metrics, horizon: str) -> str:
     """Say on which horizon, where there are several."""
-    return f" on the horizon {horizon}" if len(metrics["horizons"]) > 1 else ""
+    return f" on the horizon {horizon}" if _several(metrics) else ""
+
+
+def _several(metrics: Metrics) -> bool:
+    """Whether there are several horizons, those without a reference included."""
+    return len(metrics["horizons"]) + len(metrics.get("predicted") or {}) > 1
 
 
 def percent(share: float) -> str:

@@ -64,6 +64,10 @@ class Report:
             "Parameters": [written(parameters(system)) for system in systems],
         }
 
+    def made(self, runs: Sequence[Metrics]) -> str:
+        """Return what the method does, in a few sentences; `how`, whatever the runs."""
+        return self.how
+
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """Return the tables of the front page."""
         columns = list(dict.fromkeys(column for row in rows for column in row))

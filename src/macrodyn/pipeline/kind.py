@@ -39,6 +39,8 @@ class Figure:
 
     Attributes:
         pattern: Their files below the stage's ``figures``; ``*`` stands for what the user named.
+            Pictures are ``.png``; ``.json`` are data that a page draws itself, as
+            `macrodyn.evaluation.explorer.trajectory_data` returns them, sealed.
         title: What they show, in words.
         caption: reStructuredText with Jinja, below ``workflow/report`` or anywhere; '' for none.
     """

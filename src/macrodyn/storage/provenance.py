@@ -34,27 +34,26 @@ def software() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def git_commit() -> str:
     """Return the commit of the source tree, with ``+changes`` if it was edited; '' outside git."""
-    here = Path(__file__).parent
     try:
-        commit = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-        status = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=10,
-            check=True,
-        ).stdout.strip()
+        # An environment may stand in the repository of a study, whose commit says nothing here.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        commit = _git("rev-parse", "HEAD")
+        status = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return ""
     return commit + ("+changes" if status else "")
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints of the folder of this module."""
+    return subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=10,
+        check=True,
+    ).stdout.strip()
 
 
 def provenance(stage: str, config: dict[str, Any]) -> dict[str, str]:

@@ -10,6 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from macrodyn.evaluation.explorer import explorer
+from macrodyn.evaluation.verdict import judge
 from macrodyn.methods.partial_evolution import analyses
 from macrodyn.methods.partial_evolution import evaluate as module
 from macrodyn.methods.partial_evolution.evaluate import evaluate
@@ -18,6 +20,7 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_metrics
 from macrodyn.pipeline.planner import RunPlan
 from macrodyn.pipeline.stage import Stage, StageId
+from macrodyn.storage.sealed import read_sealed_json
 
 LITTLE = {
     "sizes": {"small": [4, 4], "large": [8, 8]},
@@ -84,12 +87,17 @@ def make_job_of_run(
     return make
 
 
-def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
+def evaluated(
+    job: Job, tmp_path: Path, figures: tuple[str, ...] = FIGURES, case: str = "transient"
+) -> dict[str, Any]:
     """Evaluate a run, and check what holds of every evaluation."""
     evaluate(job)
     metrics = read_metrics(job.outputs["metrics"])
-    for name in FIGURES:
+    for name in figures:
         assert Image.open(job.outputs["figures"] / f"{name}.png").width > 100
+    explored = read_sealed_json(job.outputs["figures"] / "trajectories.json")
+    assert "transient" in [case["name"] for case in explored["cases"]]
+    assert "NaN" not in explorer(explored, "")
     assert (metrics["run"], metrics["method"]) == (job.subject, "partial-evolution")
     assert metrics["identity"] == job.key
     assert unexplained(metrics) == []
@@ -97,6 +105,7 @@ def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
         assert at(metrics, path) is None, f"{path} has a value, and a reason for having none"
     assert summary_row(metrics)["run"] == "run"
     for name, options in ANALYSES.items():
+        options = options and {"horizon": case}
         analysis = analysis_job(job, name, options, tmp_path)
         getattr(analyses, name)(analysis)
         assert list(analysis.outputs["figures"].glob("*.png"))
@@ -207,6 +216,59 @@ def test_evaluation_of_a_run_that_lacks_nothing(
     monkeypatch.setattr(module, "compare_horizon", broken)
     with pytest.raises(ValueError, match="a wrong call"):
         evaluate(job)
+
+
+ALONE = (
+    *FIGURES[:5],
+    "trajectories/transient/ours",
+    "trajectories/transient/polynomial",
+    "trajectories/transient-size-4x4/ours",
+    "equilibrium/transient-size-4x4",
+    "sampled-equilibrium",
+)
+
+
+def test_evaluation_of_a_run_without_a_reference(
+    make_job_of_run: Callable[..., Job], tmp_path: Path
+) -> None:
+    evaluate_keys = {"reference": "none", "equilibrium": {"burn_in": 3, "samples": 4, "spacing": 2}}
+    changes = {"evaluate": evaluate_keys, "baselines": ["polynomial"]}
+    changes["closure"] = {**LITTLE["closure"], "dimension": 0}
+    job = make_job_of_run({**changes, "simulate": {"groups": 12}})
+    metrics = evaluated(job, tmp_path, ALONE, "transient-size-4x4")
+    assert not (job.outputs["figures"] / "equilibrium" / "transient.png").exists()
+    assert list(metrics["horizons"]) == ["transient-size-4x4"]
+    assert metrics["horizons"]["transient-size-4x4"]["ours"]["test_error"]["mean"] > 0
+    assert metrics["checked"] == {"transient-size-4x4": [4, 4]}
+    assert set(metrics["costs"]) == {"ours", "check"}
+    schemes = metrics["predicted"]["transient"]
+    assert set(schemes) == {"ours", "polynomial"}
+    assert len(schemes["ours"]["agreement"]["members"]) == 2
+    assert schemes["ours"]["agreement"]["chance"] > 0 and "difference" not in schemes["ours"]
+    assert schemes["polynomial"]["difference"]["mean"] > 0
+    assert -1 <= schemes["ours"]["late"]["magnetisation"]["mean"] <= 1
+    found = metrics["sampled_equilibrium"]
+    assert set(found) == {"here", "size-4x4"}
+    magnetisation = found["here"]["magnetisation"]
+    assert magnetisation["direct"] is None and abs(magnetisation["predicted"]) <= 1
+    assert found["size-4x4"]["magnetisation"]["direct"] is not None
+    row = summary_row(metrics)
+    assert row["transient:disagreement"] == schemes["ours"]["agreement"]["mean"]
+    verdict = judge(metrics)
+    assert verdict.headline.startswith("There is no reference: the large system was not simulated")
+    assert "direct simulation at 4x4" in verdict.headline
+
+
+def test_evaluation_of_a_run_that_is_compared_with_nothing(
+    make_job_of_run: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = make_job_of_run({"evaluate": {"reference": "none", "sizes": [[30, 24]]}})
+    case = "transient-size-30x24"
+    figures = (*FIGURES[:5], f"trajectories/{case}/ours")
+    metrics = evaluated(job, tmp_path, figures, case)
+    assert metrics["horizons"] == metrics["checked"] == metrics["costs"]["check"] == {}
+    assert list(metrics["predicted"]) == [case]
+    assert not any(column.endswith(":ours") for column in summary_row(metrics))
 
 
 def test_evaluation_of_a_run_that_lacks_almost_all(

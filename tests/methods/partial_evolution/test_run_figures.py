@@ -91,6 +91,14 @@ def test_snapshots_say_their_time_and_macrostate() -> None:
     ]
 
 
+def test_snapshots_without_a_reference_are_those_nearest_to_the_middle_example() -> None:
+    small, large, _ = _stores()
+    figure = snapshot_figure(small, large, None, Waves(), "base")
+    drawn = [[line.get_ydata()[0] for line in panel.lines] for panel in figure.axes if panel.lines]
+    np.testing.assert_allclose(drawn, [[0.52, 0.61], [1.53, 1.62], [0.53, 0.62]], rtol=1e-6)
+    assert "direct simulation" not in "".join(panel.get_title() for panel in figure.axes)
+
+
 def test_snapshots_without_upsampling() -> None:
     small, _, reference = _stores()
     figure = snapshot_figure(small, xr.Dataset(), reference, Waves(), "base")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from macrodyn.evaluation.explorer import Curves, ExplorerCase, trajectory_data
 from macrodyn.methods.partial_evolution.method import PartialEvolution
 from macrodyn.methods.partial_evolution.stages import COSTS, EVALUATE
 from macrodyn.pipeline.kind import Figure
 from macrodyn.pipeline.report.figure_pages import shown_figures, write_figure_pages
 from macrodyn.pipeline.report.page_labels import page_label, page_stem
+from macrodyn.storage.errors import StoreError
+from macrodyn.storage.sealed import write_sealed_json
 
 CAPTIONS = Path(__file__).parents[3] / "workflow" / "report"
 ACROSS = [figure for a in PartialEvolution.analyses for figure in a.stage.figures]
@@ -21,6 +25,17 @@ KINDS = (*EVALUATE.figures, *ACROSS)
 def picture(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (200, 120)).save(path)
+    return path
+
+
+def drawn(path: Path) -> Path:
+    """Write a figure as its kind says: a picture, or data of trajectories."""
+    if path.suffix != ".json":
+        return picture(path)
+    curves = {"direct": Curves(mean=np.linspace(0, 1, 6).reshape(1, 6, 1))}
+    case = ExplorerCase(name="short", time=np.arange(6.0), states=["m 0"], curves=curves)
+    data = trajectory_data([case], ["m"], truth="direct", schemes={"direct": "direct"})
+    write_sealed_json(path, data)
     return path
 
 
@@ -51,7 +66,7 @@ def test_titles(tmp_path: Path, name: str, title: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.title)
 def test_every_figure_has_a_caption(tmp_path: Path, kind: Figure) -> None:
-    picture(tmp_path / kind.pattern.replace("*", "short"))
+    drawn(tmp_path / kind.pattern.replace("*", "short"))
     (found,) = shown_figures(tmp_path, [kind], CAPTIONS)
     text = found.caption
     assert len(text) > 60 and text.startswith("<p>")
@@ -104,6 +119,25 @@ def test_pages_of_figures_that_are_no_more_are_removed(tmp_path: Path) -> None:
     text = only.read_text(encoding="utf-8")
     assert "<h1>Training</h1>" in text and "Run &lt;a&gt;" in text
     assert "Losses on training and validation data" in text
+
+
+def test_a_page_of_trajectories_holds_its_data(tmp_path: Path) -> None:
+    """It comes first; of results that were made before there were such data it is left out."""
+    picture(tmp_path / "figures" / "training.png")
+    before = shown_figures(tmp_path / "figures", EVALUATE.figures, CAPTIONS)
+    assert [one.title for one in before] == ["Training"]
+    path = tmp_path / "figures" / "trajectories.json"
+    path.parent.mkdir(exist_ok=True)
+    drawn(path)
+    figures = shown_figures(tmp_path / "figures", EVALUATE.figures, CAPTIONS)
+    assert [one.title for one in figures] == ["Trajectories to explore", "Training"]
+    write_figure_pages(tmp_path / "pages", figures, "Run <a>")
+    text = (tmp_path / "pages" / "01-Trajectories_to_explore.html").read_text(encoding="utf-8")
+    assert text.count('"mean":[["-4 0 2000 2000 2000 2000 2000"]]') == 1
+    assert "Run &lt;a&gt;" in text and "<em>members' means</em>" in text
+    path.write_bytes(path.read_bytes().replace(b"2000 2000", b"2000 1000"))
+    with pytest.raises(StoreError, match=r"trajectories\.json cannot be read"):
+        write_figure_pages(tmp_path / "pages", figures, "Run <a>")
 
 
 @pytest.mark.parametrize("title", ["A, b", "A_b", "Error against patch size, a-b_c", "x,y"])

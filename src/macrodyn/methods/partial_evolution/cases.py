@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -11,13 +12,13 @@ from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One comparison with direct simulation.
+    """One prediction, and what it is compared with.
 
     Attributes:
         name: Its name: that of its horizon, with the values of the conditions and the size where
             they are given.
         horizon: Name of its horizon.
-        reference: Role of the direct simulation that it is compared with.
+        reference: Role of the direct simulation that it is compared with; '' if with none.
         equilibrium: Role of the sampled equilibrium, where one is asked for.
         place: Values of the conditions and the size, where they are given.
         large: Lattice of the system.
@@ -39,19 +40,19 @@ def evaluated_cases(run: PartialEvolutionRun) -> list[Case]:
     They are every horizon, at every combination of ``evaluate.conditions``, at each of
     ``evaluate.sizes``.
     """
-    asked, sizes = run.evaluate.conditions, run.evaluate.sizes
+    asked = run.evaluate.conditions
     cases = []
-    places = product(product(*asked.values()), sizes or (run.sizes.large,))
-    for values, large in places:
+    for values, (large, name) in product(product(*asked.values()), _sizes(run)):
         parameters = dict(zip(asked, values, strict=True))
-        told = [f"{name}-{value:g}" for name, value in parameters.items()]
-        place = "-".join([*told, *([size_name(large)] if sizes else [])])
+        told = [f"{condition}-{value:g}" for condition, value in parameters.items()]
+        place = "-".join([*told, *([name] if name else [])])
+        reference = f"reference/{place}" if place else "reference"
         for horizon in run.evaluate.horizons:
             cases.append(
                 Case(
                     name=f"{horizon}-{place}" if place else horizon,
                     horizon=horizon,
-                    reference=f"reference/{place}" if place else "reference",
+                    reference=reference if run.is_compared(large) else "",
                     equilibrium=f"equilibrium/{place}" if place else "equilibrium",
                     place=place,
                     large=large,
@@ -59,6 +60,19 @@ def evaluated_cases(run: PartialEvolutionRun) -> list[Case]:
                 )
             )
     return cases
+
+
+def _sizes(run: PartialEvolutionRun) -> list[tuple[Shape, str]]:
+    """Sizes that are predicted for, with their names; none for the large one left to itself."""
+    if run.evaluate.sizes:
+        return [(size, size_name(size)) for size in run.evaluate.sizes]
+    small, large = run.sizes.small, run.sizes.large
+    # Closure variables are means over whole patches.
+    whole = not run.closure.dimension or all(
+        n % p == 0 for n, p in zip(small, run.patch, strict=True)
+    )
+    checked = run.evaluate.reference == "none" and math.prod(small) < math.prod(large) and whole
+    return [(large, ""), *([(small, size_name(small))] if checked else [])]
 
 
 def size_name(shape: Shape) -> str:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from macrodyn.closure.features import check_features, features_of
 from macrodyn.config.errors import problems
 from macrodyn.lattice import Tiling
+from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.chains import check_chains
 from macrodyn.methods.partial_evolution.check_cases import (
     check_evaluated_sizes,
@@ -245,11 +246,12 @@ def _of(system: PatchSystem, component: str) -> str:
 
 def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that the features are the system's and have room, and that a model of z exists."""
+    asked = [*run.trained, run.sizes.large, *(case.large for case in evaluated_cases(run))]
     small = [run.sizes.small] if "naive" in run.baselines else []
     features = run.closure.features
     # Candidates are measured on the main lattice only, beside what z holds already.
     for key, names, lattices in (
-        ("closure.features", features, [*dict.fromkeys((*run.trained, run.sizes.large)), *small]),
+        ("closure.features", features, [*dict.fromkeys([*asked, *small])]),
         ("closure.candidates", run.closure.candidates, [run.trained[0]]),
     ):
         try:

@@ -72,6 +72,20 @@ def _unfit(run: PartialEvolutionRun, system: PatchSystem, size: Shape) -> str | 
     return None
 
 
+def unused_references(run: PartialEvolutionRun) -> Iterator[str]:
+    """Yield what is set and not used, as the large system is not simulated."""
+    if run.evaluate.reference == "direct":
+        return
+    why = "the large system is not simulated (evaluate.reference: none)"
+    if run.published:
+        yield f"published is not shown: there are no test errors to stand beside, as {why}"
+    compared = any(case.reference for case in evaluated_cases(run))
+    if not compared and "replicas" in run.evaluate.model_fields_set:
+        yield (
+            f"evaluate.replicas is not used: {why}, nor is a smaller one: add one to evaluate.sizes"
+        )
+
+
 def try_evaluated_sizes(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
     """Check that the system makes, evolves and observes states of every size.
 

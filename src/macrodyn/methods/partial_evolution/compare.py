@@ -45,13 +45,14 @@ MMD_TIMES = 4
 
 @dataclass(frozen=True)
 class Comparison:
-    """Predictions of one horizon beside the reference, as arrays.
+    """Predictions of one horizon, beside the reference if there is one, as arrays.
 
     Attributes:
         time: Record times, [time].
         initial: Initial macrostates, [initial, component].
         components: Names of their components.
-        reference: Observables by direct simulation, [initial, replica, time, observable].
+        reference: Observables by direct simulation, [initial, replica, time, observable]; None
+            where there is none.
         predictions: By method, [member, initial, replica, time, observable].
         equilibria: Late-time comparison by method, of those that have one.
     """
@@ -59,7 +60,7 @@ class Comparison:
     time: NDArray[np.float64]
     initial: NDArray[np.float64]
     components: tuple[str, ...]
-    reference: NDArray[np.float64]
+    reference: NDArray[np.float64] | None
     predictions: dict[str, NDArray[np.float64]]
     equilibria: dict[str, EquilibriumComparison]
 

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_serializer
+from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
 
 from macrodyn.closure.settings import ClosureSettings
 from macrodyn.config.models import RunConfig
@@ -31,6 +31,7 @@ from macrodyn.lattice import Boundary
 from macrodyn.systems.patch_system import Stop, Upsampling
 
 Baseline = Literal["naive", "full", "polynomial"]
+Reference = Literal["direct", "none"]
 # What of `upsample.relaxation` says how long every level is relaxed, which chains say themselves.
 UNUSED_BY_CHAINS = ("duration", "up_to_age")
 
@@ -189,8 +190,14 @@ class EquilibriumConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """Comparison with direct simulation of the large system."""
+    """Predictions, and what they are compared with."""
 
+    reference: Reference = Field(
+        default="direct",
+        description="direct: predictions are compared with direct simulation of the large system. "
+        "none: it is never simulated; only smaller sizes are, those of evaluate.sizes, or "
+        "sizes.small where none are given.",
+    )
     initial: Annotated[
         Annotated[Values, Tag(MARKS[0])] | Annotated[dict[Name, Values], Tag(MARKS[1])],
         Discriminator(form),
@@ -224,8 +231,17 @@ class EvaluateConfig(Section):
     sizes: tuple[Lattice, ...] = Field(
         default=(),
         description="Lattices for which the one model predicts: its drift is taken to be the same "
-        "for every number of sites n, its covariance to go as 1/n. sizes.large if left out.",
+        "for every number of sites n, its covariance to go as 1/n. sizes.large if left out; "
+        "without a reference sizes.small as well.",
     )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As before there was a choice: what was evaluated is found again.
+        content: dict[str, Any] = serialise(self)
+        if self.reference == "direct":
+            content.pop("reference", None)
+        return content
 
 
 class HorizonOption(Section):
@@ -273,6 +289,10 @@ class PartialEvolutionRun(RunConfig):
         large, given = self.sizes.large, self.sizes.train or (self.sizes.large,)
         main = large if large in given else max(sorted(given), key=math.prod)
         return (main, *sorted(set(given) - {main}))
+
+    def is_compared(self, size: tuple[int, ...]) -> bool:
+        """Whether a size is simulated directly, for predictions to be compared with."""
+        return self.evaluate.reference == "direct" or math.prod(size) < math.prod(self.sizes.large)
 
     @property
     def ages(self) -> tuple[float, ...]:

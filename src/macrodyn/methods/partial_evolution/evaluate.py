@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -16,8 +17,9 @@ from macrodyn.evaluation.figures_steps import step_errors
 from macrodyn.evaluation.figures_worth import variables_worth
 from macrodyn.evaluation.sampled import SampledEquilibrium
 from macrodyn.methods.base import run_of
-from macrodyn.methods.partial_evolution.cases import evaluated_cases
+from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases
 from macrodyn.methods.partial_evolution.compare import (
+    Comparison,
     compare_horizon,
     compare_sampled,
     conditions_outside,
@@ -25,6 +27,8 @@ from macrodyn.methods.partial_evolution.compare import (
 )
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.diagnose import mean_drift, residual_summary, run_residual
+from macrodyn.methods.partial_evolution.explore import explored_case, explored_trajectories
+from macrodyn.methods.partial_evolution.predicted import judge_predictions
 from macrodyn.methods.partial_evolution.relaxed import judge_relaxation
 from macrodyn.methods.partial_evolution.run_figures import (
     comparison_figures,
@@ -42,12 +46,14 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
 from macrodyn.pipeline.stage_system import evaluated_system
 from macrodyn.storage.netcdf import read_dataset
-from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 from macrodyn.systems import PatchSystem
 
 
 def evaluate(job: Job) -> None:
     """Compare a run with direct simulation, draw its figures and write its metrics.
+
+    Predictions of a size that was not simulated are compared with each other.
 
     What the data cannot give is null in the metrics, with the reason under ``unavailable``, and all
     else is made; a figure that cannot be drawn says why.
@@ -63,6 +69,8 @@ def evaluate(job: Job) -> None:
     metrics: dict[str, Any] = {"horizons": {}}
     findings = Findings()
     cases = evaluated_cases(run)
+    if run.evaluate.reference == "none":
+        metrics |= {"predicted": {}, "checked": {c.name: c.large for c in cases if c.reference}}
     # The configuration of the job has lost the order of what the user named.
     cases.sort(key=lambda case: job.config["order"].index(case.name))
     # Horizons share their reference, which is read once for all that follow each other.
@@ -74,23 +82,21 @@ def evaluate(job: Job) -> None:
     metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
     outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
     sampled: dict[str, SampledEquilibrium | None] = {}
+    explored = []
     for case in cases:
         job.info(f"comparing on {case.name}")
-        here = findings.below("horizons", case.name)
-        comparison, metrics["horizons"][case.name] = compare_horizon(
-            reference(case.reference),
-            {s: job.input(f"prediction/{s}/{case.name}") for s in job.roles("model")},
-            run.evaluate.horizons[case.horizon],
-            run.evaluate.equilibrium_fraction,
-            run.seed,
-            here,
-            outliers,
-        )
-        for scheme, merits in metrics["horizons"][case.name].items():
+        section = "horizons" if case.reference else "predicted"
+        here = findings.below(section, case.name)
+        direct = reference(case.reference) if case.reference else None
+        predictions = {s: job.input(f"prediction/{s}/{case.name}") for s in job.roles("model")}
+        comparison, merits_of = _compare(run, system, case, direct, predictions, here, outliers)
+        metrics[section][case.name] = merits_of
+        for scheme, merits in merits_of.items():
             if scheme in outliers and (away := merits["members"]["late"]["outliers"]):
                 job.warning(f"members {away} of {scheme} end up elsewhere on {case.name}")
         for kind, name, figure in comparison_figures(comparison, system, case.name, title, here):
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
+        explored.append(explored_case(case.name, comparison, predictions, system))
         if case.equilibrium in job.inputs and case.place not in sampled:
             sampled[case.place] = compare_sampled(
                 read_dataset(job.input(case.equilibrium)),
@@ -99,6 +105,9 @@ def evaluate(job: Job) -> None:
                 findings.below("sampled_equilibrium", case.place or "here"),
             )
         del comparison
+    write_sealed_json(
+        job.outputs["figures"] / "trajectories.json", explored_trajectories(explored, system)
+    )
     metrics |= _compare_sampled(job, run, system, sampled, findings)
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     latents = read_dataset(job.input("latents/ours"))
@@ -124,10 +133,29 @@ def evaluate(job: Job) -> None:
     draw_prepared(job, system)
     small, large = (read_dataset(job.input(role)) for role in ("small", "snapshots"))
     beside = next((case for case in cases if case.large == run.sizes.large), cases[0])
-    figure = snapshot_figure(small, large, reference(beside.reference), system, title)
+    # A smaller system is no snapshot of the large one.
+    truth = reference(beside.reference) if run.evaluate.reference == "direct" else None
+    figure = snapshot_figure(small, large, truth, system, title)
     style.save(figure, job.outputs["figures"] / "snapshots.png")
     findings.explain({k: v for k, v in metrics.items() if k != "covariance_factor"})
     write_metrics(job, metrics, findings)
+
+
+def _compare(
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    case: Case,
+    direct: xr.Dataset | None,
+    predictions: dict[str, Path],
+    findings: Findings,
+    outliers: Mapping[str, Sequence[int]],
+) -> tuple[Comparison, dict[str, Any]]:
+    """Compare predictions with direct simulation; where there is none, with each other."""
+    horizon, fraction = run.evaluate.horizons[case.horizon], run.evaluate.equilibrium_fraction
+    if direct is not None:
+        return compare_horizon(direct, predictions, horizon, fraction, run.seed, findings, outliers)
+    names = list(system.observable_names)
+    return judge_predictions(predictions, names, horizon, fraction, findings, outliers)
 
 
 def _compare_sampled(

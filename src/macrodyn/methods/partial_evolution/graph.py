@@ -51,7 +51,8 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     roles |= {f"snapshots/{size.name}": stage for size, stage in beside.items()}
     cases = evaluated_cases(run)
     for case in cases:
-        roles.setdefault(case.reference, make.reference(case))
+        if case.reference:
+            roles.setdefault(case.reference, make.reference(case))
         if run.evaluate.equilibrium is not None:
             roles.setdefault(case.equilibrium, make.equilibrium(case))
     choice = make.recommend(snapshots) if run.evolve.automatic else None
@@ -83,14 +84,16 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
                 case, "partial", model, closure
             )
     ours = ("model/ours", "closure", *(f"prediction/ours/{case.name}" for case in cases))
-    direct = tuple(dict.fromkeys(case.reference for case in cases))
+    direct = tuple(dict.fromkeys(case.reference for case in cases if case.reference))
+    # Direct simulation of smaller sizes says nothing of what that of the large one would cost.
+    way = "direct" if run.evaluate.reference == "direct" else "check"
     # Of the baselines it reads what they have learned and predict, not the data that they had.
     unread = ("pairs/", "latents/", "snapshots/")
     evaluated = [r for r in roles if not r.startswith(unread)]
     return Graph(
         roles=roles,
         evaluated=(*evaluated, "latents/ours"),
-        costs={"ours": ours, "direct": direct},
+        costs={"ours": ours, way: direct},
         order=(*(case.name for case in cases), "ours", *run.baselines),
     )
 

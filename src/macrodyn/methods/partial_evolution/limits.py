@@ -94,7 +94,8 @@ def check_amounts(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
     initial = run.evaluate.initial
     macrostates = math.prod(map(len, initial.values() if isinstance(initial, dict) else [initial]))
     points = max(horizon.points for horizon in run.evaluate.horizons.values())
-    sites = max(map(math.prod, run.evaluate.sizes), default=0)
+    compared = [size for size in run.evaluate.sizes if run.is_compared(size)]
+    sites = max(map(math.prod, compared), default=0)
     variables = len(system.observables) + run.closure.dimension
     predicted = run.dynamics.members * run.evaluate.predicted_replicas
     amounts = {

@@ -79,9 +79,11 @@ class PartialEvolution(Method):
         """Yield what is evaluated outside of what is sampled, and what is set and not used."""
         from macrodyn.methods.partial_evolution.chains import unused_settings
         from macrodyn.methods.partial_evolution.check import extrapolations
+        from macrodyn.methods.partial_evolution.check_cases import unused_references
 
         yield from extrapolations(run, system)
         yield from unused_settings(run)
+        yield from unused_references(run)
 
 
 def _without_order(section: SizesConfig) -> SizesConfig:

@@ -30,8 +30,9 @@ def error_against_size(runs: Runs) -> dict[str, Proposal]:
 
 
 def all_runs(runs: Runs) -> dict[str, Proposal]:
-    """Errors of all runs, where there are more than two."""
-    return {"all-runs": Proposal(runs=list(runs))} if len(runs) > 2 else {}
+    """Errors of all runs that have any, where there are more than two."""
+    compared = [n for n, run in runs.items() if any(c.reference for c in evaluated_cases(run))]
+    return {"all-runs": Proposal(runs=compared)} if len(compared) > 2 else {}
 
 
 def mmd_against_factor(runs: Runs) -> dict[str, Proposal]:
@@ -68,9 +69,10 @@ def but_for_the_factor(config: dict[str, Any]) -> str:
 
 
 def _by_case(runs: Runs) -> dict[str, list[str]]:
-    """Names of the runs that have a case."""
+    """Names of the runs that have a case, of those that are compared with direct simulation."""
     found: dict[str, list[str]] = {}
     for name, run in runs.items():
         for case in evaluated_cases(run):
-            found.setdefault(case.name, []).append(name)
+            if case.reference:
+                found.setdefault(case.name, []).append(name)
     return found

@@ -8,23 +8,28 @@ from typing import Any
 import numpy as np
 
 from macrodyn.evaluation.verdict import Verdict, judge
+from macrodyn.evaluation.verdict_predicted import without_reference
+from macrodyn.methods.partial_evolution.report_predicted import predicted_columns, predicted_tables
 from macrodyn.methods.report import Metrics, Report, Row, Table, costs, number, parameters
 from macrodyn.storage.errors import StoreError
 
 SCHEMES = ("ours", "naive", "full", "polynomial")
 _EXACT = ("drift", "diffusion")
+WAYS = ("ours", "direct", "check")
 
 
 class PartialEvolutionReport(Report):
-    """Test errors against direct simulation, with what an exact model would score."""
+    """Test errors against direct simulation, with what an exact model would score.
+
+    Of a system that was not simulated, how far predictions agree with each other.
+    """
 
     lead = "Macroscopic dynamics of a large system, learned from small ones"
     how = (
         "Small systems were simulated and put together to snapshots of the large one, which were "
         "relaxed patch by patch. Some patches of each snapshot were evolved for a short time. From "
         "their increments came the drift and the diffusion of the large system's observables, and "
-        "of closure variables that complete them. The trajectories that follow are compared with "
-        "direct simulation of the large system, from which nothing was learned."
+        "of closure variables that complete them."
     )
     note = "summary.rst"
     columns = (
@@ -35,6 +40,24 @@ class PartialEvolutionReport(Report):
     def row(self, metrics: Metrics) -> Row:
         """Return a run's row of summary.csv; see `summary_row`."""
         return summary_row(metrics)
+
+    def made(self, runs: Sequence[Metrics]) -> str:
+        """Return what was done, and what the predictions are compared with."""
+        alone = [without_reference(run) for run in runs]
+        compared = (
+            "The trajectories that follow are compared with direct simulation of the large system, "
+            "from which nothing was learned."
+        )
+        alike = (
+            "The large system was not simulated: there is no reference for its predictions. The "
+            "same model is compared with direct simulation of smaller systems, if any were asked "
+            "for; the rest that is said of it needs no reference."
+        )
+        if all(alone):
+            return f"{self.how} {alike}"
+        names = ", ".join(run["run"] for run, found in zip(runs, alone, strict=True) if found)
+        others = f" In {names}: {alike[0].lower()}{alike[1:]}" if names else ""
+        return f"{self.how} {compared}{others}"
 
     def facts(self, runs: Sequence[Metrics]) -> dict[str, list[str]]:
         """Return system, parameters and sizes of each run."""
@@ -52,7 +75,7 @@ class PartialEvolutionReport(Report):
                 f"{run['samples']['patches_evolved']:,} of each snapshot were evolved"
                 for run in runs
             ],
-            "Compared": [_compared(c) for c in configs],
+            "Compared": [_compared(run) for run in runs],
         }
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
@@ -77,6 +100,7 @@ class PartialEvolutionReport(Report):
             having = [row for row in rows if f"{horizon}:ours" in row]
             tables.append(Table(title=title, headings=headings, rows=having))
             tables.append(_scheme_table(having, horizon))
+        tables = [*predicted_tables(rows, head), *tables]
         exact = {
             f"{kind}_{size}_percent": f"{kind}, {word} [%]"
             for kind in _EXACT
@@ -88,8 +112,10 @@ class PartialEvolutionReport(Report):
         spent = {
             "site_updates_ours": "site updates, ours",
             "site_updates_direct": "site updates, direct simulation",
+            "site_updates_check": "site updates, direct simulation of smaller sizes",
             "core_seconds_ours": "core seconds, ours",
             "core_seconds_direct": "core seconds, direct simulation",
+            "core_seconds_check": "core seconds, direct simulation of smaller sizes",
         }
         return [*tables, Table(title="Costs", headings=head | spent, rows=rows)]
 
@@ -99,9 +125,10 @@ class PartialEvolutionReport(Report):
 
     def main_figures(self, runs: Sequence[Metrics]) -> list[tuple[str, str]]:
         """Return the figure across runs where sizes differ, and the first run's trajectories."""
-        horizon = next(iter(runs[0]["horizons"]), None)
+        compared = next(iter(runs[0]["horizons"]), None)
+        horizon = next(iter(runs[0].get("predicted") or ()), compared)
         sizes = {tuple(run["config"]["sizes"]["small"]) for run in runs}
-        across = [(f"Error against patch size, {horizon}", "")] if len(sizes) > 1 else []
+        across = [(f"Error against patch size, {compared}", "")] if len(sizes) > 1 else []
         return [*across, (f"Trajectories, {horizon}, ours", runs[0]["run"])]
 
     def published(self, rows: Sequence[Row], runs: Mapping[str, Metrics]) -> list[list[str]]:
@@ -148,11 +175,12 @@ def summary_row(metrics: Metrics) -> Row:
             row[f"{horizon}:sampling_mmd"] = found(values, "ours", "mmd", "null_mean")
         if "range" in values["ours"]:
             row[f"{horizon}:outside"] = found(values, "ours", "range", "outside")
+    row |= predicted_columns(metrics)
     if metrics.get("exact"):
         for kind in ("drift", "diffusion"):
             for size in ("rms", "max"):
                 row[f"{kind}_{size}_percent"] = _worst_percent(metrics["exact"][kind], size)
-    ways = {way: metrics["costs"][way] for way in ("ours", "direct")}
+    ways = {way: spent for way, spent in metrics["costs"].items() if way in WAYS}
     return row | costs({"costs": ways})
 
 
@@ -263,7 +291,8 @@ def _learned_from(config: Metrics) -> str:
     return f"snapshots of {', '.join(map(_sites, given))}{together}"
 
 
-def _compared(config: Metrics) -> str:
+def _compared(run: Metrics) -> str:
+    config = run["config"]
     evaluate = config["evaluate"]
     horizons = ", ".join(
         f"{name} to t = {h['spacing'] * (h['points'] - 1):g}"
@@ -271,6 +300,11 @@ def _compared(config: Metrics) -> str:
     )
     sizes = ", ".join(_sites(shape) for shape in evaluate.get("sizes") or [])
     at = f"; on {sizes}, by the model of {_sites(config['sizes']['large'])}" if sizes else ""
+    if evaluate.get("reference") == "none":
+        smaller = dict.fromkeys(map(tuple, (run.get("checked") or {}).values()))
+        on = " and ".join(map(_sites, smaller))
+        told = f"at {on} alone, {evaluate['replicas']} trajectories" if on else "with nothing"
+        return f"{told}{' for each initial macrostate' if on else ''}; {horizons}{at}"
     return f"{evaluate['replicas']} trajectories for each initial macrostate; {horizons}{at}"
 
 

@@ -41,7 +41,11 @@ MAX_POINTS = 20_000
 
 
 def snapshot_figure(
-    small: xr.Dataset, large: xr.Dataset, reference: xr.Dataset, system: PatchSystem, title: str
+    small: xr.Dataset,
+    large: xr.Dataset,
+    reference: xr.Dataset | None,
+    system: PatchSystem,
+    title: str,
 ) -> Figure:
     """Snapshots of each upsampling level beside true ones of the same age.
 
@@ -49,12 +53,13 @@ def snapshot_figure(
     Along a chain, the snapshots that it began with are of its beginning, and so are small ones. Of
     the examples of the last level and of direct simulation the two are shown whose observables
     are nearest to each other, as only snapshots of the same macrostate can be compared by eye; of
-    the other levels the examples nearest to these.
+    the other levels the examples nearest to these. Where there is no direct simulation, those
+    nearest to the middle example of the last level are shown.
 
     Args:
         small: The small systems' snapshots.
         large: The large snapshots, with examples of every level at the middle snapshot time.
-        reference: Direct simulation, with the states of a few trajectories.
+        reference: Direct simulation, with the states of a few trajectories; None if there is none.
         system: The system.
         title: Title of the figure.
     """
@@ -65,20 +70,23 @@ def snapshot_figure(
     simulated = float(small["time"].values[middle])
     raw_time = float(large.attrs.get("example_from", simulated))
     time = float(large.attrs.get("example_age", simulated))
-    moments = reference["example_time"].values
-    moment = int(np.argmin(np.abs(moments - time)))
-    truths = reference["example_states"].values[:, moment]
     numbers = sorted(int(str(n).split("_")[1]) for n in large.data_vars if str(n).endswith("_raw"))
     first = small.states.values[:, middle, 0]
     last = large[f"level_{numbers[-1]}_relaxed"].values if numbers else first
-    best, true = _nearest_pair(last, truths, system)
-    goal = system.observe(truths[true : true + 1])[0]
+    best, true_time = len(last) // 2, time
+    true: NDArray | None = None
+    if reference is not None:
+        moments = reference["example_time"].values
+        moment = int(np.argmin(np.abs(moments - time)))
+        truths = reference["example_states"].values[:, moment]
+        best, nearest_truth = _nearest_pair(last, truths, system)
+        true, true_time = truths[nearest_truth], float(moments[moment])
+    goal = system.observe((last[best] if true is None else true)[None])[0]
 
     def caption(state: NDArray | None, age: float) -> str:
         return "" if state is None else _caption(state, age, system)
 
     def level(raw: NDArray | None, relaxed: NDArray, direct: NDArray | None) -> SnapshotLevel:
-        true_time = float(moments[moment])
         relaxed_time = simulated if raw is None else time
         captions = (
             caption(raw, raw_time),
@@ -88,12 +96,12 @@ def snapshot_figure(
         return SnapshotLevel(upsampled=raw, relaxed=relaxed, direct=direct, captions=captions)
 
     nearest = best if not numbers else _nearest_index(first, system, goal)
-    levels = [level(None, first[nearest], None if numbers else truths[true])]
+    levels = [level(None, first[nearest], None if numbers else true)]
     for number in numbers:
         raw, relaxed = (large[f"level_{number}_{kind}"].values for kind in ("raw", "relaxed"))
         final = number == numbers[-1]
         index = best if final else _nearest_index(relaxed, system, goal)
-        levels.append(level(raw[index], relaxed[index], truths[true] if final else None))
+        levels.append(level(raw[index], relaxed[index], true if final else None))
     channels = _channel_names(system)
     return snapshots(
         levels,
@@ -152,10 +160,10 @@ def comparison_figures(
     title: str,
     findings: Findings | None = None,
 ) -> Iterator[tuple[str, str, Figure]]:
-    """Trajectories and equilibrium distributions of one horizon.
+    """Trajectories and equilibrium distributions of one horizon; these if there is a reference.
 
     Args:
-        comparison: Predictions beside the reference.
+        comparison: Predictions, beside the reference if there is one.
         system: The system.
         horizon: Name of the horizon.
         title: Title of the run's figures.
@@ -178,6 +186,8 @@ def comparison_figures(
                 title=f"{title}, {horizon}, {method}",
             ),
         )
+    if comparison.reference is None:
+        return
     others = {k: v for k, v in comparison.equilibria.items() if k != "ours"}
     head = f"{title}, {horizon}"
 

@@ -121,6 +121,11 @@ EVALUATE = StageKind(
     version=6,
     place="run",
     figures=(
+        Figure(
+            pattern="trajectories.json",
+            title="Trajectories to explore",
+            caption="explorer.rst",
+        ),
         Figure(pattern="trajectories/*/*.png", title="Trajectories", caption="trajectories.rst"),
         Figure(pattern="equilibrium/*.png", title="Equilibrium", caption="equilibrium.rst"),
         Figure(

@@ -21,7 +21,7 @@ from macrodyn.evaluation.without_forces import (
     relative_errors,
 )
 from macrodyn.methods.base import run_of
-from macrodyn.methods.partial_forces import figures, figures_states
+from macrodyn.methods.partial_forces import figures, figures_explored, figures_states
 from macrodyn.methods.partial_forces.config import PartialForcesRun
 from macrodyn.methods.partial_forces.sample import used_records
 from macrodyn.methods.prepared import draw_prepared
@@ -29,7 +29,7 @@ from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
 from macrodyn.pipeline.stage_system import evaluated_system
 from macrodyn.storage.netcdf import read_attributes, read_dataset
-from macrodyn.storage.sealed import read_sealed_json
+from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 Array = NDArray[np.float64]
 
@@ -100,6 +100,8 @@ def compare(job: Job) -> None:
         run, system, made, true, used, drawn, errors, metrics, (closure, training), job.subject
     ).items():
         style.save(figure, job.outputs["figures"] / f"{file}.png")
+    explored = figures_explored.explored(system, made, true, used, drawn)
+    write_sealed_json(job.outputs["figures"] / "trajectories.json", explored)
     states = read_dataset(job.input("held-out"), ["states"])
     figure = figures_states.states(system, states, tuple(run.size), job.subject)
     style.save(figure, job.outputs["figures"] / "states.png")

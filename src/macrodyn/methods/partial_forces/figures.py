@@ -17,7 +17,7 @@ from macrodyn.systems import ForceSystem
 Array = NDArray[np.float64]
 # Held-out runs that are drawn: by their initial macrostates, the first, the last and some between.
 _RUNS = 5
-_NAMES = {
+NAMES = {
     "interpolation": "interpolation",
     "nearest": "nearest run",
     "regression": "regression on the\nfirst observables",
@@ -127,7 +127,7 @@ def error_bars(
     members = errors.mean(axis=(1, 2))
     rows: list[tuple[str, Any, str]] = [("this run", members, style.PALETTE[0])]
     rows += [
-        (_NAMES[name], [value], style.PALETTE[7])
+        (NAMES[name], [value], style.PALETTE[7])
         for name, value in metrics["without_forces"].items()
         if value is not None
     ]

@@ -72,6 +72,11 @@ COMPARE = StageKind(
     environment="report",
     place="run",
     figures=(
+        Figure(
+            pattern="trajectories.json",
+            title="Trajectories to explore",
+            caption="force_explorer.rst",
+        ),
         Figure(pattern="held-out.png", title="Held-out trajectories", caption="held_out.rst"),
         Figure(pattern="phase-portrait.png", title="Phase portrait", caption="phase_portrait.rst"),
         Figure(pattern="errors.png", title="Errors", caption="force_errors.rst"),

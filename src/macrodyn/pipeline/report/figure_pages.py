@@ -14,10 +14,12 @@ from typing import Any
 import jinja2
 from docutils.core import publish_parts
 
+from macrodyn.evaluation.explorer import explorer
 from macrodyn.evaluation.pages import figure, page
 from macrodyn.pipeline.kind import Figure
 from macrodyn.pipeline.report.page_labels import page_stem
 from macrodyn.storage.files import atomic_path
+from macrodyn.storage.sealed import read_sealed_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +97,20 @@ def write_figure_pages(folder: Path, figures: Sequence[ShownFigure], subject: st
         folder: Where to; it then holds nothing else.
         figures: The figures in order.
         subject: What they are of, such as `Run small-8`.
+
+    Raises:
+        StoreError: If the data of a figure of trajectories are damaged.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number, one in enumerate(figures, 1):
         alt = f"{one.title}: {subject}"
         head = f'<h1>{html.escape(one.title)}</h1>\n<p class="lead">{html.escape(subject)}</p>'
-        content = page(alt, f"{head}\n{figure(one.path, one.caption, alt)}")
+        shown = (
+            explorer(read_sealed_json(one.path), one.caption, one.path)
+            if one.path.suffix == ".json"
+            else figure(one.path, one.caption, alt)
+        )
+        content = page(alt, f"{head}\n{shown}")
         with atomic_path(folder / f"{page_stem(number, one.title)}.html") as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -63,7 +63,8 @@ def overview_page(study: Study) -> str:
     parts = [f"<h1>{html.escape(study.title)}</h1>", f'<p class="lead">{html.escape(lead)}</p>']
     for report, numbers in study.by_report():
         parts.append(_facts(report, [study.runs[number] for number in numbers]))
-        parts.append(f"<p>{report.how}</p>" if report.how else "")
+        how = report.made([study.runs[number] for number in numbers])
+        parts.append(f"<p>{how}</p>" if how else "")
     if verdicts:
         parts.append(_first(next(iter(verdicts)), verdicts))
     parts.append("<h2>Result</h2>")
@@ -133,7 +134,7 @@ def _section(name: str, verdict: Verdict, changes: Any) -> str:
         lines.append(f'<p class="lead">Differs from the study\'s base in <code>{text}</code></p>')
     lines.append(f"<p>{html.escape(verdict.headline)}</p>\n<ul>")
     for finding in verdict.findings:
-        if not verdict.headline.startswith(finding.text):
+        if finding.text not in verdict.headline:
             lines.append(f"<li>{html.escape(finding.text)} {_badge(finding.level)}</li>")
     lines.append("</ul>")
     if verdict.advice:

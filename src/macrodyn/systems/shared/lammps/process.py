@@ -16,7 +16,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-import macrodyn
 from macrodyn.systems.shared.lammps.errors import LammpsError, LammpsMissingError
 from macrodyn.systems.shared.lammps.messages import read_message, write_message
 from macrodyn.systems.shared.lammps.serving import FOLDER, read_log_end, without_launcher
@@ -89,9 +88,10 @@ class LammpsProcess:
     def _start(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=FOLDER))
         environment = without_launcher(os.environ)
-        root = str(Path(macrodyn.__file__).parents[1])
-        paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        # In this order: a conda environment's packages come before those beside an installed
+        # macrodyn, which may be for another Python.
+        paths = [environment.get("PYTHONPATH"), *map(os.path.abspath, filter(None, sys.path))]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         with (self._folder / "stderr.txt").open("wb") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", self._module],
