@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import macrodyn
-from macrodyn.evaluation import verdict, verdict_horizon
+from macrodyn.evaluation import verdict, verdict_horizon, verdict_predicted
 from macrodyn.methods.partial_forces import report
 
 ROOT = Path(__file__).parents[1]
@@ -230,7 +230,10 @@ def test_limits_of_the_verdict_are_those_of_the_code(row):
         assert any(abs(number - limit) < 1e-9 for number in numbers), f"{limit} is not in {rows[0]}"
 
 
-@pytest.mark.parametrize("module", [verdict, verdict_horizon, report], ids=lambda m: m.__name__)
+VERDICTS = [verdict, verdict_horizon, verdict_predicted, report]
+
+
+@pytest.mark.parametrize("module", VERDICTS, ids=lambda m: m.__name__)
 def test_each_key_that_a_verdict_names_is_on_the_page(module):
     text = VERDICT.read_text(encoding="utf-8")
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
