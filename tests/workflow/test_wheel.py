@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -176,10 +177,13 @@ def test_study_runs_without_a_checkout(installed: Installed, monkeypatch) -> Non
     if shutil.which("git"):
         # An environment may stand in the repository of a study.
         installed.call("git", "init", "--quiet", installed.folder.parent)
-    installed.begin("tiny", yaml.safe_load(TINY.read_text(encoding="utf-8")))
+    # Its first run alone: the others use no other part of the workflow.
+    content = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    installed.begin("tiny", content | {"runs": {"base": {}}})
     installed.run("tiny")
-    assert "41 of 41 jobs done" in installed.macrodyn("status", "tiny")
-    assert "published-setting" in installed.macrodyn("summary", "results/tiny")
+    (done, jobs) = re.findall(r"(\d+) of (\d+) jobs done", installed.macrodyn("status", "tiny"))[0]
+    assert int(done) == int(jobs) > 10
+    assert "base" in installed.macrodyn("summary", "results/tiny")
 
     (data,) = installed.folder.glob("results/tiny/stages/reference/*/data.nc")
     attributes = read_dataset(data).attrs
