@@ -178,7 +178,7 @@ def test_study_runs_without_a_checkout(installed: Installed, monkeypatch) -> Non
         installed.call("git", "init", "--quiet", installed.folder.parent)
     installed.begin("tiny", yaml.safe_load(TINY.read_text(encoding="utf-8")))
     installed.run("tiny")
-    assert "41 of 41 jobs done" in installed.macrodyn("status", "tiny")
+    assert "44 of 44 jobs done" in installed.macrodyn("status", "tiny")
     assert "published-setting" in installed.macrodyn("summary", "results/tiny")
 
     (data,) = installed.folder.glob("results/tiny/stages/reference/*/data.nc")
