@@ -138,15 +138,11 @@ class Installed:
 
     def run(self, study: str) -> None:
         """Run a study to its end."""
-        self._snakemake("--cores", "2", "--configfile", f"{study}.yaml")
+        self.macrodyn("run", f"{study}.yaml", "--cores", "2")
 
     def report(self, study: str, file: str) -> None:
         """Make the report of a finished study."""
-        self._snakemake("--configfile", f"{study}.yaml", "--report", file)
-
-    def _snakemake(self, *arguments: str) -> None:
-        snakefile = self.package / "_workflow" / "Snakefile"
-        self.call(self.python, "-m", "snakemake", "--snakefile", snakefile, *arguments)
+        self.macrodyn("report", f"{study}.yaml", "--output", file)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +157,13 @@ def test_package_is_that_of_the_wheel(installed: Installed) -> None:
     version = PYPROJECT["project"]["version"]
     assert installed.ask("import macrodyn; print(macrodyn.__version__)") == version
     assert installed.macrodyn("--version") == f"macrodyn {version}"
+
+
+def test_study_is_begun_without_a_checkout(installed: Installed) -> None:
+    """As it was written it can be run."""
+    installed.macrodyn("init", "study", "begun")
+    assert "study begun" in installed.macrodyn("check", "begun.yaml")
+    assert "evaluate" in installed.macrodyn("run", "begun.yaml", "--dry-run", "--cores", "1")
 
 
 PREDICT = """
