@@ -1,10 +1,9 @@
 """Kinetic Monte Carlo of a vacancy in NbMoTa: steps a second, beside plain NumPy.
 
-    python benchmarks/vacancy_kinetics.py model.safetensors [nkk_weights.npy]
+    python benchmarks/vacancy_kinetics.py [nkk_weights.npy]
 
 One vacancy among 1,024 sites, one thread; a step is eight barriers, a choice and an exchange. The
-models are one that the stage ``barrier_model`` of a study has made and, where it is given, the
-published network. Rows:
+models are the package's own and, where its file is given, the published network. Rows:
 
 - numpy: the barriers of one vacancy by array operations, a step after the other;
 - uncached: the compiled walk, every barrier computed;
@@ -20,7 +19,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
@@ -123,9 +121,9 @@ def main() -> None:
     """Print a table."""
     numba.set_num_threads(1)
     print(f"{platform.processor() or platform.machine()}, numba {numba.__version__}")
-    own = NbMoTa(NbMoTaParameters(), prepared={"barriers": {"model": Path(sys.argv[1])}})
+    own = NbMoTa(NbMoTaParameters(sites_per_vacancy=1024))
     start = own.initial_states(np.array([[0.0]]), CELLS, seeds(1, "start", index=1))
-    models = [own.barriers, *(read_published(path) for path in sys.argv[2:])]
+    models = [own.barriers, *(read_published(path) for path in sys.argv[1:])]
     print("model | T, K | numpy | uncached | cached | uncached / numpy | chains of 4, times faster")
     for model in models:
         for temperature in TEMPERATURES:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from macrodyn.systems.parameters import Parameters
 
-TRAINED = "trained"
+SHIPPED, TRAINED = "shipped", "trained"
 
 
 class NbMoTaParameters(Parameters):
@@ -16,10 +16,11 @@ class NbMoTaParameters(Parameters):
 
     temperature: float = Field(default=2000.0, gt=0, description="Temperature T, in K.")
     barriers: str = Field(
-        default=TRAINED,
+        default=SHIPPED,
         min_length=1,
-        description="trained: a model of barriers that LAMMPS finds, which keeps detailed balance. "
-        "Else the file of the published network's weights (nkk_weights.npy).",
+        description="shipped: the model that comes with the package, of barriers that LAMMPS found "
+        "with the embedded-atom potential. trained: such a model, made anew. Both keep detailed "
+        "balance. Else the file of the published network's weights (nkk_weights.npy).",
     )
     configurations: int = Field(
         default=400, ge=4, description="Cells whose eight barriers are computed, if trained."

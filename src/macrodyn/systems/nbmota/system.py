@@ -26,8 +26,9 @@ from macrodyn.systems.nbmota.bonds import (
 from macrodyn.systems.nbmota.canonical import Canonical
 from macrodyn.systems.nbmota.crystal import SPECIES, VACANCY
 from macrodyn.systems.nbmota.kinetics import Kinetics
-from macrodyn.systems.nbmota.parameters import TRAINED, NbMoTaParameters
+from macrodyn.systems.nbmota.parameters import SHIPPED, TRAINED, NbMoTaParameters
 from macrodyn.systems.nbmota.published import read_published
+from macrodyn.systems.nbmota.shipped import MODEL, read_model
 from macrodyn.systems.nbmota.stages import prepare
 from macrodyn.systems.nbmota.walk import jump_target
 from macrodyn.systems.patch_system import PatchSystem
@@ -93,13 +94,11 @@ class NbMoTa(PatchSystem):
         Raises:
             ValueError: If the file of published weights holds something else.
         """
-        if self.parameters.barriers != TRAINED:
-            return read_published(self.parameters.barriers)
-        from macrodyn.storage.models import load_model
-
-        tensors, description = load_model(self.prepared["barriers"]["model"])
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return BarrierModel.of_arrays(description["source"], arrays)
+        if self.parameters.barriers == SHIPPED:
+            return read_model(MODEL)
+        if self.parameters.barriers == TRAINED:
+            return read_model(self.prepared["barriers"]["model"])
+        return read_published(self.parameters.barriers)
 
     @cached_property
     def kinetics(self) -> Kinetics:
@@ -194,7 +193,7 @@ class NbMoTa(PatchSystem):
     @property
     def knows_equilibrium(self) -> bool:
         """Whether the barriers have an energy: the published ones have none."""
-        return self.parameters.barriers == TRAINED
+        return self.parameters.barriers in (SHIPPED, TRAINED)
 
     def equilibrate(
         self, states: NDArray, sweeps: int, seeds: Seeds, *, first: bool = False
@@ -220,10 +219,13 @@ class NbMoTa(PatchSystem):
 
     def prepared_figures(self, title: str) -> Iterator[tuple[str, Any]]:
         """Barriers by the model against computed ones; none of published barriers."""
+        from macrodyn.storage.models import load_model
         from macrodyn.storage.sealed import read_sealed_json
         from macrodyn.systems.nbmota.figures import parity
 
-        if self.parameters.barriers == TRAINED:
+        if self.parameters.barriers == SHIPPED:
+            yield "barriers", parity(load_model(MODEL)[1], title=title)
+        elif self.parameters.barriers == TRAINED:
             told = read_sealed_json(self.prepared["barriers"]["training"])
             yield "barriers", parity(told, title=title)
 
