@@ -303,6 +303,13 @@ def test_a_model_is_asked_from_the_command_line(study, tmp_path, capsys):
     where = [str(study.results), "--run", "base"]
     assert main(["info", *where]) == 0
     assert "# tiny, run base" in capsys.readouterr().out
+    assert main(["info", *where, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [told[key] for key in ("study", "run", "system")] == ["tiny", "base", "ising"]
+    assert (told["size"], told["dt"], told["members"]) == ([*model.large], model.step, 2)
+    assert [variable["name"] for variable in told["variables"]] == list(model.variables)
+    assert told["variables"][0]["low"] < told["variables"][0]["high"]
+    assert any(name.startswith("test error") for name in told["merit"])
     assert main(["save", *where, str(tmp_path / "kept")]) == 0
     out = tmp_path / "out.nc"
     asked = [f"--initial={name}=-0.5,0.5", "--until=4", "--spacing=0.5", "--replicas=3"]
