@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import xarray as xr
+import yaml
 
 import macrodyn.paths
 from macrodyn.cli import main
@@ -213,3 +216,37 @@ def test_a_system_of_ones_own_runs_in_its_folder(capfd, folder):
     status = subprocess.run([*call, "status", "mine"], capture_output=True, encoding="utf-8")
     assert status.returncode == 0, status.stderr
     assert f"snakemake --snakefile {SNAKEFILE} --cores 2 " in status.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.workflow
+def test_a_size_that_is_never_simulated_is_predicted_by_commands_alone(capfd, folder):
+    """256x256 spins without a reference, from init to predict."""
+    assert main(["init", "study", "large"]) == 0
+    content = yaml.safe_load(Path("large.yaml").read_text(encoding="utf-8"))
+    content["sizes"]["large"] = [256, 256]
+    content["simulate"] |= {"groups": 8, "replicas": 8, "times": [0, 2, 10, 40]}
+    content["upsample"] = {"snapshots": 1, "relaxation": {"duration": 4, "sweep": 1}}
+    content["evolve"] |= {"patches": 8, "lags": [1]}
+    content["dynamics"] = {"members": 2, "steps": 200}
+    content["evaluate"] |= {"reference": "none", "sizes": [[256, 256], [16, 16]]}
+    content["evaluate"] |= {"initial": [-0.5, 0.5], "replicas": 50, "predicted_replicas": 50}
+    Path("large.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert main(["check", "large.yaml"]) == 0
+    assert main(["run", "large.yaml", "--cores", "2"]) == 0, capfd.readouterr().err
+    # The one direct simulation is that of the small size, by which the model is checked.
+    (reference,) = Path("results/large/stages/reference").iterdir()
+    with xr.open_dataset(reference / "data.nc") as data:
+        assert data.example_states.shape[-2:] == (16, 16)
+    capfd.readouterr()
+    assert main(["info", "results/large", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["merit"]["reference"].startswith("none")
+    model = "results/large/base/model"
+    asked = ["--initial", "magnetisation=0.4", "--until", "100", "--replicas", "40"]
+    assert main(["predict", model, *asked, "-o", "large.nc"]) == 0
+    with xr.open_dataset("large.nc") as data:
+        late = data.z_mean_model.sel(variable="magnetisation").isel(time=-1)
+        # Direct simulation of 64x64 spins has 0.731(3) at late times, and a standard deviation of
+        # 0.027, of which a quarter is left at 256x256.
+        assert abs(float(late.mean()) - 0.731) < 0.05
+        assert 0.003 < float(late.std()) < 0.014
