@@ -32,7 +32,10 @@ from macrodyn.evaluation.verdict_parts import (
 __all__ = ["basis", "check_findings", "predicted_findings", "without_reference"]
 
 MARKOV_GOOD = 0.1
-"""Drift or diffusion at the second lag off by 10 % of that at the first, beyond noise."""
+"""Drift or diffusion at the second lag off by 10 % of that at the first, beyond noise.
+
+More is no proof of memory: variables that relax within some dt differ as much.
+"""
 SECTION = "predicted"
 
 
@@ -143,7 +146,7 @@ def _schemes(metrics: Metrics, horizon: str) -> Iterator[Finding]:
 
 
 def _markov(metrics: Metrics) -> Finding:
-    """Whether drift and diffusion are the same over a longer time."""
+    """Whether drift and diffusion are the same over a longer time; if not, it cannot tell why."""
     subject = "Markov test"
     found = {}
     for name, kinds in (metrics.get("markov") or {}).items():
@@ -160,8 +163,5 @@ def _markov(metrics: Metrics) -> Finding:
     text = f"Over {lag} dt the {name} is off by {percent(worst)} of that over dt, beyond noise"
     if worst <= MARKOV_GOOD:
         return Finding(subject, "good", f"{text}: the variables are Markov over dt.")
-    advice_of = (
-        Advice("evolve.dt", "longer than the memory, and shorter than the relaxation"),
-        Advice("closure.dimension", "one variable more, if it stays"),
-    )
-    return Finding(subject, "fair", f"{text}: memory, or a dt near the relaxation.", advice_of)
+    text += ": memory does so, and so does a dt near the relaxation time, which is no error."
+    return Finding(subject, "unknown", text)
