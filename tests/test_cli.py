@@ -113,7 +113,7 @@ def test_status_of_a_study_that_never_ran(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["status", str(TINY)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("study tiny in results/tiny\n0 of 41 jobs done, 41 waiting\n")
+    assert printed.startswith("study tiny in results/tiny\n0 of 44 jobs done, 44 waiting\n")
     assert f"To run it: macrodyn run {TINY}" in printed
 
 
@@ -158,7 +158,7 @@ def test_watched_status_is_shown_again_until_it_is_interrupted(capsys, tmp_path,
     monkeypatch.setattr("macrodyn.cli.time.sleep", sleep)
     assert main(["status", str(TINY), "--watch", "2.5"]) == 0
     assert waits == [2.5] * 3
-    assert capsys.readouterr().out.count("0 of 41 jobs done") == 3
+    assert capsys.readouterr().out.count("0 of 44 jobs done") == 3
 
 
 TABLE = "run,small,large,transient:ours,transient:naive\nbase,8x8,64x64,0.012345,\n"
@@ -285,7 +285,7 @@ def test_the_summary_by_name_is_that_of_the_last_run_even_if_it_failed(capsys, e
 def test_an_edited_configuration_is_not_done(capsys, edited):
     assert main(["status", str(edited)]) == 0
     printed = capsys.readouterr().out
-    assert "\n0 of 41 jobs done, 41 waiting\n" in printed and "All done" not in printed
+    assert "\n0 of 44 jobs done, 44 waiting\n" in printed and "All done" not in printed
     assert (
         "\na study.yaml has not been run as it is. The results of these runs were made" in printed
     )

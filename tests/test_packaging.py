@@ -112,7 +112,14 @@ def test_what_is_no_python_is_packaged_too() -> None:
         for path in package.rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
     }
-    assert set(PYPROJECT["tool"]["setuptools"]["package-data"]["macrodyn"]) == others
+    listed = PYPROJECT["tool"]["setuptools"]["package-data"]
+    found = {
+        path.relative_to(package).as_posix()
+        for name, patterns in listed.items()
+        for pattern in patterns
+        for path in package.joinpath(*name.split(".")[1:]).glob(pattern)
+    }
+    assert found == others
 
 
 @pytest.mark.parametrize("line", declared())
