@@ -225,10 +225,10 @@ def test_a_size_that_is_never_simulated_is_predicted_by_commands_alone(capfd, fo
     assert main(["init", "study", "large"]) == 0
     content = yaml.safe_load(Path("large.yaml").read_text(encoding="utf-8"))
     content["sizes"]["large"] = [256, 256]
-    content["simulate"] |= {"groups": 12, "replicas": 8, "times": [0, 2, 8, 20, 50]}
-    content["upsample"] = {"snapshots": 1, "relaxation": {"duration": 8, "sweep": 1}}
+    content["simulate"] |= {"groups": 24, "replicas": 8, "times": [0, 2, 8, 20, 50]}
+    content["upsample"] = {"snapshots": 4, "relaxation": {"duration": 8, "sweep": 1}}
     content["evolve"] |= {"patches": 8, "lags": [1]}
-    content["dynamics"] = {"model": "polynomial", "members": 2}
+    content["dynamics"] = {"members": 2, "steps": 400}
     content["evaluate"] |= {"reference": "none", "sizes": [[256, 256], [16, 16]]}
     content["evaluate"] |= {"initial": [-0.5, 0.5], "replicas": 50, "predicted_replicas": 50}
     Path("large.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
