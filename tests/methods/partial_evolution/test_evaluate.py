@@ -10,7 +10,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from macrodyn.evaluation.explorer import explorer
 from macrodyn.methods.partial_evolution import analyses
 from macrodyn.methods.partial_evolution import evaluate as module
 from macrodyn.methods.partial_evolution.evaluate import evaluate
@@ -93,8 +92,11 @@ def evaluated(job: Job, tmp_path: Path) -> dict[str, Any]:
     for name in FIGURES:
         assert Image.open(job.outputs["figures"] / f"{name}.png").width > 100
     explored = read_sealed_json(job.outputs["figures"] / "trajectories.json")
-    assert "transient" in [case["name"] for case in explored["cases"]]
-    assert "NaN" not in explorer(explored, "")
+    assert {case["name"] for case in explored["cases"]} == set(metrics["horizons"])
+    for case in explored["cases"]:
+        shown = {scheme: len(curve["mean"]) for scheme, curve in case["curves"].items()}
+        assert shown["direct"] == 2 and shown["ours"] == len(explored["variables"]) >= 2
+        assert set(shown) == {"direct", *metrics["members"]}
     assert (metrics["run"], metrics["method"]) == (job.subject, "partial-evolution")
     assert metrics["identity"] == job.key
     assert unexplained(metrics) == []
