@@ -93,11 +93,13 @@ format: $(READY) ## Put the code in the project's format.
 	$(BIN)/ruff format
 	$(BIN)/snakefmt Snakefile workflow
 
-# torch stays out (see requirements/torch.txt); what it needs is pinned like the rest. Pins are kept
+# torch stays out (see requirements/torch.txt); what it needs is pinned like the rest. Packages whose
+# later versions leave out some Python 3.11 are held back by requirements/python.txt. Pins are kept
 # unless pyproject.toml forbids them: make lock LOCK_ARGS=--upgrade, or --upgrade-package=NAME.
 lock: $(READY) ## Remake requirements/lock.txt from pyproject.toml.
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet pyproject.toml \
-	  --extra atomistic --extra dev --extra docs --constraint requirements/torch.txt --unsafe-package torch \
+	  --extra atomistic --extra dev --extra docs --unsafe-package torch \
+	  --constraint requirements/torch.txt --constraint requirements/python.txt \
 	  --generate-hashes --strip-extras --no-emit-options \
 	  --output-file requirements/lock.txt $(LOCK_ARGS)
 	sed '/^# WARNING/,$$d' requirements/lock.txt | sed '$$ {/^$$/d;}' > requirements/lock.part

@@ -10,7 +10,6 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from macrodyn.evaluation.explorer import explorer
 from macrodyn.evaluation.verdict import judge
 from macrodyn.methods.partial_evolution import analyses
 from macrodyn.methods.partial_evolution import evaluate as module
@@ -96,8 +95,14 @@ def evaluated(
     for name in figures:
         assert Image.open(job.outputs["figures"] / f"{name}.png").width > 100
     explored = read_sealed_json(job.outputs["figures"] / "trajectories.json")
-    assert "transient" in [case["name"] for case in explored["cases"]]
-    assert "NaN" not in explorer(explored, "")
+    predicted = set(metrics.get("predicted", ()))
+    assert {one["name"] for one in explored["cases"]} == set(metrics["horizons"]) | predicted
+    for one in explored["cases"]:
+        shown = {scheme: len(curve["mean"]) for scheme, curve in one["curves"].items()}
+        assert shown["ours"] == len(explored["variables"]) >= 2
+        direct = {} if one["name"] in predicted else {"direct": 2}
+        assert shown.items() >= direct.items()
+        assert set(shown) == {*direct, *metrics["members"]}
     assert (metrics["run"], metrics["method"]) == (job.subject, "partial-evolution")
     assert metrics["identity"] == job.key
     assert unexplained(metrics) == []
