@@ -725,3 +725,16 @@ def test_worth_of_variables_is_drawn_by_row_and_observable() -> None:
     places = sorted(line.get_xdata()[0] for line in gains.lines if line.get_marker() == "o")
     assert places == [-0.01, 0.02, 0.1, 0.2]
     assert squares.get_xscale() == "log"
+
+
+def test_many_observables_stand_in_several_rows() -> None:
+    """Six side by side would cover each other's labels."""
+    values = np.random.default_rng(1).normal(size=(2, 1, 6, 5, 6))
+    names = [f"observable {k}" for k in range(6)]
+    figure = trajectories(range(5), [0.3], values[0] + 1, values, names, time_unit="sweep")
+    panels = figure.axes
+    assert [panel.get_ylabel() for panel in panels[:3]] == names[:3]
+    assert [panel.get_ylabel() for panel in panels[6:9]] == names[3:]
+    assert [panel.get_xlabel() != "" for panel in panels] == 9 * [False] + 3 * [True]
+    five = trajectories(range(5), [0.3], values[0, ..., :5], values[..., :5], names[:5])
+    assert [panel.axison for panel in five.axes] == 8 * [True] + [False] + 2 * [True] + [False]

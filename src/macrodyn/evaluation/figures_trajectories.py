@@ -21,6 +21,8 @@ __all__ = ["trajectories"]
 
 Floats = NDArray[np.float64]
 
+# Observables side by side; of more, labels would cover each other.
+_ACROSS = 4
 _DASHED = (0, (2, 1.5))
 _MOST_ROWS = 4
 
@@ -56,9 +58,10 @@ def trajectories(
         title: Title of the figure.
 
     Returns:
-        A figure with a column for each observable; above the trajectories, below the difference
-        prediction - reference with the reference's standard error (two of them, grey); without a
-        reference, each member's mean - mean over members with a member's standard error.
+        A figure with a column for each observable, four side by side at most; above the
+        trajectories, below the difference prediction - reference with the reference's standard
+        error (two of them, grey); without a reference, each member's mean - mean over members with
+        a member's standard error.
     """
     data = _Statistics.of(time, reference, prediction, len(names))
     states = np.asarray(initial, np.float64)
@@ -66,18 +69,25 @@ def trajectories(
     if components is None:
         components = [names[0], *(f"component {k}" for k in range(1, states.shape[1]))]
     rows = _rows(states)
-    heights = [2.2, 1.0] * len(rows)
-    figure = style.new_figure(5.0 if len(rows) == 1 else 1.1 + 2.3 * len(rows))
+    blocks = -(-len(names) // _ACROSS)
+    across = -(-len(names) // blocks)
+    heights = [2.2, 1.0] * (len(rows) * blocks)
+    each = 2.3 if blocks == 1 else 3.4
+    figure = style.new_figure(5.0 if len(heights) == 2 else 1.1 + each * len(heights) / 2)
     axes = style.grid(
-        figure, len(heights), len(names), sharex=True, gridspec_kw={"height_ratios": heights}
+        figure, len(heights), across, sharex=True, gridspec_kw={"height_ratios": heights}
     )
+    for last in range(2 * blocks, len(heights) + 1, 2 * blocks):
+        for panel in axes[last - 2 : last, len(names) - across * (blocks - 1) :].flat:
+            panel.axis("off")
     scalar = states.shape[1] == 1 or len(rows) > 1
     norm = style.initial_norm(states[:, 0] if scalar else np.arange(len(states)))
     places = states[:, 0] if scalar else np.arange(len(states))
     colours: list[Any] = [style.INITIAL_MAP(norm(place)) for place in places]
     for r, members in enumerate(rows):
         for k, name in enumerate(names):
-            upper, lower = axes[2 * r : 2 * r + 2, k]
+            band = 2 * (r * blocks + k // across)
+            upper, lower = axes[band : band + 2, k % across]
             _draw(upper, lower, data, members, k, colours)
             upper.set_ylabel(name if len(rows) == 1 else style.symbol(name))
             lower.set_ylabel(
