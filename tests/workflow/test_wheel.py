@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import xarray as xr
 import yaml
+from PIL import Image
 
 import macrodyn
 from macrodyn.storage.netcdf import read_dataset
@@ -172,6 +173,7 @@ import macrodyn
 model = macrodyn.load("results/tiny", "base")
 found = model.predict({"magnetisation": [-0.5, 0.2]}, times=[0, 0.5, 1], replicas=3)
 found.to_netcdf("predicted.nc")
+model.plot.trajectories(found).savefig("predicted.png")
 """
 
 
@@ -194,6 +196,7 @@ def test_study_runs_without_a_checkout(installed: Installed, monkeypatch) -> Non
     assert attributes["macrodyn_version"] == PYPROJECT["project"]["version"]
 
     installed.ask(PREDICT)
+    assert Image.open(installed.folder / "predicted.png").width > 100
     monkeypatch.chdir(installed.folder)
     model = macrodyn.load("results/tiny", "base")
     here = model.predict({"magnetisation": [-0.5, 0.2]}, times=[0, 0.5, 1], replicas=3)
