@@ -103,7 +103,9 @@ def test_the_site_loads_nothing_from_the_network(site):
     styles = [path for path in (site / "_static").rglob("*.css")]
     assert styles
     for path in styles:
-        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", path.read_text("utf-8")), path
+        assert not re.search(
+            r"(@import|url\()\s*[\"']?(https?:)?//", path.read_text(encoding="utf-8")
+        ), path
 
 
 def test_equations_are_drawn_without_a_script(site):
@@ -222,7 +224,9 @@ LIMITS = {
 
 @pytest.mark.parametrize("row", LIMITS)
 def test_limits_of_the_verdict_are_those_of_the_code(row):
-    rows = re.findall(rf"^\| {re.escape(row)}.*$", VERDICT.read_text("utf-8"), re.MULTILINE)
+    rows = re.findall(
+        rf"^\| {re.escape(row)}.*$", VERDICT.read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert len(rows) == 1
     found = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?(?:e-?\d+)?)( %)?", rows[0])
     numbers = [float(number) / (100 if percent else 1) for number, percent in found]

@@ -253,7 +253,9 @@ def test_catalogue_of_workflows_is_told_what_it_asks_for() -> None:
     assert "conda:" in rules
     assert "container:" not in rules
     assert (ROOT / "workflow" / "Snakefile").is_file()
-    files = set(re.findall(r"`([\w-]+\.yaml)`", (ROOT / "config/README.md").read_text("utf-8")))
+    files = set(
+        re.findall(r"`([\w-]+\.yaml)`", (ROOT / "config/README.md").read_text(encoding="utf-8"))
+    )
     assert files
     assert files <= {path.name for path in (ROOT / "config").glob("*.yaml")}
 

@@ -88,7 +88,7 @@ MOMENTS = f"{_ISING}.exact_moments"
 TRAIN_CLOSURE = "macrodyn.methods.partial_evolution.learn:train_closure"
 TRAIN_DYNAMICS = "macrodyn.methods.partial_evolution.learn:train_ensemble"
 FIT_POLYNOMIALS = "macrodyn.methods.partial_evolution.learn:fit_polynomials"
-PREDICT = "macrodyn.model:integrate"
+PREDICT = "macrodyn.model_core:integrate"
 UPDATE = "torch.optim:AdamW.step"
 LIKELIHOOD = "macrodyn.dynamics.train:PartialLikelihood"
 ESTIMATE = "macrodyn.methods.partial_evolution.transitions:estimate_covariance_factor"
@@ -651,7 +651,7 @@ CLOSURE = [
         "closure.features",
         ["correlation-2"],
         "predict",
-        "macrodyn.model:integrate",
+        "macrodyn.model_core:integrate",
         lambda s: s.integrate[0].bounds[2:-1],
         [],
         [(-1.0, 1.0)],
