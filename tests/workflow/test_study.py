@@ -382,7 +382,7 @@ def test_every_variable_is_described(study, stage):
 
 
 def test_models_say_what_made_them(study):
-    files = sorted(study.results.rglob("model.json"))
+    files = sorted((study.results / "stages").rglob("model.json"))
     assert len(files) == 2 + 5
     for path in files:
         text = path.read_text(encoding="utf-8")
