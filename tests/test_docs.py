@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import fcntl
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 import macrodyn
 from macrodyn.evaluation import verdict, verdict_horizon, verdict_predicted
 from macrodyn.methods.partial_forces import report
+from tests.once import shared_folder
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -44,12 +44,8 @@ def site(tmp_path_factory) -> Path:
     """The site with the notebook as it is written, built once for all processes of the test run."""
     pytest.importorskip("myst_nb", reason=WITHOUT)
     pytest.importorskip("furo", reason=WITHOUT)
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    target, printed = base / "site", base / "site.txt"
-    with (base / "site.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_folder(tmp_path_factory, "site") as base:
+        target, printed = base / "site", base / "site.txt"
         if not printed.exists():
             done = build(target, "-D", "nb_execution_mode=off")
             printed.write_text(f"{done.returncode}\n{done.stdout}", encoding="utf-8")

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 from macrodyn.config.load import load_study
 from macrodyn.pipeline.planner import RunPlan, plan_study
+from tests.once import shared_folder
 
 from . import cluster
 from .systems import VARIABLE
@@ -235,12 +236,8 @@ def full_disk() -> Iterator[Callable[[Path], None]]:
 @pytest.fixture(scope="session")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """The study, finished without a cluster, once for all processes of the test run."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "slurm-local"
-    with (base / "slurm-local.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_folder(tmp_path_factory, "slurm-local") as base:
+        folder = base / "slurm-local"
         if not folder.exists():
             copy = Workflow.copied_to(folder)
             copy.finish(copy.call("--cores", "2"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.once import shared_folder
 
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "configs" / "tiny.yaml"
@@ -96,12 +97,8 @@ def tiny() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     """The tiny study, run once for all processes of the test run; nothing may change in it."""
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder, record = base / "tiny-study", base / "tiny-study.json"
-    with (base / "tiny-study.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shared_folder(tmp_path_factory, "tiny-study") as base:
+        folder, record = base / "tiny-study", base / "tiny-study.json"
         if not record.exists():
             record.write_text(
                 json.dumps(_run_twice(Workflow(copy_workflow(folder)))), encoding="utf-8"
