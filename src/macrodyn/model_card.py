@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from macrodyn.evaluation.verdict import judge
-from macrodyn.evaluation.verdict_parts import number
+from macrodyn.evaluation.verdict_parts import get
 from macrodyn.lattice import Tiling
 
 if TYPE_CHECKING:
@@ -31,42 +31,47 @@ def merits(metrics: Mapping[str, Any]) -> dict[str, Any]:
         metrics: Content of a run's metrics.json.
 
     Returns:
-        ``horizons``: of each comparison its figures by name, null where they cannot be had; and
-        the ``verdict`` in a sentence.
+        ``horizons``: of each comparison its figures by name, as the metrics have them: null where
+        they cannot be had, ``diverged`` where they are infinite; the ``verdict`` in a sentence;
+        and without a reference ``agreement``: how far the members of each prediction differ
+        (``mean``), and equal members would (``chance``).
     """
-    horizons = metrics.get("horizons") or {}
-    return {
+    found: dict[str, Any] = {
         "horizons": {
-            name: {what: number(values, *path) for what, path in _MERITS.items()}
-            for name, values in horizons.items()
+            name: {what: get(values, *path) for what, path in _MERITS.items()}
+            for name, values in (metrics.get("horizons") or {}).items()
         },
         "verdict": judge(metrics).headline,
     }
+    if "predicted" in metrics:
+        found["agreement"] = {
+            name: {key: get(schemes, "ours", "agreement", key) for key in ("mean", "chance")}
+            for name, schemes in metrics["predicted"].items()
+        }
+    return found
 
 
-def told(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """What an evaluation says of each prediction, in words; or that there is no reference.
+def in_words(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """What an evaluation says of each prediction; or that there is no reference.
 
     Without a reference, how far the members' predictions differ.
 
     Args:
-        metrics: Content of a run's metrics.json.
+        evaluation: Result of `merits`; empty if there was none.
     """
     found = {}
-    if "predicted" in metrics:
+    if "agreement" in evaluation:
         found["reference"] = "none: the large system was not simulated"
-    for name, schemes in metrics.get("predicted", {}).items():
-        agreement = schemes["ours"]["agreement"]
-        if agreement is not None and isinstance(agreement["mean"], float):
-            chance = f"{agreement['chance']:.1e}"
-            told = f"{agreement['mean']:.1e} (equal members, by chance, {chance})"
-            found[f"squared difference of the members, {name}"] = told
-    for name, horizon in metrics.get("horizons", {}).items():
-        error = (horizon.get("ours") or {}).get("test_error") or {}
-        exact = (horizon.get("sampling_error") or {}).get("mean")
-        if isinstance(error.get("mean"), float):
-            beside = f" (an exact model {exact:.1e})" if isinstance(exact, float) else ""
-            found[f"test error, {name}"] = f"{error['mean']:.1e}{beside}"
+    for name, agreed in evaluation.get("agreement", {}).items():
+        if _known(agreed["mean"]):
+            chance = f"{agreed['chance']:.1e}"
+            text = f"{agreed['mean']:.1e} (equal members, by chance, {chance})"
+            found[f"squared difference of the members, {name}"] = text
+    for name, values in evaluation.get("horizons", {}).items():
+        if _known(error := values["test error"]):
+            exact = values["exact model"]
+            beside = f" (an exact model {exact:.1e})" if _known(exact) else ""
+            found[f"test error, {name}"] = f"{error:.1e}{beside}"
     return found
 
 
@@ -118,24 +123,23 @@ def described(model: MacroModel) -> dict[str, Any]:
         ``high`` of what it was learned on), ``merit`` (what its evaluation says, in words), and
         ``macrodyn_version`` and ``git_commit`` that made it (None if unknown).
     """
-    domain, metadata = model.ensemble.domain, model.ensemble.metadata
-    origin = model.origin
+    told, metadata = facts(model), model.ensemble.metadata
 
-    def ranges(names: Sequence[str], low: Any, high: Any) -> list[dict[str, Any]]:
-        ends = zip(names, low, high, strict=True)
-        return [{"name": n, "low": float(a), "high": float(b)} for n, a, b in ends]
+    def ranges(rows: Mapping[str, Any]) -> list[dict[str, Any]]:
+        ends = {name: row["learned_on"] for name, row in rows.items()}
+        return [{"name": name, "low": low, "high": high} for name, (low, high) in ends.items()]
 
     return {
-        **{key: origin.get(key) for key in ("study", "run", "system")},
+        **{key: model.origin.get(key) for key in ("study", "run", "system")},
         "parameters": model.system.parameters.model_dump(mode="json"),
         "size": list(model.large),
-        "members": model.ensemble.members,
-        "kept": list(model.kept),
-        "dt": model.step,
-        "time_unit": model.system.time_unit,
-        "variables": ranges(model.variables, domain.low, domain.high),
-        "conditions": ranges(model.conditions, domain.condition_low, domain.condition_high),
-        "merit": dict(origin.get("merit") or {}),
+        "members": told["members"],
+        "kept": told["kept"],
+        "dt": told["step"],
+        "time_unit": told["time_unit"],
+        "variables": ranges(told["variables"]),
+        "conditions": ranges(told["conditions"]),
+        "merit": in_words(model.origin.get("evaluation") or {}),
         **{key: metadata.get(key) for key in ("macrodyn_version", "git_commit")},
     }
 
@@ -194,12 +198,10 @@ def _what(model: MacroModel) -> Iterator[str]:
 
 def _how_good(model: MacroModel) -> Iterator[str]:
     found = model.origin.get("evaluation") or {}
-    words = model.origin.get("merit") or {}
-    horizons = found.get("horizons") or {}
-    if found or words:
+    words, horizons = in_words(found), found.get("horizons")
+    if found:
         yield "## How good it was"
         yield ""
-    if found:
         yield found["verdict"]
         yield ""
     if words:
@@ -265,6 +267,10 @@ def _made(model: MacroModel) -> Iterator[str]:
         yield f"- {name}: {stage}"
 
 
+def _known(value: Any) -> bool:
+    return isinstance(value, float)
+
+
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
@@ -277,7 +283,7 @@ def _interval(bounds: list[float | None]) -> str:
 
 
 def _written(value: Any) -> str:
-    return f"{value:.1e}" if isinstance(value, float) else "-"
+    return f"{value:.1e}" if _known(value) else str(value or "-")
 
 
 def _example(model: MacroModel) -> str:

@@ -16,7 +16,7 @@ from macrodyn.config.models import RunConfig
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation.conformal import Calibration
 from macrodyn.model import MacroModel, ModelError
-from macrodyn.model_card import card, facts, merits, told
+from macrodyn.model_card import card, facts, merits
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import model_written
 from macrodyn.pipeline.planner import PREPARED, RunPlan, plan_study
@@ -147,7 +147,7 @@ def description_of(
         "seed": given.seed,
     }
     if metrics is not None:
-        origin |= {"merit": told(metrics), "evaluation": merits(metrics)}
+        origin["evaluation"] = merits(metrics)
     return {
         "system": {"name": given.system.name, "parameters": given.system.parameters},
         "large": list(given.sizes.large),
