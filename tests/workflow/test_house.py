@@ -87,7 +87,12 @@ def test_own_method_and_system_beside_ising(workflow, config, job_counts, capsys
     report = workflow.run("--report", target, "--configfile", file)
     assert report.returncode == 0, report.stdout
     text = target.read_text(encoding="utf-8")
-    for page in ("01 Decay", "Rates", "01 Trajectories, transient, ours"):
+    for page in (
+        "01 Decay",
+        "Rates",
+        "01 Trajectories to explore",
+        "02 Trajectories, transient, ours",
+    ):
         assert page in text, page
 
 
