@@ -25,6 +25,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False), REAL]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), REAL]
 NotNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), REAL]
 Fraction = Annotated[float, Field(gt=0, lt=1), REAL]
+Share = Annotated[float, Field(ge=0, le=1), REAL]
 # Adam moves every parameter by about the rate in each step, and parameters are of order 1.
 LearningRate = Annotated[float, Field(gt=0, le=1), REAL]
 LONGEST_NAME = 64

@@ -58,7 +58,14 @@ BASE: dict[str, Any] = {
         "precision": "double",
         "while_above": {},
     },
-    "forces": {"number": 4, "runs": "all", "configurations": 30, "draw": "random"},
+    "forces": {
+        "number": 4,
+        "runs": "all",
+        "configurations": 30,
+        "draw": "random",
+        "displaced": 0.0,
+        "displacement": 0.01,
+    },
     "closure": {
         "encoder": "modes",
         "dimension": 2,

@@ -47,6 +47,8 @@ ROWS: list[tuple[str, Any, str, dict[str, Any]]] = [
     ("forces.configurations", 20, "forces", {}),
     ("forces.configurations", "all", "forces", {}),
     ("forces.draw", "first", "forces", {}),
+    ("forces.displaced", 0.4, "forces", {}),
+    ("forces.displacement", 0.02, "forces", {"forces": {"displaced": 0.4}}),
     ("closure.encoder", "dense", "encoder", {}),
     ("closure.encoder", "descriptors", "encoder", DESCRIBED),
     ("closure.dimension", 3, "encoder", {}),

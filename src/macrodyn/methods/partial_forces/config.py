@@ -19,6 +19,7 @@ from macrodyn.config.section import (
     PositiveInt,
     Ranges,
     Section,
+    Share,
 )
 from macrodyn.dynamics.force_fit import ForceFitSettings
 
@@ -74,6 +75,15 @@ class ForcesConfig(Section):
     draw: Literal["random", "first"] = Field(
         default="random",
         description="Which configurations: random ones, or the first in the order of the runs.",
+    )
+    displaced: Share = Field(
+        default=0.0,
+        description="Share of the configurations that are moved off the trajectories, along "
+        "differences of others, before forces are computed: what leads back to the trajectories "
+        "is learned there. Runs must differ in small ways, as where they share their start.",
+    )
+    displacement: PositiveFloat = Field(
+        default=0.005, description="How far, in units of such a difference."
     )
 
 

@@ -10,6 +10,8 @@ from macrodyn.pipeline.stage import Stage
 
 # Keys of `closure` that matter where it is not trained.
 _UNTRAINED = ("encoder", "dimension", "snapshots")
+# Keys of `forces` that matter where no configuration is displaced.
+_ON_TRAJECTORIES = ("number", "runs", "configurations", "draw")
 
 
 def plan(run: PartialForcesRun, planner: Planner) -> Graph:
@@ -27,9 +29,12 @@ def plan(run: PartialForcesRun, planner: Planner) -> Graph:
         run, planner, "held-out", run.evaluate.runs, run.forecast_range, run.forecast_times
     )
     above = {"while_above": run.simulate.while_above}
+    forces_config = run.forces.model_dump(mode="json")
+    if not run.forces.displaced:
+        forces_config = {key: forces_config[key] for key in _ON_TRAJECTORIES}
     forces = planner.stage(
         stages.FORCES,
-        {**seen, **above, "forces": run.forces.model_dump(mode="json")},
+        {**seen, **above, "forces": forces_config},
         {"trajectories": training},
         most=_configurations(run),
     )

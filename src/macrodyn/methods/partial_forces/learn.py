@@ -12,6 +12,7 @@ from macrodyn.closure.coordinates import CoordinateClosureSettings, find_closure
 from macrodyn.closure.encoders import Encoder, Modes, load_encoder, macrostates
 from macrodyn.dynamics.force_fit import ForceFitSettings, fit_forces
 from macrodyn.dynamics.force_forms import ForceProducts
+from macrodyn.methods.partial_forces.displaced import configurations_at
 from macrodyn.methods.partial_forces.products import Products
 from macrodyn.methods.partial_forces.sample import NUMBERS, known_coordinates, used_records
 from macrodyn.pipeline.job import Job
@@ -107,7 +108,7 @@ def products(job: Job) -> xr.Dataset:
     work = job.work("products", given.number.values)
     for _, block in work.blocks([total], arrays, most=max(1, NUMBERS // (d * states[0, 0].size))):
         part = given.isel(sample=block)
-        here = states[part.run.values, part.record.values].astype(np.float64)
+        here = configurations_at(states, part)
         drawn = part.coordinates.values.astype(np.int64)
         made = products_of(here, drawn, part.forces.values)
         parts: dict[str, NDArray] = {"z": macrostates(system, found, here)}

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.methods.partial_forces.config import ForcesConfig, TimesConfig
+from macrodyn.methods.partial_forces.displaced import configurations_at, draw_displacements
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
 from macrodyn.sampling.groups import Groups, initial_ranges, make_groups
@@ -95,7 +96,8 @@ def partial_forces(job: Job) -> xr.Dataset:
             ``while_above``.
 
     Returns:
-        ``forces`` [sample, coordinate] on ``coordinates``, and the ``run`` and ``record`` of each.
+        ``forces`` [sample, coordinate] on ``coordinates``, and the ``run`` and ``record`` of each,
+        or what else `displaced.configurations_at` needs.
     """
     config = job.config
     system: ForceSystem = stage_system(job)
@@ -105,7 +107,22 @@ def partial_forces(job: Job) -> xr.Dataset:
         used_records(source, config["while_above"]), settings, config["seed"]
     )
     numbers = np.arange(len(runs))[job.shard :: job.shards]
-    runs, records = runs[numbers], records[numbers]
+    chosen = xr.Dataset(
+        {
+            "run": ("sample", runs, {"long_name": "number of the trajectory", "units": "1"}),
+            "record": ("sample", records, {"long_name": "number of the record", "units": "1"}),
+        }
+    )
+    if settings.displaced:
+        others, factors = draw_displacements(
+            len(runs), settings.displaced, settings.displacement, config["seed"]
+        )
+        ends = ("sample", "pair", "end")
+        chosen["other_run"] = (ends, runs[others], {"units": "1"})
+        chosen["other_record"] = (ends, records[others], {"units": "1"})
+        meaning = {"long_name": "factor of a difference that is added", "units": "1"}
+        chosen["factor"] = (("sample", "pair"), factors, meaning)
+    chosen = chosen.isel(sample=numbers)
     particles = source.sizes["particle"]
     drawn = draw_coordinates(system, particles, settings.number, config["seed"], numbers)
     states = source.states.values
@@ -113,7 +130,7 @@ def partial_forces(job: Job) -> xr.Dataset:
     work = job.work("forces", drawn)
     most = max(1, NUMBERS // (states[0, 0].size + drawn.shape[1]))
     for _, block in work.blocks([len(numbers)], arrays, most=most):
-        here = states[runs[block], records[block]].astype(np.float64)
+        here = configurations_at(states, chosen.isel(sample=block))
         arrays["forces"][block] = system.forces(here, drawn[block])
     at_once = len(system.space.components) - len(system.known) if system.together else 1
     return xr.Dataset(
@@ -128,8 +145,7 @@ def partial_forces(job: Job) -> xr.Dataset:
                 drawn.astype(np.int32),
                 {"long_name": "number of a coordinate, particle by particle", "units": "1"},
             ),
-            "run": ("sample", runs, {"long_name": "number of the trajectory", "units": "1"}),
-            "record": ("sample", records, {"long_name": "number of the record", "units": "1"}),
+            **chosen.data_vars,
             "number": ("sample", numbers),
         },
         attrs={"evaluations_each": drawn.shape[1] // at_once},
