@@ -9,6 +9,7 @@ import torch
 from macrodyn.closure.encoders import jacobian, load_encoder, macrostates
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.force_forms import ForceProducts
+from macrodyn.methods.partial_forces.displaced import draw_displacements
 from macrodyn.methods.partial_forces.learn import read_products
 from macrodyn.methods.partial_forces.sample import draw_coordinates, spread_runs
 from macrodyn.systems import system_class
@@ -176,3 +177,45 @@ def test_particles_are_drawn_where_their_forces_come_together(number):
         np.testing.assert_array_equal(row[::2] + 1, row[1::2])
     again = draw_coordinates(Atoms(), 6, number, 1, [9])
     np.testing.assert_array_equal(again[0], drawn[1])
+
+
+def test_displaced_configurations_lie_beside_the_trajectories(tmp_path, counted, system):
+    """Their forces and macroscopic states are those of where they lie; the others stay."""
+    fresh = Bench(tmp_path)
+    changes = {"forces": {"displaced": 0.4, "displacement": 0.05}}
+    states = fresh.made("trajectories").states.values
+    forces = fresh.made("forces", changes)
+    products = fresh.made("products", changes)
+    assert sum(counted) == 30 * 4
+    moved = (forces.factor != 0).any("pair").values
+    assert moved.sum() == 12
+    path = fresh.path(fresh.plan(changes)["encoder"])
+    found = load_encoder(path / "model.safetensors", system)
+    for k in range(30):
+        own = forces.isel(sample=k)
+        here = states[int(own.run), int(own.record)].copy()
+        there = here.copy()
+        for pair in (0, 1):
+            one, other = (
+                states[int(own.other_run[pair, end]), int(own.other_record[pair, end])]
+                for end in (0, 1)
+            )
+            there += float(own.factor[pair]) * (one - other)
+        assert (there != here).any() == moved[k]
+        drawn = own.coordinates.values.astype(np.int64)
+        np.testing.assert_allclose(own.forces, system.forces(there[None], drawn[None])[0], 1e-12)
+        np.testing.assert_allclose(
+            products.z[k], macrostates(system, found, there[None])[0], atol=1e-12
+        )
+
+
+def test_displacements_have_the_covariance_of_the_configurations():
+    """Of numbers with unit variance: 2 distance^2, as differences have twice the variance."""
+    values = np.random.default_rng(1).standard_normal(40_000)
+    others, factors = draw_displacements(len(values), 0.5, 0.1, 7)
+    moved = factors.any(axis=1)
+    assert moved.sum() == 20_000
+    shift = (factors * (values[others[..., 0]] - values[others[..., 1]])).sum(axis=1)
+    assert not shift[~moved].any()
+    assert shift[moved].var() == pytest.approx(2 * 0.1**2, rel=0.05)
+    assert draw_displacements(10, 0.0, 0.1, 7)[1].any() == np.False_
