@@ -135,16 +135,19 @@ class OnsagerNet(NoisyModel):
         # One square matrix holds both: L below and on the diagonal, half of W above it.
         both = self.operators(inputs).unflatten(-1, (d, d)) + self.constant
         lower, upper = both.tril(), both.triu(1)
-        slope = self.slope(inputs).unsqueeze(-1)
-        dissipated = lower @ (lower.mT @ slope) + FRICTION * slope
-        turned = upper @ slope - upper.mT @ slope
+        slope = self.slope(inputs)
+        row, column = slope.unsqueeze(-2), slope.unsqueeze(-1)
+        # Rows times matrices: transposed matrices have gradients that are slow to add.
+        dissipated = lower @ (row @ lower).mT + FRICTION * column
+        turned = upper @ column - (row @ upper).mT
         return -(dissipated + turned).squeeze(-1), self.triangle(inputs)
 
 
 class GFINN(NoisyModel):
     """f = L grad E + M grad S with L grad S = 0 and M grad E = 0: E is kept, S never falls.
 
-    L = Q_S^T (A - A^T) Q_S and M = Q_E^T C C^T Q_E, with A and C lower triangular networks of x.
+    L = Q_S^T (A - A^T) Q_S and M = Q_E^T C C^T Q_E, with A strictly upper and C lower triangular,
+    both networks of x.
     The rows of Q_S are grad S turned by skew matrices, and so orthogonal to grad S; those of Q_E
     likewise.
 
@@ -165,7 +168,6 @@ class GFINN(NoisyModel):
     structured = True
     continues = True
     decaying = ("energies", "entropies", "operators")
-    corners: Tensor
 
     def __init__(
         self,
@@ -186,11 +188,8 @@ class GFINN(NoisyModel):
         self.turn_energy = nn.Parameter(torch.randn(turns, d, d) / math.sqrt(2 * d))
         self.turn_entropy = nn.Parameter(torch.randn(turns, d, d) / math.sqrt(2 * d))
         widths = [d + conditions, *self.hidden]
-        entries = turns * (turns + 1) // 2
-        self.operators = MLP(widths, 2 * entries, activation)
-        rows, columns = torch.tril_indices(turns, turns)
-        self.register_buffer("corners", rows * turns + columns, persistent=False)
-        self.constant = nn.Parameter(torch.randn(2 * entries) / turns)
+        self.operators = MLP(widths, turns * turns, activation)
+        self.constant = nn.Parameter(torch.randn(turns * turns) / turns)
         self.add_noise()
 
     def energy(self, inputs: Tensor) -> Tensor:
@@ -221,23 +220,21 @@ class GFINN(NoisyModel):
         q_s, q_e = self._rows(self.turn_entropy, grad_s), self._rows(self.turn_energy, grad_e)
         kept = q_s @ to_energy.unsqueeze(-1)
         made = q_e @ to_entropy.unsqueeze(-1)
-        kept = q_s.mT @ (skew @ kept - skew.mT @ kept)
-        made = q_e.mT @ (root @ (root.mT @ made))
-        return (kept + made).squeeze(-1)
+        # Rows times matrices, as in `OnsagerNet.forward`.
+        kept = (skew @ kept).mT - kept.mT @ skew
+        made = (root @ (made.mT @ root).mT).mT
+        return (kept @ q_s + made @ q_e).squeeze(-2)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Evaluate drift and noise; see `LatentModel.forward`."""
         return self.applied(inputs, *self.gradients(inputs)), self.triangle(inputs)
 
     def _operators(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """A and C, lower triangular, each [..., turn, turn]."""
-        n = self.turns
+        """A and C, each [..., turn, turn]."""
+        # One square matrix holds both: C below and on the diagonal, A above it.
         entries = self.operators(inputs) + self.constant
-        parts = entries.unflatten(-1, (2, -1))
-        flat = parts.new_zeros(*parts.shape[:-1], n * n)
-        flat = flat.index_copy(-1, self.corners, parts)
-        found = flat.unflatten(-1, (n, n))
-        return found[..., 0, :, :], found[..., 1, :, :]
+        both = entries.unflatten(-1, (self.turns, self.turns))
+        return both.triu(1), both.tril()
 
     @staticmethod
     def _rows(turns: Tensor, gradient: Tensor) -> Tensor:

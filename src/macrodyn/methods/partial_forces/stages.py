@@ -53,7 +53,7 @@ DRIFT = StageKind(
     minutes=240,
     environment="learn",
     devices="any",
-    version=2,
+    version=3,
 )
 FORECAST = StageKind(
     name="forecast",
