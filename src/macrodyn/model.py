@@ -266,7 +266,7 @@ class MacroModel(ModelCore):
         Raises:
             ModelError: If it holds something else, or the model was not read from files.
         """
-        from macrodyn.model_files import save
+        from macrodyn.methods.partial_evolution.model_files import save
 
         return save(self, folder)
 

@@ -30,6 +30,19 @@ class ModelError(ValueError):
     """There is no such model, or it cannot be asked that; the message says what to do."""
 
 
+def as_states(z: ArrayLike, variables: Sequence[str]) -> tuple[torch.Tensor, tuple[int, ...]]:
+    """States z [..., d] of some variables as a tensor [batch, d], and their shape.
+
+    Raises:
+        ModelError: If they have another number of variables.
+    """
+    array = np.asarray(z, np.float64)
+    d = len(variables)
+    if array.ndim < 1 or array.shape[-1] != d:
+        raise ModelError(f"z is [..., {d}], of {', '.join(variables)}, not {array.shape}")
+    return torch.as_tensor(array.reshape(-1, d), dtype=torch.float32), array.shape
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCore:
     """Drift mu and noise L of dz = mu(z) dt + L(z) dB, with what makes z of states.
@@ -234,11 +247,7 @@ class ModelCore:
 
     def states(self, z: ArrayLike) -> tuple[torch.Tensor, tuple[int, ...]]:
         """States z [..., d] as a tensor [batch, d], and their shape."""
-        array = np.asarray(z, np.float64)
-        d = len(self.variables)
-        if array.ndim < 1 or array.shape[-1] != d:
-            raise ModelError(f"z is [..., {d}], of {', '.join(self.variables)}, not {array.shape}")
-        return torch.as_tensor(array.reshape(-1, d), dtype=torch.float32), array.shape
+        return as_states(z, self.variables)
 
     def condition_values(self, given: Mapping[str, float] | None) -> list[float]:
         """The value of each condition, in the model's order; the system's own where left out."""

@@ -1,43 +1,52 @@
-"""Trained models on disk: found among the results of a study, or in a folder of their own."""
+"""Trained models on disk: found among the results of a study, or in a folder of their own.
+
+What is in such a folder, and what is made of it, the method says: its module ``model`` has
+
+- ``PLACES``: folders in that of the model, by the role of the stage whose files they hold;
+- ``describe(study, run, config, metrics)``: what ``build`` makes the model of, as plain values;
+- ``build(content, files, where)``: the model.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from macrodyn.closure.model import load_autoencoder
 from macrodyn.config.load import load_study
-from macrodyn.config.models import RunConfig
-from macrodyn.dynamics.ensemble import Ensemble
-from macrodyn.evaluation.conformal import Calibration
-from macrodyn.model import MacroModel, ModelError
-from macrodyn.model_card import card, facts, merits
+from macrodyn.methods.registry import find_method
+from macrodyn.model_core import ModelError
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import model_written
 from macrodyn.pipeline.planner import PREPARED, RunPlan, plan_study
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
-from macrodyn.systems import PatchSystem, system_class
+from macrodyn.systems import System, system_class
 from macrodyn.systems.origin import system_origin
 from macrodyn.systems.registry import UnknownSystemError, system_version
 
+if TYPE_CHECKING:
+    from macrodyn.methods.partial_forces.model import ForceModel
+    from macrodyn.model import MacroModel
+
 _FILE = "model.json"
 _KIND = "macrodyn-trained-model"
-# Places in a model's folder, by the role of the stage whose files they are.
-_PLACES = {"model/ours": "dynamics", "closure": "closure"}
+_System = TypeVar("_System", bound=System)
 
 
-def load(path: StrPath, run: str | None = None) -> MacroModel:
+def load(path: StrPath, run: str | None = None) -> MacroModel | ForceModel:
     """Read a trained model.
 
     Args:
         path: A folder that `MacroModel.save` or a study wrote, such as
             ``results/ising/small-16/model``; or the results of a study, such as ``results/ising``.
         run: The run whose model it is, of a study's results; not needed if there is one only.
+
+    Returns:
+        A `MacroModel` of partial evolution, a `ForceModel` of partial forces.
 
     Raises:
         ModelError: If there is no such model, it is not trained yet, its method has none, or its
@@ -55,17 +64,23 @@ def load(path: StrPath, run: str | None = None) -> MacroModel:
     )
 
 
-def _read(folder: Path) -> MacroModel:
+def _method(name: str) -> Any:
+    """The module that knows the models of a method; None if it has none."""
+    module = find_method(name).model
+    return importlib.import_module(module) if module else None
+
+
+def _read(folder: Path) -> Any:
     content = read_sealed_json(folder / _FILE)
     if content.get("kind") != _KIND:
         raise ModelError(f"{folder / _FILE} describes no trained model of macrodyn")
     files = {place: folder / place for place in content["files"]}
     if missing := [place for place, path in files.items() if not path.is_file()]:
         raise ModelError(f"{folder / missing[0]} is missing: copy the model's folder as a whole")
-    return build(content, files, str(folder))
+    return _method(content["made_from"]["method"]).build(content, files, str(folder))
 
 
-def _of_study(folder: Path, run: str | None) -> MacroModel:
+def _of_study(folder: Path, run: str | None) -> Any:
     content = json.loads((folder / "study.json").read_text(encoding="utf-8"))["config"]
     study = load_study(content, str(folder / "study.json"), check_systems=False)
     plans = plan_study(study)
@@ -75,16 +90,17 @@ def _of_study(folder: Path, run: str | None) -> MacroModel:
     if name not in plans:
         raise ModelError(f"{folder} has no run {name!r}: name one of {', '.join(plans)}")
     plan = plans[name]
-    if plan.trained is None or not _PLACES.keys() <= plan.roles.keys():
+    known = _method(plan.config.method)
+    if plan.trained is None or known is None:
         raise ModelError(
-            f"run {name} is of the method {plan.config.method}: macrodyn.load reads models of "
-            "partial-evolution; of others use what stands in the folders of its stages"
+            f"run {name} is of the method {plan.config.method}, which says of no trained model how "
+            "it is read: use what stands in the folders of its stages"
         )
     if model_written(folder / name, plan.trained.key):
         return _read(folder / name / "model")
     files = {
         place: folder / plan.trained.parents[role].folder / file
-        for place, (role, file) in _places(plan).items()
+        for place, (role, file) in _places(plan, known.PLACES).items()
     }
     missing = [str(path) for path in files.values() if not path.exists()]
     if missing:
@@ -94,31 +110,36 @@ def _of_study(folder: Path, run: str | None) -> MacroModel:
         )
     metrics = folder / name / "metrics.json"
     found = read_sealed_json(metrics) if metrics.is_file() else None
-    return build(description_of(study.name, name, plan.config, found), files, f"run {name}")
+    described = known.describe(study.name, name, plan.config, found)
+    return known.build(described, files, f"run {name}")
 
 
-def _places(plan: RunPlan) -> dict[str, tuple[str, str]]:
+def _places(plan: RunPlan, known: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Role and file of what stands at each place of a model's folder."""
     assert plan.trained is not None
     files = {
         role: {name: str(file) for name, file in stage.kind.outputs.items()}
         for role, stage in plan.trained.parents.items()
     }
-    return {place: (role, files[role][name]) for place, (role, name) in places(files).items()}
+    found = places(files, known)
+    return {place: (role, files[role][name]) for place, (role, name) in found.items()}
 
 
-def places(inputs: Mapping[str, Mapping[str, StrPath]]) -> dict[str, tuple[str, str]]:
+def places(
+    inputs: Mapping[str, Mapping[str, StrPath]], known: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
     """What stands at each place of a model's folder.
 
     Args:
         inputs: Files of stages by role, then by the name of the output.
+        known: Folders by role, of the method; what a system has prepared is kept as well.
 
     Returns:
         Role and name of the output, by place.
     """
     found: dict[str, tuple[str, str]] = {}
     for role, outputs in inputs.items():
-        head = role if role.startswith(PREPARED) else _PLACES.get(role)
+        head = role if role.startswith(PREPARED) else known.get(role)
         if head is None:
             continue
         for name, file in outputs.items():
@@ -127,65 +148,31 @@ def places(inputs: Mapping[str, Mapping[str, StrPath]]) -> dict[str, tuple[str, 
     return found
 
 
-def description_of(
-    study: str, run: str, config: RunConfig, metrics: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What `build` makes the model of a run of.
-
-    Args:
-        study: Name of the study.
-        run: Name of the run.
-        config: Its configuration, of the method partial-evolution.
-        metrics: Content of its metrics.json; None if it was not evaluated.
-    """
-    given: Any = config
-    origin: dict[str, Any] = {
+def origin_of(study: str, run: str, config: Any) -> dict[str, Any]:
+    """Where the model of a run comes from, as plain values."""
+    return {
         "study": study,
         "run": run,
-        "system": given.system.name,
-        "method": given.method,
-        "seed": given.seed,
-    }
-    if metrics is not None:
-        origin["evaluation"] = merits(metrics)
-    return {
-        "system": {"name": given.system.name, "parameters": given.system.parameters},
-        "large": list(given.sizes.large),
-        "patch": list(given.patch),
-        "features": list(given.closure.features),
-        "conditions": sorted(given.conditions),
-        "made_from": origin,
+        "system": config.system.name,
+        "method": config.method,
+        "seed": config.seed,
     }
 
 
-def build(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -> MacroModel:
-    """Make a model of its description and its files.
+def trained_system(
+    content: Mapping[str, Any], files: Mapping[str, Path], where: str, base: type[_System]
+) -> _System:
+    """The microscopic system of a model.
 
     Args:
-        content: As `description_of` gives it, or as it stands in a model's folder.
+        content: What describes the model; its ``system`` has ``name`` and ``parameters``.
         files: Its files, by their place in a folder of its own.
         where: Where it is from, for messages.
+        base: What systems of its method are.
 
     Raises:
-        ModelError: If its system cannot be imported, or is none of partial evolution.
+        ModelError: If the system cannot be imported, or is another kind of system.
     """
-    system = _system(content, files, where)
-    closure, _ = load_autoencoder(files["closure/model.safetensors"])
-    return MacroModel(
-        ensemble=Ensemble.load(files["dynamics/model.safetensors"]),
-        closure=closure,
-        system=system,
-        large=tuple(content["large"]),
-        patch=tuple(content["patch"]),
-        features=tuple(content["features"]),
-        conditions=tuple(content["conditions"]),
-        origin=dict(content["made_from"]),
-        files=dict(files),
-        calibrations=tuple(map(Calibration.from_dict, content.get("bands", ()))),
-    )
-
-
-def _system(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -> PatchSystem:
     name = content["system"]["name"]
     try:
         cls = system_class(name)
@@ -209,24 +196,29 @@ def _system(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -
             prepared.setdefault(role, {})[Path(file).stem] = path
     parameters = cls.Parameters.model_validate(content["system"]["parameters"])
     system = cls(parameters, prepared=prepared) if prepared else cls(parameters)
-    if not isinstance(system, PatchSystem):
-        raise ModelError(f"{name} is no system of partial evolution")
+    if not isinstance(system, base):
+        raise ModelError(f"{name} is no {base.__name__}")
     return system
 
 
-def save(model: MacroModel, folder: StrPath, *, identity: str = "") -> Path:
-    """See `MacroModel.save`.
+def write_model(
+    model: MacroModel | ForceModel,
+    folder: StrPath,
+    content: Mapping[str, Any],
+    *,
+    identity: str = "",
+) -> Path:
+    """Write a model to a folder of its own.
 
     Args:
-        model: The model.
-        folder: Where to write it.
+        model: The model, with the files that it was read from.
+        folder: A new folder, or one that holds a model already.
+        content: What its method's ``build`` needs beside system, origin and files.
         identity: Key of the stage that writes it; '' for a user's copy.
+
+    Raises:
+        ModelError: If the folder holds something else, or the model was not read from files.
     """
-    if not model.files:
-        raise ModelError("this model was read from no files: train it by a study")
-    name = model.origin["system"]
-    # Of a copy of a copy it stays that of the first.
-    model = replace(model, origin={"system_origin": system_origin(name), **model.origin})
     target = Path(folder)
     if target.exists() and any(target.iterdir()) and not (target / _FILE).is_file():
         raise ModelError(f"{target} holds something that is no model: name another folder")
@@ -236,24 +228,31 @@ def save(model: MacroModel, folder: StrPath, *, identity: str = "") -> Path:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, path)
+    name = model.origin["system"]
     system = {
         "name": name,
         "version": system_version(name),
         "parameters": model.system.parameters.model_dump(mode="json"),
     }
-    content = {
+    described = {
         "kind": _KIND,
         "identity": identity,
         "system": system,
-        "large": list(model.large),
-        "patch": list(model.patch),
-        "features": list(model.features),
-        "conditions": list(model.conditions),
-        "facts": facts(model),
-        "bands": [one.as_dict() for one in model.calibrations],
+        **content,
         "made_from": dict(model.origin),
         "files": sorted(model.files),
     }
-    write_sealed_json(target / _FILE, content)
-    (target / "README.md").write_text(card(model), encoding="utf-8")
+    write_sealed_json(target / _FILE, described)
+    (target / "README.md").write_text(model.card(), encoding="utf-8")
     return target
+
+
+def with_origin(model: MacroModel | ForceModel) -> dict[str, Any]:
+    """Where a model comes from, and its system; of a copy of a copy it stays that of the first.
+
+    Raises:
+        ModelError: If the model was read from no files.
+    """
+    if not model.files:
+        raise ModelError("this model was read from no files: train it by a study")
+    return {"system_origin": system_origin(model.origin["system"]), **model.origin}

@@ -13,6 +13,7 @@ from macrodyn.model import Floats, Initial, MacroModel, ModelError
 from macrodyn.model_spread import band_variables, calibration_for, mean_and_spreads, scale_of
 from macrodyn.sampling.groups import initial_values
 from macrodyn.streams import seeds, torch_seed
+from macrodyn.systems import System
 
 Conditions = Mapping[str, float] | None
 
@@ -33,12 +34,7 @@ def predict(
 ) -> xr.Dataset:
     """See `MacroModel.predict`."""
     z0 = model.initial(given, replicas, size=size, conditions=conditions, seed=seed)
-    times = np.asarray(times, np.float64).reshape(-1)
-    if not len(times) or (np.diff(times) <= 0).any() or times[0] < 0:
-        raise ModelError("times must grow from entry to entry, and begin at 0 or later")
-    if step is not None and not step > 0:
-        raise ModelError(f"step is {step:g}: it must be more than 0")
-    recorded = times if times[0] == 0 else np.concatenate([[0.0], times])
+    times, recorded = prediction_times(times, step)
     values = model.condition_values(conditions)
     records = model.integrate(
         z0,
@@ -80,6 +76,20 @@ def predict(
             **{f"condition_{n}": v for n, v in zip(model.conditions, values, strict=True)},
         },
     )
+
+
+def prediction_times(times: ArrayLike, step: float | None) -> tuple[Floats, Floats]:
+    """The times of a prediction, and with 0 before them if they begin later.
+
+    Raises:
+        ModelError: If they do not grow, or the step is none.
+    """
+    found = np.asarray(times, np.float64).reshape(-1)
+    if not len(found) or (np.diff(found) <= 0).any() or found[0] < 0:
+        raise ModelError("times must grow from entry to entry, and begin at 0 or later")
+    if step is not None and not step > 0:
+        raise ModelError(f"step is {step:g}: it must be more than 0")
+    return found, found if found[0] == 0 else np.concatenate([[0.0], found])
 
 
 def _observables(model: MacroModel) -> tuple[str, ...]:
@@ -132,7 +142,7 @@ def sample_initial(
     seed: int,
 ) -> Floats:
     """See `MacroModel.sample_initial`."""
-    given = _macrostates(model, macrostate).repeat(replicas, axis=0)
+    given = macrostate_values(model.system, macrostate).repeat(replicas, axis=0)
     keys = seeds(seed, "predict-initial", index=len(given))
     lattice = model.large if size is None else tuple(size)
     there, parts = model.at(conditions), []
@@ -143,12 +153,17 @@ def sample_initial(
     return np.concatenate(parts)
 
 
-def _macrostates(model: MacroModel, given: Mapping[str, Any] | Sequence[float]) -> Floats:
+def macrostate_values(system: System, given: Mapping[str, Any] | Sequence[float]) -> Floats:
+    """Initial macrostates as a user gives them: every combination, shape [initial, component].
+
+    Raises:
+        ModelError: If a component is missing or unknown.
+    """
     try:
         if isinstance(given, Mapping):
             values = {k: np.atleast_1d(np.asarray(v, float)).tolist() for k, v in given.items()}
-            return initial_values(model.system, values)
-        return initial_values(model.system, np.atleast_1d(np.asarray(given, float)).tolist())
+            return initial_values(system, values)
+        return initial_values(system, np.atleast_1d(np.asarray(given, float)).tolist())
     except ValueError as error:
         raise ModelError(f"the initial macrostate {error}") from None
 

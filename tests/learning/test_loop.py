@@ -116,6 +116,15 @@ def test_patience_ends_it_and_the_best_is_kept() -> None:
     assert not torch.equal(best["slope"], problem.parameters["slope"])
 
 
+def test_patience_can_wait_for_the_rate_to_fall() -> None:
+    settings = SETTINGS.model_copy(update={"patience": 3})
+    problem = Lines(valid_only=1.0)
+    problem.waits_from = 0.5
+    _, history = train(problem, settings, seed=0)
+    # The validations at steps 150, 160 and 170 are the first that count, of 300 steps.
+    assert history.finished_step == 170 and history.best_step == [10]
+
+
 def test_a_loss_that_is_not_finite_is_told_by_its_key() -> None:
     with pytest.raises(
         FloatingPointError, match=r"barriers's loss .* lower barriers\.learning_rate"

@@ -70,7 +70,9 @@ class ForceFitSettings(TrainingSettings):
         "regression, of the strength that held-out runs like best, if they gain by it.",
     )
     patience: PositiveInt = Field(
-        default=20, description="Validations without improvement before training stops."
+        default=20,
+        description="Validations without improvement before training stops, those of the first "
+        "half, whose learning rate stays, not counted.",
     )
     validation_every: PositiveInt = 100
 
@@ -194,6 +196,7 @@ class _ForceFit(Trainable):
 
     section = "dynamics"
     schedule = "plateau"
+    waits_from = 0.5
     average = 0.995
 
     def __init__(

@@ -40,6 +40,8 @@ class Trainable(ABC):
         schedule: Learning rate over the steps: ``cosine`` falls to zero from the first step on;
             ``plateau`` rises for 2 % of them, stays until half of them and falls to zero on a
             cosine.
+        waits_from: Share of the steps from which on patience counts: on a plateau losses scatter, and
+            what falls with the rate is still to come.
         average: Largest decay per step of a moving average of the parameters, which averages over
             the last tenth of the steps until then, and which is what is validated and kept: noise
             of single samples makes the last iterate wander, not its average. 0 for none.
@@ -51,6 +53,7 @@ class Trainable(ABC):
     samples: int
     members: int = 1
     schedule: Literal["cosine", "plateau"] = "cosine"
+    waits_from: float = 0.0
     average: float = 0.0
     weight_decay: float = 0.0
 
@@ -221,7 +224,8 @@ class Course:
         improved = (values < self.best_loss) & ~stopped
         self.best_loss = torch.where(improved, values, self.best_loss)
         self.best_step[improved] = self.step
-        self.waited = torch.where(improved, 0, torch.where(stopped, patience, self.waited + 1))
+        waits = int(self.step >= self.problem.waits_from * self.settings.steps)
+        self.waited = torch.where(improved, 0, torch.where(stopped, patience, self.waited + waits))
         chosen = improved.to(self.generator.device)
         with torch.no_grad():
             for name, kept in self.best.items():

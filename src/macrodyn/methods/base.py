@@ -87,6 +87,7 @@ class Method(ABC):
             its outputs ``metrics`` and ``figures`` are ``metrics.json`` and ``figures``.
         trained: The stage that writes the trained model of a run, for its users, of the place
             ``run``; its output is ``model``, a folder. None if the method writes none.
+        model: Module that knows its trained models, see `macrodyn.model_files`; '' if none does.
         analyses: Analyses across its runs.
         report: ``module:Class`` of the `Report` that tells its results.
     """
@@ -96,6 +97,7 @@ class Method(ABC):
     kinds: ClassVar[tuple[StageKind, ...]]
     evaluation: ClassVar[StageKind]
     trained: ClassVar[StageKind | None] = None
+    model: ClassVar[str] = ""
     analyses: ClassVar[tuple[Analysis, ...]] = ()
     report: ClassVar[str] = "macrodyn.methods.report:Report"
 

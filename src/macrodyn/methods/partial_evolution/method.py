@@ -26,6 +26,7 @@ class PartialEvolution(Method):
     kinds = stages.KINDS
     evaluation = stages.EVALUATE
     trained = stages.TRAINED_MODEL
+    model = "macrodyn.methods.partial_evolution.model_files"
     analyses = (
         Analysis(
             stage=stages.ERROR_AGAINST_SIZE,

@@ -15,8 +15,9 @@ from macrodyn.evaluation.conformal import Calibration, calibrate
 from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
+from macrodyn.methods.partial_evolution.model_files import PLACES, build, describe, save
 from macrodyn.methods.partial_evolution.sample import horizon_times
-from macrodyn.model_files import build, description_of, places, save
+from macrodyn.model_files import places
 from macrodyn.model_spread import mean_and_spreads, scale_of
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_metrics
@@ -34,10 +35,10 @@ def trained_model(job: Job) -> None:
     """
     run = run_of(PartialEvolutionRun, job.config["run"])
     metrics = read_metrics(job.input("evaluation", "metrics"))
-    found = places(job.inputs)
+    found = places(job.inputs, PLACES)
     files = {place: job.input(role, name) for place, (role, name) in found.items()}
     study = job.outputs["model"].absolute().parents[1].name
-    model = build(description_of(study, job.subject, run, metrics), files, job.subject)
+    model = build(describe(study, job.subject, run, metrics), files, job.subject)
     origin = {
         **model.origin,
         "config": job.config["run"],
