@@ -9,7 +9,7 @@ What is called from Python, by what it is for; each is imported when it is first
 - closure: `ClosureSettings`, `train_closure`, `encode_states`, `load_autoencoder`;
 - dynamics: `TransitionData`, `DynamicsSettings`, `train_ensemble`, `Ensemble`, `LatentModel`,
   `LinearConstraint`, `integrate`;
-- trained models: `load`, `MacroModel`, `ModelError`;
+- trained models: `load`, `MacroModel`, `ForceModel`, `ModelError`;
 - studies: `load_study`, `plan_study`, `study_status`, `read_dataset`;
 - methods of one's own: `Method`, `Graph`, `Analysis`, `StageKind`, `Scatter`, `Figure`, `Job`.
 """
@@ -60,6 +60,7 @@ __getattr__, _names = lazy_names(
             "train_ensemble",
         ),
         "model": ("MacroModel", "ModelError"),
+        "methods.partial_forces.model": ("ForceModel",),
         "model_files": ("load",),
         "config.load": ("load_study",),
         "pipeline.planner": ("plan_study",),

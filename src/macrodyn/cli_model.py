@@ -39,12 +39,11 @@ def add_model_commands(app: typer.Typer) -> None:
 
 def info(model: Model, run: Run = None, as_json: AsJson = False) -> None:
     """Say what a trained model is, and where it holds."""
-    from macrodyn.model_card import described
     from macrodyn.model_files import load
 
     found = load(model, run)
     if as_json:
-        print_json(described(found))
+        print_json(found.described())
     else:
         print(found.card(), end="")
 
@@ -73,8 +72,13 @@ def predict(
         ),
     ] = None,
     replicas: Annotated[
-        int, typer.Option(parser=whole, metavar="N", help="Trajectories from each.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            parser=whole,
+            metavar="N",
+            help="Trajectories from each; 100 if left out, and 1 where nothing is random.",
+        ),
+    ] = None,
     condition: Annotated[
         list[Any] | None,
         typer.Option(
@@ -110,7 +114,7 @@ def predict(
     predicted = trained.predict(
         dict(initial),
         spacing * np.arange(count + 1),
-        replicas=replicas,
+        **({} if replicas is None else {"replicas": replicas}),
         conditions=conditions,
         size=size,
         seed=seed,

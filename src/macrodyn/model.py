@@ -270,6 +270,12 @@ class MacroModel(ModelCore):
 
         return save(self, folder)
 
+    def described(self) -> dict[str, Any]:
+        """What the model is, for other programs, as plain values; see `model_card.described`."""
+        from macrodyn.model_card import described
+
+        return described(self)
+
     def card(self) -> str:
         """What the model is, what it was learned from and where it holds, as Markdown."""
         from macrodyn.model_card import card

@@ -13,6 +13,7 @@ from macrodyn.lattice import Tiling
 
 if TYPE_CHECKING:
     from macrodyn.model import MacroModel
+    from macrodyn.systems import System
 
 # What an evaluation says of a horizon, by the heading of the card.
 _MERITS = {
@@ -156,14 +157,8 @@ def card(model: MacroModel) -> str:
             *_how_good(model),
             *_limits(model),
             "",
-            "```python",
-            "import macrodyn",
-            "",
-            'model = macrodyn.load("this folder")',
-            f"model.predict({_example(model)}, times=[0, {model.step:g}, {100 * model.step:g}])",
-            "```",
-            "",
-            *_made(model),
+            *example(model.system, model.step),
+            *made_from(model.ensemble.metadata, origin),
             "",
         ]
     )
@@ -255,10 +250,27 @@ def _limits(model: MacroModel) -> Iterator[str]:
         yield f"- To read it, the module `{name.partition(':')[0]}` must be importable."
 
 
-def _made(model: MacroModel) -> Iterator[str]:
+def example(system: System, step: float) -> Iterator[str]:
+    """A prediction in Python, as lines of a card."""
+    initial = json.dumps({name: 0.5 for name in system.component_names})
+    yield "```python"
+    yield "import macrodyn"
+    yield ""
+    yield 'model = macrodyn.load("this folder")'
+    yield f"model.predict({initial}, times=[0, {step:g}, {100 * step:g}])"
+    yield "```"
+    yield ""
+
+
+def made_from(metadata: Mapping[str, Any], origin: Mapping[str, Any]) -> Iterator[str]:
+    """What a model was made from, as lines of a card.
+
+    Args:
+        metadata: What its ensemble says of itself.
+        origin: Where the model comes from.
+    """
     yield "## What it was made from"
     yield ""
-    metadata, origin = model.ensemble.metadata, model.origin
     made = {k: metadata[k] for k in ("macrodyn_version", "git_commit") if metadata.get(k)}
     made |= {k: origin[k] for k in ("method", "seed", "system_origin") if k in origin}
     for name, value in made.items():
@@ -284,7 +296,3 @@ def _interval(bounds: list[float | None]) -> str:
 
 def _written(value: Any) -> str:
     return f"{value:.1e}" if _known(value) else str(value or "-")
-
-
-def _example(model: MacroModel) -> str:
-    return json.dumps({name: 0.5 for name in model.system.component_names})

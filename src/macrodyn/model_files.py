@@ -31,6 +31,7 @@ from macrodyn.systems.registry import UnknownSystemError, system_version
 if TYPE_CHECKING:
     from macrodyn.methods.partial_forces.model import ForceModel
     from macrodyn.model import MacroModel
+    from macrodyn.pipeline.job import Job
 
 _FILE = "model.json"
 _KIND = "macrodyn-trained-model"
@@ -146,6 +147,21 @@ def places(
             if name != "training":
                 found[f"{head}/{Path(file).name}"] = (role, name)
     return found
+
+
+def trained_files(job: Job, known: Mapping[str, str]) -> dict[str, Path]:
+    """Files of the model that a job writes, by their place in its folder."""
+    return {
+        place: job.input(role, name) for place, (role, name) in places(job.inputs, known).items()
+    }
+
+
+def stages_of(job: Job, known: Mapping[str, str]) -> dict[str, str]:
+    """Folders of the stages whose files they are, by role: named by what these were made from."""
+    return {
+        role: "/".join(job.input(role, name).parts[-3:-1])
+        for role, name in places(job.inputs, known).values()
+    }
 
 
 def origin_of(study: str, run: str, config: Any) -> dict[str, Any]:

@@ -191,6 +191,12 @@ def macrostates(system: ForceSystem, encoder: Encoder, states: Array) -> Array:
     return np.concatenate([system.observe(states), zhat], axis=1)
 
 
+def variable_names(system: ForceSystem, encoder: Encoder) -> list[str]:
+    """Names of the macroscopic variables: observables, then closure variables."""
+    closure = [f"closure_{k + 1}" for k in range(encoder.dimension)]
+    return [*system.observable_names, *closure]
+
+
 def jacobian(system: ForceSystem, encoder: Encoder, states: Array) -> Array:
     """Phi' of states: the derivatives of z = (z*, zhat) by the coordinates.
 

@@ -40,8 +40,8 @@ class Trainable(ABC):
         schedule: Learning rate over the steps: ``cosine`` falls to zero from the first step on;
             ``plateau`` rises for 2 % of them, stays until half of them and falls to zero on a
             cosine.
-        waits_from: Share of the steps from which on patience counts: on a plateau losses scatter, and
-            what falls with the rate is still to come.
+        waits_from: Share of the steps from which on patience counts: on a plateau losses scatter,
+            and what falls with the rate is still to come.
         average: Largest decay per step of a moving average of the parameters, which averages over
             the last tenth of the steps until then, and which is what is validated and kept: noise
             of single samples makes the last iterate wander, not its average. 0 for none.

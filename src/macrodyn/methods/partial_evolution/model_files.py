@@ -60,7 +60,7 @@ def build(content: Mapping[str, Any], files: Mapping[str, Path], where: str) -> 
     return MacroModel(
         ensemble=Ensemble.load(files["dynamics/model.safetensors"]),
         closure=closure,
-        system=trained_system(content, files, where, PatchSystem),
+        system=trained_system(content, files, where, PatchSystem),  # type: ignore[type-abstract]
         large=tuple(content["large"]),
         patch=tuple(content["patch"]),
         features=tuple(content["features"]),

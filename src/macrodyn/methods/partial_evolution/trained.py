@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.model_files import PLACES, build, describe, save
 from macrodyn.methods.partial_evolution.sample import horizon_times
-from macrodyn.model_files import places
+from macrodyn.model_files import stages_of, trained_files
 from macrodyn.model_spread import mean_and_spreads, scale_of
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import read_metrics
@@ -35,15 +34,14 @@ def trained_model(job: Job) -> None:
     """
     run = run_of(PartialEvolutionRun, job.config["run"])
     metrics = read_metrics(job.input("evaluation", "metrics"))
-    found = places(job.inputs, PLACES)
-    files = {place: job.input(role, name) for place, (role, name) in found.items()}
     study = job.outputs["model"].absolute().parents[1].name
-    model = build(describe(study, job.subject, run, metrics), files, job.subject)
+    model = build(
+        describe(study, job.subject, run, metrics), trained_files(job, PLACES), job.subject
+    )
     origin = {
         **model.origin,
         "config": job.config["run"],
-        # Folders of stages are named by what they were made from.
-        "stages": {role: "/".join(path.parts[-3:-1]) for role, path in _folders(job, found)},
+        "stages": stages_of(job, PLACES),
     }
     calibrations = tuple(_calibrations(job, run))
     save(
@@ -51,11 +49,6 @@ def trained_model(job: Job) -> None:
         job.outputs["model"],
         identity=job.key,
     )
-
-
-def _folders(job: Job, found: dict[str, tuple[str, str]]) -> Iterator[tuple[str, Path]]:
-    for role, name in found.values():
-        yield role, job.input(role, name)
 
 
 def _calibrations(job: Job, run: PartialEvolutionRun) -> Iterator[Calibration]:

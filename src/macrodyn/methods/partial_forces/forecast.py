@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from macrodyn.closure.encoders import Encoder, load_encoder, macrostates
+from macrodyn.closure.encoders import Encoder, load_encoder
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.force_forms import unresolved_fraction
-from macrodyn.dynamics.trajectories import integrate
-from macrodyn.methods.partial_forces.learn import variable_names
+from macrodyn.methods.partial_forces.model import ForceModel
 from macrodyn.methods.partial_forces.products import Products
 from macrodyn.methods.partial_forces.sample import NUMBERS, draw_coordinates
 from macrodyn.pipeline.job import Job
@@ -35,25 +33,28 @@ def forecast(job: Job) -> xr.Dataset:
     config = job.config
     system: ForceSystem = stage_system(job)
     encoder = load_encoder(job.input("encoder"), system)
-    ensemble = Ensemble.load(job.input("model"))
     source = read_dataset(job.input("held-out"))
     states = source.states.values
     runs, times = states.shape[:2]
-    encoded = np.empty((runs, times, ensemble.variables))
+    model = ForceModel(
+        ensemble=Ensemble.load(job.input("model")),
+        encoder=encoder,
+        system=system,
+        size=(states.shape[2],),
+        step=config["step"],
+    )
+    encoded = np.empty((runs, times, len(model.variables)))
     for run in range(runs):
-        encoded[run] = macrostates(system, encoder, states[run].astype(np.float64))
+        encoded[run] = model.encode(states[run])
         job.step("encoding", run + 1, runs)
     record = source.time.values
-    predicted = integrate(
-        ensemble,
-        torch.as_tensor(encoded[:, 0], dtype=torch.float32),
+    predicted = model.integrate(
+        encoded[:, 0],
         record - record[0],
-        step=config["step"],
-        on_divergence="nan",
         device=job.device,
         checkpoints=job.checkpoints,
         progress=lambda done, total: job.step("predicting", done, total),
-    ).numpy()
+    )
     return xr.Dataset(
         {
             "z": (
@@ -73,7 +74,7 @@ def forecast(job: Job) -> xr.Dataset:
             ),
             "initial_values": source.initial_values,
         },
-        coords={"variable": variable_names(system, encoder)},
+        coords={"variable": list(model.variables)},
     )
 
 

@@ -87,6 +87,7 @@ def plan(run: PartialForcesRun, planner: Planner) -> Graph:
         ),
         costs={"ours": ("forecast",), "direct": ("held-out",)},
         order=run.baselines,
+        trained=("model", "encoder"),
     )
 
 

@@ -9,7 +9,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.closure.coordinates import CoordinateClosureSettings, find_closure
-from macrodyn.closure.encoders import Encoder, Modes, load_encoder, macrostates
+from macrodyn.closure.encoders import (
+    Encoder,
+    Modes,
+    load_encoder,
+    macrostates,
+    variable_names,
+)
 from macrodyn.dynamics.force_fit import ForceFitSettings, fit_forces
 from macrodyn.dynamics.force_forms import ForceProducts
 from macrodyn.methods.partial_forces.displaced import configurations_at
@@ -138,12 +144,6 @@ def products(job: Job) -> xr.Dataset:
             "evaluations_each": given.attrs["evaluations_each"],
         },
     )
-
-
-def variable_names(system: ForceSystem, encoder: Encoder) -> list[str]:
-    """Names of the macroscopic variables: observables, then closure variables."""
-    closure = [f"closure_{k + 1}" for k in range(encoder.dimension)]
-    return [*system.observable_names, *closure]
 
 
 def read_products(data: xr.Dataset) -> ForceProducts:

@@ -18,6 +18,8 @@ class PartialForces(Method):
     System = ForceSystem
     kinds = stages.KINDS
     evaluation = stages.COMPARE
+    trained = stages.TRAINED_MODEL
+    model = "macrodyn.methods.partial_forces.model_files"
     analyses = (
         Analysis(stage=stages.ERROR_AGAINST_FORCES, propose=propose.error_against_forces),
         Analysis(stage=stages.STRUCTURES, propose=propose.structures),

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from macrodyn.closure.encoders import Encoder, macrostates
+from macrodyn.closure.encoders import Encoder, macrostates, variable_names
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.dynamics.trajectories import integrate
 from macrodyn.model_core import ModelError, as_states
@@ -22,6 +22,9 @@ from macrodyn.paths import StrPath
 from macrodyn.storage.checkpoints import Checkpoints
 from macrodyn.streams import seeds
 from macrodyn.systems import ForceSystem
+
+if TYPE_CHECKING:
+    from macrodyn.methods.partial_forces.model_plots import ForcePlots
 
 Floats = NDArray[np.float64]
 Initial = Mapping[str, Any] | ArrayLike
@@ -55,8 +58,7 @@ class ForceModel:
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """Names of z: observables, then closure variables."""
-        closure = (f"closure_{k + 1}" for k in range(self.encoder.dimension))
-        return (*self.system.observable_names, *closure)
+        return tuple(variable_names(self.system, self.encoder))
 
     def drift(self, z: ArrayLike) -> Floats:
         """The members' mean drift g(z) per unit time.
@@ -168,9 +170,7 @@ class ForceModel:
         times, recorded = prediction_times(times, step)
         z0 = self.initial(initial, replicas, seed=seed)
         records = self.integrate(z0, recorded, step=step)[:, :, len(recorded) - len(times) :]
-        z = records.reshape(
-            len(records), -1, replicas, len(times), len(self.variables)
-        )
+        z = records.reshape(len(records), -1, replicas, len(times), len(self.variables))
         known = z.mean(axis=2, dtype=np.float64)
         dims = ("initial", "time", "variable")
         domain = self.ensemble.domain
@@ -245,6 +245,13 @@ class ForceModel:
             checkpoints=checkpoints,
         ).numpy()
         return found
+
+    @property
+    def plot(self) -> ForcePlots:
+        """Its figures: ``trajectories``."""
+        from macrodyn.methods.partial_forces.model_plots import ForcePlots
+
+        return ForcePlots(self)
 
     def save(self, folder: StrPath) -> Path:
         """Write the model to a folder of its own, which can be copied and read anywhere.

@@ -86,6 +86,16 @@ COMPARE = StageKind(
         PREPARATION,
     ),
 )
+TRAINED_MODEL = StageKind(
+    name="trained_force_model",
+    work=f"{_ROOM}.trained:trained_model",
+    doing="Writing the trained model",
+    outputs={"model": "model"},
+    carries_cost="",
+    minutes=30,
+    environment="learn",
+    place="run",
+)
 KINDS = (TRAJECTORIES, FORCES, ENCODER, PRODUCTS, DRIFT, FORECAST)
 
 
