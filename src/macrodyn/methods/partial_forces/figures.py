@@ -170,10 +170,11 @@ def training(closure: Mapping[str, Any], drift: Mapping[str, Any], title: str) -
         history = report["history"]
         axis.set_title(name)
         axis.set_xlabel("step")
-        if not history["steps"]:
-            axis.text(0.5, 0.5, "not trained", ha="center", va="center", transform=axis.transAxes)
-            continue
         values = np.array(history["validation_loss"], dtype=float)
+        if len(values) < 2:
+            told = "validated once, at the end" if len(values) else "not trained"
+            axis.text(0.5, 0.5, told, ha="center", va="center", transform=axis.transAxes)
+            continue
         least = values.min()
         gap = np.maximum(values - least, 1e-12 * abs(least) + 1e-300)
         axis.semilogy(history["steps"], gap, color=style.PALETTE[1], linewidth=0.9)
