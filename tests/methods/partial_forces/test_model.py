@@ -102,6 +102,7 @@ def test_card_and_copy_tell_how_good_it_was(bench, model, tmp_path):
     assert card == model.card() == macrodyn.load(copy).card()
     assert f"relative error of held-out trajectories: {error:.1e}" in card
     assert "the forces on 4 of each of 30 configurations" in card
+    assert "an ensemble of 2 (mlp), stepped by 0.2" in card
     assert "predator-prey-pde" in card and "interpolation" in card
     for role in ("model", "encoder"):
         assert bench.plan()[role].key[:12] in card

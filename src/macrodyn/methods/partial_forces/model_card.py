@@ -108,6 +108,7 @@ def card(model: ForceModel) -> str:
 
 def _what(model: ForceModel) -> Iterator[str]:
     told = facts(model)
+    unit = "" if told["time_unit"] == "1" else f" {told['time_unit']}"
     parameters = model.system.parameters.model_dump(mode="json")
     given = ", ".join(f"{name} = {value}" for name, value in parameters.items())
     forces = (model.origin.get("evaluation") or {}).get("forces") or {}
@@ -120,8 +121,8 @@ def _what(model: ForceModel) -> Iterator[str]:
     yield (
         f"A model of the macroscopic dynamics dz/dt = g(z) of `{model.origin.get('system')}` "
         f"({given}), size {' x '.join(map(str, model.size))}.{read} It is an ensemble of "
-        f"{told['members']}, {told['latent_model']}; it is stepped by {model.step:g} "
-        f"{told['time_unit']}."
+        f"{told['members']} ({model.origin.get('latent_model', told['latent_model'])}), stepped by "
+        f"{model.step:g}{unit}."
     )
     yield ""
     yield "| variable | learned on |"

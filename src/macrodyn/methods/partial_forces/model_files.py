@@ -31,7 +31,7 @@ def describe(
         metrics: Content of its metrics.json; None if it was not evaluated.
     """
     given: Any = config
-    origin = origin_of(study, run, given)
+    origin = origin_of(study, run, given) | {"latent_model": given.dynamics.model}
     if metrics is not None:
         origin["evaluation"] = merits(metrics)
     return {
