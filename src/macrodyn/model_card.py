@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from macrodyn.evaluation.verdict import judge
@@ -12,8 +12,8 @@ from macrodyn.evaluation.verdict_parts import get
 from macrodyn.lattice import Tiling
 
 if TYPE_CHECKING:
+    from macrodyn.methods.partial_forces.model import ForceModel
     from macrodyn.model import MacroModel
-    from macrodyn.systems import System
 
 # What an evaluation says of a horizon, by the heading of the card.
 _MERITS = {
@@ -147,18 +147,28 @@ def described(model: MacroModel) -> dict[str, Any]:
 
 def card(model: MacroModel) -> str:
     """See `MacroModel.card`."""
+    return sheet(model, _what(model), _how_good(model), _limits(model))
+
+
+def sheet(
+    model: MacroModel | ForceModel,
+    what: Iterable[str],
+    how_good: Iterable[str],
+    limits: Iterable[str],
+) -> str:
+    """Put a card together of its lines: what a model is, how good it was, where it holds."""
     origin = model.origin
     return "\n".join(
         [
             f"# {origin.get('study', 'a model')}, run {origin.get('run', '')}".rstrip(),
             "",
-            *_what(model),
+            *what,
             "",
-            *_how_good(model),
-            *_limits(model),
+            *how_good,
+            *limits,
             "",
-            *example(model.system, model.step),
-            *made_from(model.ensemble.metadata, origin),
+            *_example(model),
+            *_made(model),
             "",
         ]
     )
@@ -250,9 +260,10 @@ def _limits(model: MacroModel) -> Iterator[str]:
         yield f"- To read it, the module `{name.partition(':')[0]}` must be importable."
 
 
-def example(system: System, step: float) -> Iterator[str]:
+def _example(model: MacroModel | ForceModel) -> Iterator[str]:
     """A prediction in Python, as lines of a card."""
-    initial = json.dumps({name: 0.5 for name in system.component_names})
+    initial = json.dumps({name: 0.5 for name in model.system.component_names})
+    step = model.step
     yield "```python"
     yield "import macrodyn"
     yield ""
@@ -262,15 +273,10 @@ def example(system: System, step: float) -> Iterator[str]:
     yield ""
 
 
-def made_from(metadata: Mapping[str, Any], origin: Mapping[str, Any]) -> Iterator[str]:
-    """What a model was made from, as lines of a card.
-
-    Args:
-        metadata: What its ensemble says of itself.
-        origin: Where the model comes from.
-    """
+def _made(model: MacroModel | ForceModel) -> Iterator[str]:
     yield "## What it was made from"
     yield ""
+    metadata, origin = model.ensemble.metadata, model.origin
     made = {k: metadata[k] for k in ("macrodyn_version", "git_commit") if metadata.get(k)}
     made |= {k: origin[k] for k in ("method", "seed", "system_origin") if k in origin}
     for name, value in made.items():

@@ -14,14 +14,17 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from macrodyn.config.load import load_study
+from macrodyn.config.models import RunConfig
 from macrodyn.methods.registry import find_method
 from macrodyn.model_core import ModelError
 from macrodyn.paths import StrPath
 from macrodyn.pipeline.identity import model_written
+from macrodyn.pipeline.metrics import read_metrics
 from macrodyn.pipeline.planner import PREPARED, RunPlan, plan_study
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 from macrodyn.systems import System, system_class
@@ -149,30 +152,52 @@ def places(
     return found
 
 
-def trained_files(job: Job, known: Mapping[str, str]) -> dict[str, Path]:
-    """Files of the model that a job writes, by their place in its folder."""
-    return {
-        place: job.input(role, name) for place, (role, name) in places(job.inputs, known).items()
+def model_of_run(job: Job, run: RunConfig) -> Any:
+    """The model that a job of a run writes, which says what it was made from.
+
+    Args:
+        job: The job; inputs are the stages of the method's ``PLACES``, what the system prepared,
+            and ``evaluation``; its configuration holds that of the ``run``.
+        run: The run.
+    """
+    known = _method(run.method)
+    found = places(job.inputs, known.PLACES)
+    files = {place: job.input(role, name) for place, (role, name) in found.items()}
+    study = job.outputs["model"].absolute().parents[1].name
+    metrics = read_metrics(job.input("evaluation", "metrics"))
+    model = known.build(known.describe(study, job.subject, run, metrics), files, job.subject)
+    told = {
+        "config": job.config["run"],
+        # Folders of stages are named by what they were made from.
+        "stages": {
+            role: "/".join(job.input(role, name).parts[-3:-1]) for role, name in found.values()
+        },
     }
+    return replace(model, origin={**model.origin, **told})
 
 
-def stages_of(job: Job, known: Mapping[str, str]) -> dict[str, str]:
-    """Folders of the stages whose files they are, by role: named by what these were made from."""
-    return {
-        role: "/".join(job.input(role, name).parts[-3:-1])
-        for role, name in places(job.inputs, known).values()
-    }
+def described_run(
+    study: str, run: str, config: Any, evaluation: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Of what a method's ``describe`` gives, its system and where it comes from.
 
-
-def origin_of(study: str, run: str, config: Any) -> dict[str, Any]:
-    """Where the model of a run comes from, as plain values."""
-    return {
+    Args:
+        study: Name of the study.
+        run: Name of the run.
+        config: Its configuration.
+        evaluation: Figures of merit; None if it was not evaluated.
+    """
+    origin: dict[str, Any] = {
         "study": study,
         "run": run,
         "system": config.system.name,
         "method": config.method,
         "seed": config.seed,
     }
+    if evaluation is not None:
+        origin["evaluation"] = evaluation
+    system = {"name": config.system.name, "parameters": config.system.parameters}
+    return {"system": system, "made_from": origin}
 
 
 def trained_system(
@@ -235,6 +260,11 @@ def write_model(
     Raises:
         ModelError: If the folder holds something else, or the model was not read from files.
     """
+    if not model.files:
+        raise ModelError("this model was read from no files: train it by a study")
+    name = model.origin["system"]
+    # Of a copy of a copy it stays that of the first.
+    model = replace(model, origin={"system_origin": system_origin(name), **model.origin})
     target = Path(folder)
     if target.exists() and any(target.iterdir()) and not (target / _FILE).is_file():
         raise ModelError(f"{target} holds something that is no model: name another folder")
@@ -244,7 +274,6 @@ def write_model(
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, path)
-    name = model.origin["system"]
     system = {
         "name": name,
         "version": system_version(name),
@@ -261,14 +290,3 @@ def write_model(
     write_sealed_json(target / _FILE, described)
     (target / "README.md").write_text(model.card(), encoding="utf-8")
     return target
-
-
-def with_origin(model: MacroModel | ForceModel) -> dict[str, Any]:
-    """Where a model comes from, and its system; of a copy of a copy it stays that of the first.
-
-    Raises:
-        ModelError: If the model was read from no files.
-    """
-    if not model.files:
-        raise ModelError("this model was read from no files: train it by a study")
-    return {"system_origin": system_origin(model.origin["system"]), **model.origin}

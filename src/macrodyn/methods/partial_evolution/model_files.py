@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation.conformal import Calibration
 from macrodyn.model import MacroModel
 from macrodyn.model_card import facts, merits
-from macrodyn.model_files import origin_of, trained_system, with_origin, write_model
+from macrodyn.model_files import described_run, trained_system, write_model
 from macrodyn.paths import StrPath
 from macrodyn.systems import PatchSystem
 
@@ -32,16 +31,12 @@ def describe(
         metrics: Content of its metrics.json; None if it was not evaluated.
     """
     given: Any = config
-    origin = origin_of(study, run, given)
-    if metrics is not None:
-        origin["evaluation"] = merits(metrics)
-    return {
-        "system": {"name": given.system.name, "parameters": given.system.parameters},
+    told = described_run(study, run, given, None if metrics is None else merits(metrics))
+    return told | {
         "large": list(given.sizes.large),
         "patch": list(given.patch),
         "features": list(given.closure.features),
         "conditions": sorted(given.conditions),
-        "made_from": origin,
     }
 
 
@@ -79,7 +74,6 @@ def save(model: MacroModel, folder: StrPath, *, identity: str = "") -> Path:
         folder: Where to write it.
         identity: Key of the stage that writes it; '' for a user's copy.
     """
-    model = replace(model, origin=with_origin(model))
     content = {
         "large": list(model.large),
         "patch": list(model.patch),

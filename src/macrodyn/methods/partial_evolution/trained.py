@@ -14,12 +14,11 @@ from macrodyn.evaluation.conformal import Calibration, calibrate
 from macrodyn.methods.base import run_of
 from macrodyn.methods.partial_evolution.cases import evaluated_cases
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
-from macrodyn.methods.partial_evolution.model_files import PLACES, build, describe, save
+from macrodyn.methods.partial_evolution.model_files import save
 from macrodyn.methods.partial_evolution.sample import horizon_times
-from macrodyn.model_files import stages_of, trained_files
+from macrodyn.model_files import model_of_run
 from macrodyn.model_spread import mean_and_spreads, scale_of
 from macrodyn.pipeline.job import Job
-from macrodyn.pipeline.metrics import read_metrics
 from macrodyn.storage.netcdf import read_dataset
 from macrodyn.streams import torch_seed
 
@@ -33,22 +32,9 @@ def trained_model(job: Job) -> None:
             of the ``run``.
     """
     run = run_of(PartialEvolutionRun, job.config["run"])
-    metrics = read_metrics(job.input("evaluation", "metrics"))
-    study = job.outputs["model"].absolute().parents[1].name
-    model = build(
-        describe(study, job.subject, run, metrics), trained_files(job, PLACES), job.subject
-    )
-    origin = {
-        **model.origin,
-        "config": job.config["run"],
-        "stages": stages_of(job, PLACES),
-    }
     calibrations = tuple(_calibrations(job, run))
-    save(
-        replace(model, origin=origin, calibrations=calibrations),
-        job.outputs["model"],
-        identity=job.key,
-    )
+    model = replace(model_of_run(job, run), calibrations=calibrations)
+    save(model, job.outputs["model"], identity=job.key)
 
 
 def _calibrations(job: Job, run: PartialEvolutionRun) -> Iterator[Calibration]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from macrodyn.evaluation.verdict_parts import get, plain
-from macrodyn.model_card import example, made_from
+from macrodyn.model_card import sheet
 
 if TYPE_CHECKING:
     from macrodyn.methods.partial_forces.model import ForceModel
@@ -89,21 +89,7 @@ def described(model: ForceModel) -> dict[str, Any]:
 
 def card(model: ForceModel) -> str:
     """See `ForceModel.card`."""
-    origin = model.origin
-    return "\n".join(
-        [
-            f"# {origin.get('study', 'a model')}, run {origin.get('run', '')}".rstrip(),
-            "",
-            *_what(model),
-            "",
-            *_how_good(model),
-            *_limits(model),
-            "",
-            *example(model.system, model.step),
-            *made_from(model.ensemble.metadata, origin),
-            "",
-        ]
-    )
+    return sheet(model, _what(model), _how_good(model), _limits(model))
 
 
 def _what(model: ForceModel) -> Iterator[str]:

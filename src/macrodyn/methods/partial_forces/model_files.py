@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from macrodyn.config.models import RunConfig
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.methods.partial_forces.model import ForceModel
 from macrodyn.methods.partial_forces.model_card import facts, merits
-from macrodyn.model_files import origin_of, trained_system, with_origin, write_model
+from macrodyn.model_files import described_run, trained_system, write_model
 from macrodyn.paths import StrPath
 from macrodyn.systems import ForceSystem
 
@@ -31,14 +30,11 @@ def describe(
         metrics: Content of its metrics.json; None if it was not evaluated.
     """
     given: Any = config
-    origin = origin_of(study, run, given) | {"latent_model": given.dynamics.model}
-    if metrics is not None:
-        origin["evaluation"] = merits(metrics)
-    return {
-        "system": {"name": given.system.name, "parameters": given.system.parameters},
+    told = described_run(study, run, given, None if metrics is None else merits(metrics))
+    told["made_from"]["latent_model"] = given.dynamics.model
+    return told | {
         "size": list(given.size),
         "step": given.evaluate.step or given.forecast_times.spacing,
-        "made_from": origin,
     }
 
 
@@ -73,6 +69,5 @@ def save(model: ForceModel, folder: StrPath, *, identity: str = "") -> Path:
         folder: Where to write it.
         identity: Key of the stage that writes it; '' for a user's copy.
     """
-    model = replace(model, origin=with_origin(model))
     content = {"size": list(model.size), "step": model.step, "facts": facts(model)}
     return write_model(model, folder, content, identity=identity)
