@@ -81,6 +81,18 @@ WRONG = {
         "runs: {a: {execution: {shards: {x: 2}}}}",
         f"runs.a.execution.shards.x: {SHARDS}",
     ),
+    "memory of a stage that there is not": (
+        "execution: {memory: {evolved: 2}}",
+        "execution.memory.evolved: there is no stage of this name; there are: closure, dynamics, "
+        "encode, equilibrium, evaluate, evolve, predict, recommend, reference, simulate, "
+        "trained_model, upsample",
+    ),
+    "minutes of a stage that there is not, in a run": (
+        "runs: {a: {execution: {minutes: {gather: 2}}}}",
+        "runs.a.execution.minutes.gather: there is no stage of this name; there are: closure, "
+        "dynamics, encode, equilibrium, evaluate, evolve, predict, recommend, reference, simulate, "
+        "trained_model, upsample",
+    ),
     "stage whose name cannot be one": (
         'execution: {shards: {"a b": 2}}',
         f"execution.shards.a b: the name {NAME}'a b'",

@@ -1171,6 +1171,22 @@ EXECUTION = [
     ),
     *(
         Row(
+            f"execution.{key}",
+            {"evolve": 77},
+            "plan",
+            (),
+            lambda s, k=key: {
+                name: getattr(stage, k)
+                for (name, _), stage in s.result.run.stages().items()
+                if getattr(stage, k) == 77
+            },
+            {},
+            {"evolve": 77},
+        )
+        for key in ("memory", "minutes")
+    ),
+    *(
+        Row(
             "execution.device",
             "cuda",
             work,

@@ -100,6 +100,28 @@ def test_stages_that_use_no_device_ask_for_none() -> None:
     assert wanted == {"upsample", "evolve", "closure", "dynamics", "predict"}
 
 
+@pytest.mark.parametrize("name", ["simulate", "dynamics", "evaluate"])
+@pytest.mark.parametrize(("key", "resource"), [("memory", "mem_mb"), ("minutes", "runtime")])
+def test_what_a_stages_job_asks_for_is_what_the_study_says(
+    name: str, key: str, resource: str
+) -> None:
+    assert f"{resource}=stage_{key}(kind.name)" in words("")
+
+    def asked(execution: dict[str, Any]) -> dict[str, list[int]]:
+        made = workflow({"execution": execution})
+        made["further"] = lambda attempt, rulename, wildcards: attempt
+        return {
+            stage.name: [made[f"stage_{key}"](stage.name)(job(stage), n, "") for n in (1, 2)]
+            for stage in made["STAGES"].values()
+        }
+
+    usual, said = asked({}), asked({key: {name: 1234}})
+    assert said.pop(name) == [1234, 2468]
+    first, second = usual.pop(name)
+    assert second == 2 * first != 2468
+    assert said == usual
+
+
 @pytest.mark.parametrize("name", SAMPLED)
 def test_stage_is_cut_into_its_shards(name: str) -> None:
     assert "shard_files(STAGES[wildcards.stage, wildcards.key])" in words("gather")

@@ -110,6 +110,8 @@ CASES = {
         {},
     ),
     "device": ("execution/device", "cuda", {}),
+    "memory": ("execution/memory", {"evolve": 1234}, {}),
+    "minutes": ("execution/minutes", {"evolve": 12}, {}),
     "an analysis more": (
         "analyses",
         {"spent": {"kind": "costs", "runs": ["base"]}},

@@ -188,6 +188,20 @@ def minutes(number):
     return lambda wildcards, attempt, rulename: number * further(attempt, rulename, wildcards)
 
 
+def stage_memory(name):
+    """Memory of a stage's job, which the study may say."""
+    return lambda wildcards, attempt, rulename: memory(stage_of(name, wildcards).memory)(
+        wildcards, attempt, rulename
+    )
+
+
+def stage_minutes(name):
+    """Time limit of a stage's job, which the study may say."""
+    return lambda wildcards, attempt, rulename: minutes(stage_of(name, wildcards).minutes)(
+        wildcards, attempt, rulename
+    )
+
+
 def gpu_name():
     """How the cluster calls a GPU, where its profile wants --gres rather than --gpus."""
     given = (workflow.resource_settings.default_resources or {}).get("gpu_gres")

@@ -23,8 +23,8 @@ for kind in KINDS.values():
             kind.environment_file
         threads: 1
         resources:
-            mem_mb=memory(kind.memory),
-            runtime=minutes(kind.minutes),
+            mem_mb=stage_memory(kind.name),
+            runtime=stage_minutes(kind.name),
             gpu=stage_gpus(kind.name),
             gres=stage_gres(kind.name),
         params:

@@ -128,7 +128,7 @@ def load_study(
     if wrong:
         raise _config_error(where, wrong)
     if check_systems:
-        wrong.update(_check_shards(keys, runs))
+        wrong.update(_check_stages(keys, runs))
     analyses = dict(asked_analyses(keys, runs, wrong))
     if wrong:
         raise _config_error(where, wrong)
@@ -319,30 +319,47 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
     yield from method.check(run, system)
 
 
-def _check_shards(keys: StudyKeys, runs: Mapping[str, RunConfig]) -> Iterator[tuple[str, str]]:
-    """Check that the stages that are to be scattered are such: in the base, those of any run."""
-    scattered = {
-        name: {kind.name for kind in method_of(run).kinds if kind.scatter}
+_NO_SUCH = {
+    "shards": "no stage of this name is scattered; those are:",
+    "memory": "there is no stage of this name; there are:",
+    "minutes": "there is no stage of this name; there are:",
+}
+
+
+def _check_stages(keys: StudyKeys, runs: Mapping[str, RunConfig]) -> Iterator[tuple[str, str]]:
+    """Check the stages that `execution` names: in the base, those of any run."""
+    kinds = {}
+    for name, run in runs.items():
+        method = method_of(run)
+        known = (*method.kinds, method.evaluation, method.trained)
+        kinds[name] = {kind.name: kind for kind in known if kind is not None}
+
+    def known_to(name: str, key: str) -> set[str]:
+        return {k for k, kind in kinds[name].items() if kind.scatter or key != "shards"}
+
+    if any(
+        getattr(run.execution, key).keys() - known_to(name, key)
         for name, run in runs.items()
-    }
-    if any(run.execution.shards.keys() - scattered[name] for name, run in runs.items()):
+        for key in _NO_SUCH
+    ):
         # Systems may have stages of their own.
         from macrodyn.pipeline.planner import plan_run
 
         for name, run in runs.items():
             stages = plan_run(name, run).stages().values()
-            scattered[name] |= {stage.name for stage in stages if stage.kind.scatter}
-    of_any = set().union(*scattered.values())
+            kinds[name] |= {stage.name: stage.kind for stage in stages}
     for name, changes, origin in swept(keys.runs, keys.sweep):
-        own = (changes.get("execution") or {}).get("shards") or {}
-        for stage in sorted(runs[name].execution.shards):
-            known = scattered[name] if stage in own else of_any
-            if stage not in known:
-                path = f"execution.shards.{stage}"
-                yield (
-                    _place(path, origin, keys) if stage in own else path,
-                    f"no stage of this name is scattered; those are: {', '.join(sorted(known))}",
-                )
+        for key, message in _NO_SUCH.items():
+            own = (changes.get("execution") or {}).get(key) or {}
+            of_any = set().union(*(known_to(run, key) for run in runs))
+            for stage in sorted(getattr(runs[name].execution, key)):
+                there = known_to(name, key) if stage in own else of_any
+                if stage not in there:
+                    path = f"execution.{key}.{stage}"
+                    yield (
+                        _place(path, origin, keys) if stage in own else path,
+                        f"{message} {', '.join(sorted(there))}",
+                    )
 
 
 def _no_keys(content: Any, where: str) -> str:

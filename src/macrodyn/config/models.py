@@ -30,6 +30,15 @@ class ExecutionConfig(Section):
         default_factory=dict,
         description="Jobs into which a stage is scattered, by its name; 2 for a stage left out.",
     )
+    memory: dict[Name, PositiveInt] = Field(
+        default_factory=dict,
+        description="MB that a job of a stage asks the cluster for, by its name; what the stage "
+        "usually needs where it is left out.",
+    )
+    minutes: dict[Name, PositiveInt] = Field(
+        default_factory=dict,
+        description="Minutes that the cluster gives a job of a stage, by its name; as for memory.",
+    )
     device: Device = "cpu"
     checkpoint_minutes: PositiveFloat = Field(
         default=5.0,

@@ -64,8 +64,8 @@ class StageKind:
         carries_cost: The output that says its cost; the first if left out, '' if none does.
         counts_updates: Whether its cost is counted in site updates too.
         scatter: How it is cut into shards; None if it is one job.
-        memory: Memory of a job, in MB.
-        minutes: Time limit of a job.
+        memory: Memory of a job, in MB, where the study does not say.
+        minutes: Time limit of a job, likewise.
         environment: Name of a conda environment in ``envs``, or the path of one.
         devices: Where its jobs can compute: ``cpu``; ``any`` device; or those that the ``system``
             has kernels for.

@@ -71,9 +71,14 @@ class Planner:
             subject: What it is about, unless its folder is named by a digest.
         """
         prepared = self.prepared if "system" in config else {}
-        execution: dict[str, Any] = {"device": self.run.execution.device}
+        wanted = self.run.execution
+        execution: dict[str, Any] = {
+            "device": wanted.device,
+            "memory": wanted.memory.get(kind.name, kind.memory),
+            "minutes": wanted.minutes.get(kind.name, kind.minutes),
+        }
         if kind.scatter:
-            shards = self.run.execution.shards.get(kind.name, SHARDS)
+            shards = wanted.shards.get(kind.name, SHARDS)
             execution["shards"] = shards if most is None else min(shards, most)
         return Stage(
             kind,

@@ -83,6 +83,16 @@ class Stage:
         return int(self.execution.get("shards", 1))
 
     @property
+    def memory(self) -> int:
+        """Memory that a job asks for, in MB."""
+        return int(self.execution.get("memory", self.kind.memory))
+
+    @property
+    def minutes(self) -> int:
+        """Time limit of a job."""
+        return int(self.execution.get("minutes", self.kind.minutes))
+
+    @property
     def device(self) -> str:
         """Where the study wants it to compute."""
         return str(self.execution.get("device", "cpu"))
