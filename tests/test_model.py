@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import solve_continuous_lyapunov
 
 import macrodyn
 from macrodyn.closure.layers import Architecture
@@ -367,6 +368,25 @@ def test_of_several_variables_trajectories_tell(two_variables):
     with pytest.raises(ModelError, match="of a model of one variable"):
         model.potential()
     assert model.plot.phase_portrait() is not None
+
+
+def test_of_two_variables_the_density_is_the_exact_one(two_variables):
+    model, relax, root = two_variables
+    found = model.stationary()
+    exact = solve_continuous_lyapunov(relax, root @ root.T)
+    np.testing.assert_allclose(found["mean"], [0.2, 0.4], atol=0.005)
+    np.testing.assert_allclose(found["std"], np.sqrt(np.diag(exact)), rtol=0.05)
+    for k in range(2):
+        assert np.trapezoid(found.density[k], found.value[k]) == pytest.approx(1.0, abs=2e-3)
+    cell = float(found.first[1] - found.first[0]) * float(found.second[1] - found.second[0])
+    weight = found.joint_density.values * cell
+    assert weight.sum() == pytest.approx(1.0)
+    apart = np.outer(found.first - found["mean"][0], found.second - found["mean"][1])
+    assert (weight * apart).sum() == pytest.approx(
+        exact[0, 1], abs=0.1 * np.sqrt(exact[0, 0] * exact[1, 1])
+    )
+    larger = model.stationary(size=tuple(2 * side for side in SIDE))
+    np.testing.assert_allclose(larger["std"], found["std"] / 2, rtol=0.03)
 
 
 def test_a_model_that_has_not_settled_says_so(two_variables):

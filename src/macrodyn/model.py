@@ -135,14 +135,16 @@ class MacroModel(ModelCore):
     ) -> xr.Dataset:
         """Stationary density of each variable, and its moments.
 
-        Of one variable by quadrature. Of several by trajectories that begin all over the range of
-        the training data: what has not settled by then, as where two states part, is not told.
+        Of one variable by quadrature, of two by the Fokker-Planck equation on a grid of cells, as
+        exactly as what was learned. Of more, and of two where ``settle`` or ``until`` is given, by
+        trajectories that begin all over the range of the training data: what has not settled by
+        then, as where two states part, is not told.
 
         Args:
             conditions: Value of each condition; the system's own where left out.
             size: Sites along each axis; those that it was trained for if left out.
             points: Values of each variable at which the density is given.
-            replicas: Trajectories of each member, of several variables.
+            replicas: Trajectories of each member, where there are trajectories.
             settle: Time that is left out; half of ``until`` if left out.
             until: Length of the trajectories; 2,000 steps if left out.
             seed: Seed of the trajectories.
@@ -152,7 +154,9 @@ class MacroModel(ModelCore):
             ``density_error``, the standard deviation over the members that it counts;
             ``mean`` and ``std`` [variable] with ``mean_error`` and ``std_error``, of members and
             sampling together; ``settled`` [variable], whether the two halves of what is counted
-            agree in mean and variance within four standard errors.
+            agree in mean and variance within four standard errors. On a grid of cells also
+            ``joint_density`` [first, second] of the mean model and ``density_of_members``
+            [member, variable, point].
         """
         from macrodyn.model_long_times import stationary
 

@@ -13,6 +13,7 @@ import xarray as xr
 from macrodyn.dynamics.first_passage import first_passages
 from macrodyn.dynamics.one_variable import mean_passage, stationary_density
 from macrodyn.dynamics.one_variable import potential as potential_on
+from macrodyn.dynamics.two_variables import stationary_density as density_on_cells
 from macrodyn.model import Floats, Initial, MacroModel, ModelError
 from macrodyn.streams import generator, torch_seed
 
@@ -20,6 +21,10 @@ Conditions = Mapping[str, float] | None
 
 # Points of a quadrature: far finer than any density is wide.
 _GRID = 20001
+# Cells along each of two variables, and the share of the greatest marginal density that is left out
+# beyond the ends of the grid.
+_CELLS = (240, 160)
+_LEFT_OUT = 1e-9
 # Steps of the trajectories that show a stationary density, and records of each.
 _STEPS = 2000
 _RECORDS = 200
@@ -41,6 +46,8 @@ def stationary(
         raise ModelError(f"points is {points}: give 2 or more")
     if len(model.variables) == 1:
         return _by_quadrature(model, conditions, size, points)
+    if len(model.variables) == 2 and until is None and settle is None:
+        return _on_cells(model, conditions, size, points)
     until = _STEPS * model.step if until is None else until
     settle = until / 2 if settle is None else settle
     if not 0 <= settle < until:
@@ -165,18 +172,89 @@ def _on_grid(
         raise ModelError(
             f"{what} is of a model of one variable, this has {', '.join(model.variables)}"
         )
-    domain = model.ensemble.domain
-    ((low, high),) = model.bounds([[domain.low[0]], [domain.high[0]]])
+    ((low, high),) = _ends(model)
     grid = np.linspace(low, high, _GRID)
-    z = torch.as_tensor(grid[:, None], dtype=torch.float32)
+    drift, covariance = _at(model, grid[:, None], conditions, size, what)
+    return grid, drift[..., 0], covariance[..., 0, 0]
+
+
+def _ends(model: MacroModel) -> list[tuple[float, float]]:
+    """Between what values each variable lies in a prediction from the data that were learned."""
+    domain = model.ensemble.domain
+    return model.bounds([domain.low, domain.high])
+
+
+def _at(
+    model: MacroModel, z: Floats, conditions: Conditions, size: Sequence[int] | None, what: str
+) -> tuple[Floats, Floats]:
+    """Drift and covariance of the members and their mean at z [N, d]: [model, N, ...]."""
+    states = torch.as_tensor(z, dtype=torch.float32)
     with torch.no_grad():
         drift, factor = model.with_mean(
-            z.expand(model.with_mean.members, -1, -1), model.condition_row(conditions)
+            states.expand(model.with_mean.members, -1, -1), model.condition_row(conditions)
         )
     if factor is None:
         raise ModelError(f"{what} needs noise, which this model has not")
-    covariance = (factor @ factor.mT)[..., 0, 0].double().numpy()
-    return grid, drift[..., 0].double().numpy(), covariance * model.noise_scale(size) ** 2
+    covariance = (factor @ factor.mT).double().numpy()
+    return drift.double().numpy(), covariance * model.noise_scale(size) ** 2
+
+
+def _on_cells(
+    model: MacroModel, conditions: Conditions, size: Sequence[int] | None, points: int
+) -> xr.Dataset:
+    """The density of two variables: on all that they can be, then on where it is."""
+    ends = np.array(_ends(model), dtype=np.float64)
+
+    def solve(ends: Floats, some: slice) -> tuple[list[Floats], Floats]:
+        axes = [
+            low + (high - low) * (np.arange(cells) + 0.5) / cells
+            for (low, high), cells in zip(ends, _CELLS, strict=True)
+        ]
+        z = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+        drift, covariance = (
+            found[some].reshape(-1, *_CELLS, *found.shape[2:])
+            for found in _at(model, z.reshape(-1, 2), conditions, size, "a density on cells")
+        )
+        return axes, np.stack(
+            [density_on_cells(*axes, *both) for both in zip(drift, covariance, strict=True)]
+        )
+
+    # Twice, as the first grid may be coarse beside what it finds. The mean model says where.
+    for _ in range(2):
+        axes, (joint,) = solve(ends, slice(-1, None))
+        for k in range(2):
+            marginal = joint.sum(axis=1 - k)
+            there = np.flatnonzero(marginal > _LEFT_OUT * marginal.max())
+            width = axes[k][1] - axes[k][0]
+            ends[k] = axes[k][there[0]] - width, axes[k][there[-1]] + width
+    axes, joints = solve(ends, slice(None))
+    kept = list(model.kept)
+
+    def spread(values: Floats) -> Floats:
+        found: Floats = values[kept].std(axis=0, ddof=1) if len(kept) > 1 else values[0] * np.nan
+        return found
+
+    value = np.linspace(*ends.T, points, axis=1)
+    shown, means, stds = [], [], []
+    for k, axis in enumerate(axes):
+        marginal = joints.sum(axis=2 - k)
+        weight = marginal / marginal.sum(axis=1, keepdims=True)
+        density = weight / (axis[1] - axis[0])
+        shown.append(np.stack([np.interp(value[k], axis, one) for one in density]))
+        means.append(weight @ axis)
+        stds.append(np.sqrt((weight * np.square(axis - means[-1][:, None])).sum(axis=1)))
+    density, mean, std = np.stack(shown, axis=1), np.stack(means, axis=1), np.stack(stds, axis=1)
+    found = _dataset(
+        model,
+        value,
+        density[-1],
+        spread(density),
+        {"mean": (mean[-1], spread(mean)), "std": (std[-1], spread(std))},
+        np.array([True, True]),
+    )
+    found["joint_density"] = (("first", "second"), joints[-1])
+    found["density_of_members"] = (("member", "variable", "point"), density[kept])
+    return found.assign_coords(first=axes[0], second=axes[1])
 
 
 def _by_quadrature(
