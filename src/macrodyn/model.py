@@ -154,9 +154,9 @@ class MacroModel(ModelCore):
             ``density_error``, the standard deviation over the members that it counts;
             ``mean`` and ``std`` [variable] with ``mean_error`` and ``std_error``, of members and
             sampling together; ``settled`` [variable], whether the two halves of what is counted
-            agree in mean and variance within four standard errors. On a grid of cells also
-            ``joint_density`` [first, second] of the mean model and ``density_of_members``
-            [member, variable, point].
+            agree in mean and variance within four standard errors. Of one or two variables that
+            were solved for also ``density_of_members`` [member, variable, point], and of two
+            ``joint_density`` [first, second] of the mean model.
         """
         from macrodyn.model_long_times import stationary
 

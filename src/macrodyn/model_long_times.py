@@ -13,6 +13,7 @@ import xarray as xr
 from macrodyn.dynamics.first_passage import first_passages
 from macrodyn.dynamics.one_variable import mean_passage, stationary_density
 from macrodyn.dynamics.one_variable import potential as potential_on
+from macrodyn.dynamics.two_variables import MOST_VARIABLES
 from macrodyn.dynamics.two_variables import stationary_density as density_on_cells
 from macrodyn.model import Floats, Initial, MacroModel, ModelError
 from macrodyn.streams import generator, torch_seed
@@ -46,7 +47,7 @@ def stationary(
         raise ModelError(f"points is {points}: give 2 or more")
     if len(model.variables) == 1:
         return _by_quadrature(model, conditions, size, points)
-    if len(model.variables) == 2 and until is None and settle is None:
+    if len(model.variables) == MOST_VARIABLES and until is None and settle is None:
         return _on_cells(model, conditions, size, points)
     until = _STEPS * model.step if until is None else until
     settle = until / 2 if settle is None else settle
@@ -215,9 +216,11 @@ def _on_cells(
             found[some].reshape(-1, *_CELLS, *found.shape[2:])
             for found in _at(model, z.reshape(-1, 2), conditions, size, "a density on cells")
         )
-        return axes, np.stack(
-            [density_on_cells(*axes, *both) for both in zip(drift, covariance, strict=True)]
-        )
+        densities = [
+            density_on_cells(axes[0], axes[1], mu, rate)
+            for mu, rate in zip(drift, covariance, strict=True)
+        ]
+        return axes, np.stack(densities)
 
     # Twice, as the first grid may be coarse beside what it finds. The mean model says where.
     for _ in range(2):
@@ -234,7 +237,7 @@ def _on_cells(
         found: Floats = values[kept].std(axis=0, ddof=1) if len(kept) > 1 else values[0] * np.nan
         return found
 
-    value = np.linspace(*ends.T, points, axis=1)
+    value = np.linspace(ends[:, 0], ends[:, 1], points, axis=1)
     shown, means, stds = [], [], []
     for k, axis in enumerate(axes):
         marginal = joints.sum(axis=2 - k)
@@ -274,7 +277,7 @@ def _by_quadrature(
 
     value = np.linspace(grid[0], grid[-1], points)
     shown = np.stack([np.interp(value, grid, each) for each in density])
-    return _dataset(
+    found = _dataset(
         model,
         value[None],
         shown[[-1]],
@@ -285,6 +288,7 @@ def _by_quadrature(
         },
         np.array([True]),
     )
+    return found.assign(density_of_members=(("member", "variable", "point"), shown[kept][:, None]))
 
 
 def _passage_times(

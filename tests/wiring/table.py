@@ -493,6 +493,15 @@ UPSAMPLE = [
         )
         for method in ("replicate", "interpolate")
     ),
+    Row(
+        "upsample.equilibrate",
+        7,
+        "upsample",
+        "macrodyn.systems.ising.system:cluster_updates",
+        lambda s: [call.sweeps for call in s.cluster_updates][:1],
+        [],
+        [7],
+    ),
     Row("upsample.snapshots", 3, "upsample", (), lambda s: s.result.sizes["sample"], 18, 27),
     # The naive scheme evolves as many small systems as there are patches evolved of large ones.
     Row("upsample.snapshots", 1, "evolve:naive", (), lambda s: s.result.sizes["sample"], 36, 18),

@@ -21,7 +21,7 @@ none of it, as all of its patches count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,34 @@ def compensate(arrays: LatentArrays, *, seed: int = 0) -> Compensation | None:
         of_whole=_of_whole(arrays, fold, found),
         gain=np.where(worse, 1.0, gain),
     )
+
+
+def compensate_by_rates(
+    arrays: LatentArrays, rates: Floats, found: Compensation | None
+) -> Compensation:
+    """Put the snapshots' expected rates in place of increments: no noise, and no time passes.
+
+    For dt to 0 an increment less its martingale is the rate times dt; what a patch misses of its
+    surroundings within dt, as they stand still, is no matter then.
+
+    Args:
+        arrays: Latent pairs of one lag.
+        rates: Expected rates of change of the snapshots, shape [N, d].
+        found: What the increments' noise is compensated by; None if by nothing.
+
+    Returns:
+        The same for the noise, with rates for the drift; gains are not told.
+    """
+    mean = arrays.increment.mean(axis=1)
+    if found is None:
+        coefficients = np.zeros((mean.shape[1], arrays.controls.shape[-1]))
+        found = Compensation(
+            increment=mean,
+            coefficients=coefficients,
+            of_whole=arrays.increment,
+            gain=np.ones(mean.shape[1]),
+        )
+    return replace(found, increment=rates * arrays.elapsed.mean(axis=1)[:, None])
 
 
 def _linked(increment: Floats) -> NDArray[np.bool_]:

@@ -38,6 +38,7 @@ def latents_dataset(
     controls: ArrayLike | None = None,
     control_names: Sequence[str] = (),
     covariance_rate: ArrayLike | None = None,
+    rate: ArrayLike | None = None,
     beyond: ArrayLike | None = None,
 ) -> xr.Dataset:
     """Lay out latent pairs as encoding writes them.
@@ -64,6 +65,7 @@ def latents_dataset(
         control_names: Names of the controls.
         covariance_rate: Expected covariance rate of each snapshot
             (`PatchSystem.covariance_rates`), shape [sample, variable, variable]; None for none.
+        rate: Expected rate of change of each snapshot's z, shape [sample, variable]; None for none.
         beyond: What the buffer of a patch has made of z, in the units of `increment`
             (`dynamics.buffer_noise`), shaped like it, NaN for variables of which it is not known;
             None where there is no buffer.
@@ -78,6 +80,12 @@ def latents_dataset(
             ("sample", "variable", "variable_2"),
             np.asarray(covariance_rate),
             {"long_name": "expected covariance rate given the snapshot", "units": "1"},
+        )
+    if rate is not None:
+        known["rate"] = (
+            ("sample", "variable"),
+            np.asarray(rate),
+            {"long_name": "expected rate of change given the snapshot", "units": f"1/{time_unit}"},
         )
     if beyond is not None:
         known["beyond"] = (
@@ -137,6 +145,17 @@ def covariance_rates(latents: xr.Dataset) -> Floats:
         raise ValueError("The latents data set holds no expected covariance rates: make it again")
     order = ("sample", "variable", "variable_2")
     return latents.covariance_rate.transpose(*order).values.astype(np.float64)
+
+
+def expected_rates(latents: xr.Dataset) -> Floats:
+    """Expected rates of change of the snapshots, shape [sample, variable].
+
+    Raises:
+        ValueError: If the data set holds none.
+    """
+    if "rate" not in latents:
+        raise ValueError("The latents data set holds no expected rates: make it again")
+    return latents.rate.transpose("sample", "variable").values.astype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,10 +32,12 @@ class LikelihoodSettings(Section):
     covariance_factor: Literal["theory", "estimated"] | PositiveFloat = Field(
         default="theory", description="K/m by theory, estimated from the data, or a number."
     )
-    increments: Literal["compensated", "plain"] = Field(
+    increments: Literal["compensated", "plain", "rates"] = Field(
         default="compensated",
         description="What the drift is fitted to. compensated: increments less what is known of "
-        "their noise, of systems that say their expected rates. plain: increments.",
+        "their noise, of systems that say their expected rates. plain: increments. rates: the "
+        "expected rates of the snapshots themselves, as for an endlessly short dt, without closure "
+        "variables.",
     )
     covariance_from: Literal["increments", "rates"] = Field(
         default="increments",

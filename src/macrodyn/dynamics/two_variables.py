@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import splu
 
+MOST_VARIABLES = 2
+"""Variables of which a stationary density is solved for, not sampled."""
+
 Floats = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
@@ -36,7 +39,8 @@ def stationary_density(x: Floats, y: Floats, drift: Floats, covariance: Floats) 
         covariance: D there, positive definite, shape [nx, ny, 2, 2].
 
     Raises:
-        ValueError: If an axis has fewer than three cells or is uneven, or shapes do not agree.
+        ValueError: If an axis has fewer than three cells or is uneven, shapes do not agree, or
+            there are values that are not finite or noise that is not positive.
     """
     steps = (_step(x), _step(y))
     shape = (len(x), len(y))
@@ -45,6 +49,10 @@ def stationary_density(x: Floats, y: Floats, drift: Floats, covariance: Floats) 
             f"on {shape} cells the drift has the shape {drift.shape} and the covariance "
             f"{covariance.shape}, not {(*shape, 2)} and {(*shape, 2, 2)}"
         )
+    if not (np.isfinite(drift).all() and np.isfinite(covariance).all()):
+        raise ValueError("drift or covariance is not finite on all cells")
+    if not (np.diagonal(covariance, axis1=-2, axis2=-1) > 0).all():
+        raise ValueError("the covariance is not positive on all cells")
     rates = _generator(drift, covariance, steps)
     number = shape[0] * shape[1]
     # Inverse iteration: what is not stationary shrinks by the shift over its own rate.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,14 @@ from macrodyn.evaluation.figures_factor import covariance_factors as draw_covari
 from macrodyn.evaluation.figures_factor import (
     mmd_against_factor as draw_mmd_against_factor,
 )
+from macrodyn.evaluation.figures_scaling import scaling_figures
 from macrodyn.evaluation.figures_study import (
     Ablation,
     ErrorSeries,
     ablations,
     error_against_patch_size,
 )
+from macrodyn.evaluation.scaling import Moments, exponents
 from macrodyn.methods.partial_evolution.propose import FEWEST_FACTORS
 from macrodyn.methods.partial_evolution.report import SCHEMES, found, numbers
 from macrodyn.pipeline.job import Job
@@ -101,6 +105,50 @@ def costs(job: Job) -> None:
     """Draw what each run costs, beside direct simulation."""
     runs = read_runs(job)
     _write(job, "costs", draw_costs(_costs(runs)), {run["run"]: run["costs"] for run in runs})
+
+
+def finite_size_scaling(job: Job) -> None:
+    """Fit how the moments of an order parameter go with the size, sampled and predicted."""
+    options = job.config["options"]
+    sources = _moments(read_runs(job), options["observable"], options["temperature"])
+    fits = {
+        f"{at:g}": {name: exponents(points, at) for name, points in sources.items()}
+        for at in options["at"]
+    }
+    findings = {
+        "moments": {name: [asdict(p) for p in points] for name, points in sources.items()},
+        "exponents": {
+            at: {name: {k: asdict(v) for k, v in of.items()} for name, of in by.items()}
+            for at, by in fits.items()
+        },
+    }
+    for name, figure in scaling_figures(
+        sources, fits, exact=options["exact"], critical=options["critical"]
+    ):
+        style.save(figure, job.outputs["figures"] / f"{name}.png")
+    write_findings(job, findings)
+
+
+def _moments(runs: list[Metrics], observable: str, temperature: str) -> dict[str, list[Moments]]:
+    """Moments of all sizes and temperatures of some runs, by where they come from."""
+    sources: dict[str, list[Moments]] = {"sampled": [], "predicted": []}
+    known: set[tuple[str, tuple[int, ...], float]] = set()
+    for place in (place for run in runs for place in (run.get("order_parameters") or {}).values()):
+        lattice, at = tuple(place["lattice"]), place["parameters"].get(temperature)
+        for source, by_name in (place["moments"].get(observable) or {}).items():
+            # Runs that share what was sampled have it once.
+            if at is None or (source, lattice, at) in known:
+                continue
+            known.add((source, lattice, at))
+            pairs = {name: (m["value"], m["error"]) for name, m in by_name.items()}
+            sites = math.prod(lattice)
+            length = sites ** (1.0 / len(lattice))
+            sources[source].append(Moments(length=length, sites=sites, temperature=at, **pairs))
+    return {
+        name: sorted(points, key=lambda p: (p.length, p.temperature))
+        for name, points in sources.items()
+        if points
+    }
 
 
 def _write(job: Job, name: str, figure: Figure, findings: Metrics) -> None:

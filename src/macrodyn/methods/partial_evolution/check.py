@@ -49,6 +49,7 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
         return
     yield from check_factor(run)
     yield from check_closure(run, system)
+    yield from check_drift(run, system)
     yield from check_covariance(run, system)
     beyond = [
         *check_neighbours(run, system),
@@ -61,6 +62,25 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
         yield from check_events(run, system)
         wrong_methods = list(message(type(system), tried(_case(run, system), system)))
         yield from wrong_methods or [*check_change(run, system), *try_evaluated_sizes(run, system)]
+
+
+def check_drift(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
+    """Check that expected rates are known of all variables, if the drift is fitted to them."""
+    if run.dynamics.increments != "rates":
+        return
+    key = "dynamics.increments"
+    if not system.knows_rates:
+        yield (
+            key,
+            f"is rates, but {type(system).__name__} has no method expected_rates: set it to "
+            "compensated, or add the method",
+        )
+    if run.closure.dimension or run.closure.features:
+        yield (
+            key,
+            "is rates, which are known of observables only: set it to compensated, or "
+            "closure.dimension to 0 and closure.features to []",
+        )
 
 
 def check_covariance(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
@@ -182,6 +202,19 @@ def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
             f"{run.system.name}, with these parameters, has no moves to equilibrium but its "
             "dynamics: leave it out, and late direct trajectories tell",
         )
+    if run.upsample.equilibrate:
+        if not system.knows_equilibrium:
+            yield (
+                "upsample.equilibrate",
+                f"{run.system.name}, with these parameters, has no moves to equilibrium but its "
+                "dynamics: leave it out, and relax snapshots for longer (upsample.relaxation)",
+            )
+        if run.upsample.chains:
+            yield (
+                "upsample.equilibrate",
+                "ends snapshots that are put together from small ones, and chains are relaxations: "
+                "leave out the one or the other",
+            )
     if run.upsample.method not in system.upsamplings:
         yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
 

@@ -28,7 +28,9 @@ from macrodyn.evaluation import (
     spread_indices,
 )
 from macrodyn.evaluation.available import Findings
+from macrodyn.evaluation.order import is_order_parameter, order_of_density, order_of_samples
 from macrodyn.evaluation.sampled import SampledEquilibrium, sampled_equilibrium
+from macrodyn.methods.partial_evolution.cases import Case
 from macrodyn.methods.partial_evolution.compare_members import (
     explain_members,
     mean_model_merits,
@@ -154,6 +156,41 @@ def compare_sampled(
             fraction=fraction,
         ),
     )
+
+
+def order_of_case(
+    case: Case, system: PatchSystem, chains: xr.Dataset, prediction: Path
+) -> dict[str, Any]:
+    """Moments of order parameters at one place: sampled, and of the stationary density.
+
+    Args:
+        case: What was predicted.
+        system: The system; its own parameters are those of the case where that has none.
+        chains: The sampled equilibrium.
+        prediction: File of the prediction.
+
+    Returns:
+        ``lattice``, the numbers among the ``parameters``, and ``moments`` by observable, each
+        ``sampled`` and, where there is such a density, ``predicted``.
+    """
+    given = system.parameters.model_dump() | case.parameters
+    values = chains.observables.transpose("initial", "replica", "sample", "observable").values
+    predicted = read_dataset(prediction)
+    moments: dict[str, Any] = {}
+    for k, observable in enumerate(system.observables):
+        if is_order_parameter(observable.bounds):
+            chains_of = values[..., k].reshape(-1, values.shape[2])
+            moments[observable.name] = {"sampled": order_of_samples(chains_of)}
+            if "stationary_density" in predicted:
+                moments[observable.name]["predicted"] = order_of_density(
+                    predicted.stationary_value.values[k],
+                    predicted.stationary_density.values[:, k],
+                )
+    return {
+        "lattice": list(case.large),
+        "parameters": {k: float(v) for k, v in given.items() if type(v) in (int, float)},
+        "moments": moments,
+    }
 
 
 def _merits(

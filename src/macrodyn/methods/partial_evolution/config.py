@@ -135,6 +135,20 @@ class UpsampleConfig(Section):
         description="Relaxations along which large snapshots are kept, in place of a brief one of "
         "every snapshot time; sweep and boundary are those of relaxation.",
     )
+    equilibrate: NotNegativeInt = Field(
+        default=0,
+        description="Sweeps of moves that are no dynamics but lead to equilibrium (clusters of "
+        "spins, exchanges of atoms), made of each large snapshot in the end: enough of them, and "
+        "snapshots are those of equilibrium, with waves as long as the lattice.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As before there were such moves: what was sampled is found again.
+        content: dict[str, Any] = serialise(self)
+        if not self.equilibrate:
+            content.pop("equilibrate", None)
+        return content
 
 
 class EvolveConfig(Section):
@@ -248,6 +262,27 @@ class HorizonOption(Section):
     """Options of an analysis that is about one horizon."""
 
     horizon: Name = Field(description="The horizon, with its values where there are conditions.")
+
+
+class ScalingOption(Section):
+    """Options of the analysis of how order goes with the size."""
+
+    at: tuple[PositiveFloat, ...] = Field(
+        min_length=1,
+        description="Temperatures at which exponents are fitted, of those that are evaluated.",
+    )
+    observable: Name = Field(
+        default="magnetisation", description="The order parameter, one of the observables."
+    )
+    temperature: Name = Field(
+        default="temperature", description="The parameter that is the temperature."
+    )
+    exact: dict[Literal["beta_over_nu", "gamma_over_nu", "one_over_nu"], PositiveFloat] = Field(
+        default_factory=dict, description="Known exponents, to be drawn beside and collapsed with."
+    )
+    critical: PositiveFloat | None = Field(
+        default=None, description="Critical temperature, for the collapse; none if left out."
+    )
 
 
 class PartialEvolutionRun(RunConfig):

@@ -24,6 +24,7 @@ from macrodyn.methods.partial_evolution.compare import (
     compare_sampled,
     conditions_outside,
     markov_metrics,
+    order_of_case,
 )
 from macrodyn.methods.partial_evolution.config import PartialEvolutionRun
 from macrodyn.methods.partial_evolution.diagnose import mean_drift, residual_summary, run_residual
@@ -82,6 +83,7 @@ def evaluate(job: Job) -> None:
     metrics["members"] = {scheme: t["members"] for scheme, t in trainings.items()}
     outliers = {scheme: found["outliers"] for scheme, found in metrics["members"].items()}
     sampled: dict[str, SampledEquilibrium | None] = {}
+    order: dict[str, Any] = {}
     explored = []
     for case in cases:
         job.info(f"comparing on {case.name}")
@@ -104,11 +106,16 @@ def evaluate(job: Job) -> None:
                 run.evaluate.equilibrium_fraction,
                 findings.below("sampled_equilibrium", case.place or "here"),
             )
+            order[case.place or "here"] = order_of_case(
+                case, system, read_dataset(job.input(case.equilibrium)), predictions["ours"]
+            )
         del comparison
     write_sealed_json(
         job.outputs["figures"] / "trajectories.json", explored_trajectories(explored, system)
     )
     metrics |= _compare_sampled(job, run, system, sampled, findings)
+    if any(found["moments"] for found in order.values()):
+        metrics["order_parameters"] = order
     metrics["covariance_factor"] = _covariance_factors(trainings, findings)
     latents = read_dataset(job.input("latents/ours"))
     metrics |= _diagnose(job, run, system, latents, findings)

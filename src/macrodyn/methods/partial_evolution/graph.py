@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from macrodyn.closure.features import features_of
+from macrodyn.dynamics.two_variables import MOST_VARIABLES
 from macrodyn.lattice import Shape, Tiling
 from macrodyn.methods.base import Graph
 from macrodyn.methods.partial_evolution import stages
@@ -14,6 +16,7 @@ from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases, size
 from macrodyn.methods.partial_evolution.config import UNUSED_BY_CHAINS, PartialEvolutionRun
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
+from macrodyn.pipeline.stage_system import described_system
 from macrodyn.streams import torch_seed
 
 # How each scheme makes its pairs: of what, and from which snapshots.
@@ -216,6 +219,8 @@ class _Stages:
         }
         if self.run.dynamics.covariance_from == "rates":
             config["rates"] = True
+        if self.run.dynamics.increments == "rates":
+            config["drift_rates"] = True
         parents = {"pairs": pairs, "closure": closure}
         return self.planner.stage(stages.ENCODE, config, parents, beside={"states": source})
 
@@ -248,6 +253,8 @@ class _Stages:
         if scope != "small" and case.large != self.large:
             # That of a small system is taken for that of a large one, whatever the sizes.
             config["noise"] = "scaled"
+        if evaluate.equilibrium is not None and self._has_density():
+            config["stationary"] = True
         return self.planner.stage(stages.PREDICT, config, {"model": model, "closure": closure})
 
     def reference(self, case: Case) -> Stage:
@@ -274,6 +281,14 @@ class _Stages:
         }
         most = self._macrostates() * settings.replicas
         return self.planner.stage(stages.EQUILIBRIUM, config, most=most)
+
+    def _has_density(self) -> bool:
+        """Whether a model of these variables has a stationary density that can be solved for."""
+        closure = self.run.closure
+        system = described_system({"system": self.planner.system})
+        features = features_of(closure.features, system)
+        variables = len(system.observables) + len(features) + closure.dimension
+        return variables <= MOST_VARIABLES and system.relations() is None
 
     def _macrostates(self) -> int:
         """Number of initial macrostates of the evaluation."""

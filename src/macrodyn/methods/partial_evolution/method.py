@@ -12,6 +12,7 @@ from macrodyn.methods.partial_evolution.config import (
     HorizonOption,
     PartialEvolutionRun,
     RelaxationConfig,
+    ScalingOption,
     SizesConfig,
     UpsampleConfig,
 )
@@ -41,6 +42,7 @@ class PartialEvolution(Method):
         ),
         Analysis(stage=stages.COVARIANCE_FACTORS, propose=propose.covariance_factors),
         Analysis(stage=stages.COSTS, propose=propose.costs),
+        Analysis(stage=stages.FINITE_SIZE_SCALING, options=ScalingOption),
     )
     report: ClassVar[str] = "macrodyn.methods.partial_evolution.report:PartialEvolutionReport"
 

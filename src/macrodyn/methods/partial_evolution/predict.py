@@ -66,6 +66,7 @@ def predict(job: Job) -> xr.Dataset:
         checkpoints=job.checkpoints,
     )
     z, mean = records[:-1], records[-1]
+    settled = _stationary(model, config, noise, job) if config.get("stationary") else {}
     described, shares = _range_shares(domain, z, z0, variables, job)
     return xr.Dataset(
         {
@@ -86,6 +87,7 @@ def predict(job: Job) -> xr.Dataset:
             ),
             "initial_values": (("initial", "component"), initial),
             **described,
+            **settled,
         },
         coords={
             "component": list(system.component_names),
@@ -94,6 +96,30 @@ def predict(job: Job) -> xr.Dataset:
         },
         attrs=shares,
     )
+
+
+def _stationary(
+    model: MacroModel, config: dict[str, Any], noise: float, job: Job
+) -> dict[str, Any]:
+    """The stationary densities of the members kept; nothing, and a warning, if there is none."""
+    scaled = tuple(config["large"]) if noise != 1.0 else None
+    try:
+        found = model.stationary(size=scaled)
+    except (ValueError, RuntimeError) as error:
+        job.warning(f"no stationary density can be solved for: {error}")
+        return {}
+    return {
+        "stationary_value": (
+            ("variable", "point"),
+            found.value.values,
+            {"long_name": "values at which the stationary density is given", "units": "1"},
+        ),
+        "stationary_density": (
+            ("kept_member", "variable", "point"),
+            found.density_of_members.values,
+            {"long_name": "stationary density of each variable, of members kept", "units": "1"},
+        ),
+    }
 
 
 def _range_shares(

@@ -100,7 +100,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=12,
+    version=13,
 )
 PREDICT = StageKind(
     name="predict",
@@ -219,4 +219,9 @@ COSTS = _analysis(
     "costs",
     "Adding up costs",
     Figure(pattern="costs.png", title="Costs", caption="costs.rst"),
+)
+FINITE_SIZE_SCALING = _analysis(
+    "finite_size_scaling",
+    "Fitting how order goes with the size",
+    Figure(pattern="*.png", title="Finite-size scaling", caption="finite_size_scaling.rst"),
 )

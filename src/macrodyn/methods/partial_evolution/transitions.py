@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.buffer_noise import BufferNoise, count_buffer
-from macrodyn.dynamics.compensation import Compensation, compensate
+from macrodyn.dynamics.compensation import Compensation, compensate, compensate_by_rates
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.factor import (
     CovarianceFactor,
@@ -20,7 +20,7 @@ from macrodyn.dynamics.factor import (
     estimate_covariance_factor,
     within_factor,
 )
-from macrodyn.dynamics.latents import LatentArrays
+from macrodyn.dynamics.latents import LatentArrays, expected_rates
 from macrodyn.dynamics.scaling import covariance_ratio
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.union import join
@@ -149,7 +149,9 @@ def read_transitions(job: Job, config: DynamicsSettings) -> Transitions:
 def _of_size(job: Job, source: xr.Dataset, sites: int, config: DynamicsSettings) -> SizeTransitions:
     seed, own = job.config["seed"], int(source.attrs["sites"])
     arrays = LatentArrays.from_dataset(source)
-    compensation = compensate(arrays, seed=seed) if config.increments == "compensated" else None
+    compensation = None if config.increments == "plain" else compensate(arrays, seed=seed)
+    if config.increments == "rates":
+        compensation = compensate_by_rates(arrays, expected_rates(source), compensation)
     buffer = None
     if compensation is not None:
         arrays = replace(arrays, increment=compensation.of_whole)

@@ -21,6 +21,7 @@ from macrodyn.sampling.upsample import upsample_pools
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.sampling.work import Work
 from macrodyn.storage.netcdf import pad_examples, read_dataset
+from macrodyn.streams import seeds
 from macrodyn.systems import PatchSystem
 
 # Snapshots of each level that are kept for figures.
@@ -140,8 +141,28 @@ def _upsample(
                 _, here, place = np.intersect1d(rows, shown, return_indices=True)
                 arrays[f"level_{number}_raw"][place] = made.raw[here, 0]
                 arrays[f"level_{number}_relaxed"][place] = made.relaxed[here, 0]
+        if settings.equilibrate:
+            names = [(int(groups[row]), t) for row in rows]
+            final = _equilibrated(part, final, settings.equilibrate, config["seed"], names, work)
         arrays["states"][rows, t] = final
     return arrays
+
+
+def _equilibrated(
+    system: PatchSystem,
+    states: NDArray,
+    sweeps: int,
+    seed: int,
+    names: list[tuple[int, int]],
+    work: Work,
+) -> NDArray:
+    """Move snapshots of pools, [pool, snapshot, ...], by moves that lead to equilibrium."""
+    keys = [seeds(seed, "equilibrate", *name, index=states.shape[1]) for name in names]
+    flat = states.reshape(-1, *states.shape[2:])
+    moved = system.equilibrate(flat, sweeps, np.concatenate(keys), first=True)
+    # A sweep tries every site about once.
+    work.cost.add(flat[0, 0].size * len(flat), float(sweeps))
+    return moved.reshape(states.shape)
 
 
 def _relaxation(settings: RelaxationConfig, age: float) -> Relaxation:
