@@ -285,3 +285,28 @@ def test_noise_of_several_patches_is_their_joint_likelihood():
     phi, eta = (features @ fit.coefficients[:, i] for i in (1, 2))
     np.testing.assert_allclose(phi, triangle[:, 1, 0] / triangle[:, 0, 0], atol=0.06)
     np.testing.assert_allclose(np.exp(eta), 0.25, rtol=0.04)
+
+
+def test_powers_of_a_condition_that_its_values_do_not_tell_apart_are_left_out():
+    """Of two temperatures a line is known, not what lies between in other ways."""
+    rng = np.random.default_rng(8)
+    n, dt = 3000, 0.1
+    z = rng.uniform(-1, 1, (n, 1))
+    t = rng.choice([1.0, 2.0], n)
+    drift = -t[:, None] * z**3
+    data = TransitionData(
+        z=torch.tensor(z, dtype=torch.float32),
+        increment=torch.tensor(drift * dt + 0.003 * rng.normal(size=z.shape), dtype=torch.float32),
+        elapsed=torch.full((n,), dt),
+        conditions=torch.tensor(t[:, None], dtype=torch.float32),
+        group=torch.arange(n) % 30,
+    )
+    settings = DynamicsSettings(
+        model="polynomial", members=2, polynomial={"degrees": (6,), "ridges": (1e-8,)}
+    )
+    ensemble, _, _ = fit_polynomials(*data.split(0.2, seed=1), settings, seed=0)
+    at = torch.linspace(-0.9, 0.9, 9)[:, None]
+    for temperature in (1.0, 1.5, 2.0):
+        found, _ = ensemble(at.expand(2, -1, -1), torch.full((9, 1), temperature))
+        exact = (-temperature * at**3).expand(2, -1, -1)
+        torch.testing.assert_close(found.detach(), exact, atol=0.02, rtol=0.0)
