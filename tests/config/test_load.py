@@ -157,6 +157,16 @@ def without(*keys):
             id="equilibrium-of-a-system-without-moves",
         ),
         pytest.param(
+            {"system": {"name": "curie-weiss"}, "upsample": {"equilibrate": 3}},
+            "upsample.equilibrate: curie-weiss, with these parameters, has no moves to equilibrium",
+            id="snapshots-of-a-system-without-moves",
+        ),
+        pytest.param(
+            {"upsample": {"equilibrate": 3, "chains": [{"from": 0, "after": [1, 2]}]}},
+            "upsample.equilibrate: ends snapshots that are put together from small ones",
+            id="chains-that-end-in-equilibrium",
+        ),
+        pytest.param(
             {"simulate": {"initial_range": {"density": [0, 1]}}},
             "simulate.initial_range: names ['density'], but an initial macrostate is "
             "['magnetisation']",

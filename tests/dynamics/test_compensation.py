@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from macrodyn.dynamics.compensation import compensate, control_variates
+from macrodyn.dynamics.compensation import compensate, compensate_by_rates, control_variates
 from macrodyn.dynamics.data import TransitionData
 from macrodyn.dynamics.latents import LatentArrays, latents_dataset
 from macrodyn.dynamics.settings import DynamicsSettings
@@ -220,3 +220,15 @@ def test_the_drift_is_learned_with_less_noise_and_the_covariance_as_before(train
     assert compensated[0] < 0.5 * plain[0]
     assert compensated[0] < 0.05
     assert compensated[1] < 0.1
+
+
+@pytest.mark.parametrize("controls", [True, False])
+def test_rates_take_the_place_of_increments_and_leave_their_noise(controls):
+    arrays, drift = make_arrays(controls=controls)
+    rates = drift / DT + 7.0
+    noise = compensate(arrays)
+    found = compensate_by_rates(arrays, rates, noise)
+    np.testing.assert_allclose(found.increment, rates * DT)
+    expected = arrays.increment if noise is None else noise.of_whole
+    np.testing.assert_array_equal(found.of_whole, expected)
+    assert found.coefficients.shape == (2, arrays.controls.shape[-1])

