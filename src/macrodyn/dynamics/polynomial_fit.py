@@ -217,7 +217,8 @@ class _Design:
         # What no power of a condition of so few values tells apart would be free between them, and
         # held-out groups have the same values.
         values = [len(np.unique(column)) for column in conditions.numpy().T]
-        self.told = (exponents[:, z.shape[1] :] < np.array(values, np.int64)).all(axis=1)
+        told = exponents[:, z.shape[1] :] < np.array(values, np.int64)
+        self.told: NDArray[np.bool_] = np.asarray(told.all(axis=1))
         self.features[:, ~self.told] = 0.0
 
     def size(self, degree: int) -> int:

@@ -227,11 +227,12 @@ class _Stages:
     def dynamics(
         self, scope: str, latents: Mapping[str, Stage], *, model: str | None = None
     ) -> Stage:
-        dynamics = _dynamics_config(self.run, scope, model or self.run.dynamics.model)
+        model = model or self.run.dynamics.model
+        dynamics = _dynamics_config(self.run, scope, model)
         config = {"seed": self.run.seed, "dynamics": dynamics}
         if dynamics["covariance_factor"] == "estimated":
             config["estimator"] = stages.ESTIMATOR_VERSION
-        if dynamics["model"] == "polynomial" and self.run.conditions:
+        if model == "polynomial" and self.run.conditions:
             # Before, powers of conditions were not limited by the values that tell them apart.
             config["powers"] = "told"
         if scope != "small" and self.run.trained != (self.large,):
