@@ -316,7 +316,8 @@ def check_run(run: RunConfig, written: Written | None = None) -> Iterator[tuple[
         yield "system.name", describe_failure(error, cls)
         return
     yield from check_parameters(system)
-    yield from method.check(run, system)
+    lacking = [(f"system.parameters.{name}", message) for name, message in system.lacks()]
+    yield from lacking or method.check(run, system)
 
 
 _NO_SUCH = {

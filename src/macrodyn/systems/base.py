@@ -97,6 +97,16 @@ class System(ABC):
         overridden = any("prepare" in vars(cls) for cls in type(self).__mro__ if cls is not System)
         return bool(self.prepared) or not overridden
 
+    def lacks(self) -> Iterator[tuple[str, str]]:
+        """Yield what the parameters name and is not here, such as a file; nothing by default.
+
+        It is asked for before any job. A model that was trained is read without it.
+
+        Yields:
+            Name of the parameter, and what to do.
+        """
+        yield from ()
+
     def prepared_figures(self, title: str) -> Iterator[tuple[str, Any]]:
         """Yield names and figures of what was prepared, for the report; none by default.
 

@@ -195,6 +195,14 @@ def test_a_patch_without_a_buffer_is_refused_before_any_job(tmp_path):
         load_study(wrong)
 
 
+def test_weights_that_are_not_here_are_told_before_any_job():
+    with pytest.raises(ConfigError) as caught:
+        load_study(ROOT / "config" / "nbmota-published.yaml", check=True)
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.strip().startswith("system.parameters.barriers: there is no file nkk_weights.npy")
+    assert "shipped" in line
+
+
 @needs_weights
 def test_published_barriers_need_no_preparation():
     alloy = NbMoTa(NbMoTaParameters(barriers=str(WEIGHTS), temperature=1200.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -86,6 +87,16 @@ class NbMoTa(PatchSystem):
     def is_ready(self) -> bool:
         """Whether its barriers are at hand."""
         return bool(self.prepared) or self.parameters.barriers != TRAINED
+
+    def lacks(self) -> Iterator[tuple[str, str]]:
+        """Say where the published network's weights are to be had, if their file is not here."""
+        given = self.parameters.barriers
+        if given not in (SHIPPED, TRAINED) and not Path(given).is_file():
+            yield (
+                "barriers",
+                f"there is no file {given} in {Path.cwd()}: give the published weights "
+                "(nkk_weights.npy of the repository UCICaoLab/NKK), or shipped, or trained",
+            )
 
     @cached_property
     def barriers(self) -> BarrierModel:
