@@ -60,7 +60,8 @@ def test_delivered_configuration_is_valid(path):
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     method = content.get("method", "partial-evolution")
     jsonschema.validate(content, schema(method), jsonschema.Draft202012Validator)
-    study = load_study(path)
+    # Of a file that is had elsewhere the system's own tests ask.
+    study = load_study(path, check_systems=path.stem != "nbmota-published")
     assert study.title and list(study.runs) == list(content["runs"])
     for run in study.runs.values():
         make_system(run)

@@ -195,12 +195,22 @@ def test_a_patch_without_a_buffer_is_refused_before_any_job(tmp_path):
         load_study(wrong)
 
 
-def test_weights_that_are_not_here_are_told_before_any_job():
+PUBLISHED = ROOT / "config" / "nbmota-published.yaml"
+
+
+def test_weights_that_are_not_here_are_told_before_any_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        load_study(ROOT / "config" / "nbmota-published.yaml", check=True)
+        load_study(PUBLISHED)
     (line,) = str(caught.value).splitlines()[1:]
     assert line.strip().startswith("system.parameters.barriers: there is no file nkk_weights.npy")
     assert "shipped" in line
+
+
+@needs_weights
+def test_the_study_of_the_published_barriers_is_valid(monkeypatch):
+    monkeypatch.chdir(WEIGHTS.parent)
+    assert load_study(PUBLISHED).runs["base"].system.parameters["barriers"] == WEIGHTS.name
 
 
 @needs_weights
