@@ -158,7 +158,7 @@ class MacroModel(ModelCore):
             were solved for also ``density_of_members`` [member, variable, point], and of two
             ``joint_density`` [first, second] of the mean model.
         """
-        from macrodyn.model_long_times import stationary
+        from macrodyn.model_stationary import stationary
 
         return stationary(
             self, conditions, size=size, points=points, replicas=replicas, settle=settle,
@@ -185,7 +185,7 @@ class MacroModel(ModelCore):
         Raises:
             ModelError: If z has several variables: their drift is no gradient in general.
         """
-        from macrodyn.model_long_times import potential
+        from macrodyn.model_stationary import potential
 
         return potential(self, conditions, size=size, points=points)
 
@@ -222,7 +222,7 @@ class MacroModel(ModelCore):
         Raises:
             ModelError: If the region names no variable, or is empty.
         """
-        from macrodyn.model_long_times import first_passage
+        from macrodyn.model_first_passage import first_passage
 
         return first_passage(
             self, region, initial, until, replicas=replicas, conditions=conditions, size=size,
