@@ -104,3 +104,15 @@ def test_without_direct_trajectories_the_rest_is_told(made):
     reasons = found.undefined(["a"])
     assert {key.removeprefix("a.") for key in reasons} == unknown
     assert set(reasons.values()) == {"the system was not simulated directly"}
+
+
+def test_stationary_densities_take_the_place_of_late_predictions(made):
+    found = sampled_equilibrium(*made, TIME, fraction=0.25, stationary=[[0.9], [1.0], [1.4]])
+    assert found.predicted[:, 0].tolist() == [0.9, 1.0, 1.4]
+    # The data make all members alike: their scatter is no error of a mean.
+    assert found.ensemble_error[0] == pytest.approx(np.std([0.9, 1.0, 1.4], ddof=1))
+    summary = found.summary(["a"])["a"]
+    assert summary["predicted"] == pytest.approx(1.1)
+    assert summary["predicted_by"] == "stationary density"
+    plain = sampled_equilibrium(*made, TIME, fraction=0.25).summary(["a"])["a"]
+    assert plain["predicted_by"] == "late trajectories"

@@ -50,7 +50,7 @@ def sampled_means(
     shown = [
         ("sampled equilibrium", "o", "mean", "error", -1),
         *([("late direct trajectories", "s", "direct", "direct_error", 0)] if simulated else []),
-        ("late predictions", "^", None, "ensemble_error", 1),
+        (_predicted(places), "^", None, "ensemble_error", 1),
     ]
     for k, panel in enumerate(panels.flat):
         if k >= len(names):
@@ -79,3 +79,10 @@ def sampled_means(
     ]
     style.legend(figure, handles, title)
     return figure
+
+
+def _predicted(places: Sequence[SampledEquilibrium]) -> str:
+    """What is predicted, in words."""
+    if all(place.stationary for place in places):
+        return "stationary densities of the model"
+    return "late predictions"

@@ -31,12 +31,14 @@ class SampledEquilibrium:
             [observable]; NaN for one start.
         direct: Of late direct trajectories, shape [observable]; NaN if there are none.
         direct_error: Its standard error, from the scatter of the trajectories, shape [observable].
-        predicted: Of late predicted trajectories, of each member, shape [member, observable].
+        predicted: Of late predicted trajectories, of each member, or of its stationary density,
+            shape [member, observable].
         predicted_error: Standard error of a member's mean by its trajectories, [member,
             observable].
         relaxation: Times in which direct mean trajectories relax, see `relaxation_times`, shape
             [observable].
         late: Time from which on trajectories count as late.
+        stationary: Whether what is predicted are means of stationary densities.
     """
 
     mean: Floats
@@ -49,23 +51,30 @@ class SampledEquilibrium:
     predicted_error: Floats
     relaxation: Floats
     late: float
+    stationary: bool = False
 
     @property
     def ensemble_error(self) -> Floats:
-        """Standard error of the members' mean: their scatter and their trajectories' both."""
+        """Standard error of the members' mean: their scatter and their trajectories' both.
+
+        Of stationary densities the scatter as it is: no chance of trajectories is in it, and what
+        the data do to one member they do to all.
+        """
         members = len(self.predicted)
         scatter = self.predicted.std(axis=0, ddof=1) if members > 1 else np.zeros_like(self.mean)
+        if self.stationary:
+            return np.asarray(scatter)
         own = np.sqrt(np.square(self.predicted_error).sum(axis=0)) / members
         found: Floats = np.maximum(scatter / np.sqrt(members), own)
         return found
 
-    def summary(self, names: list[str]) -> dict[str, dict[str, float | bool | None]]:
+    def summary(self, names: list[str]) -> dict[str, dict[str, float | bool | str | None]]:
         """Return for each observable the figures that are reported.
 
         Args:
             names: Names of the observables, in order.
         """
-        found: dict[str, dict[str, float | bool | None]] = {}
+        found: dict[str, dict[str, float | bool | str | None]] = {}
         for k, name in enumerate(names):
             told = np.isfinite(self.starts[k])
             found[name] = {
@@ -78,6 +87,7 @@ class SampledEquilibrium:
                 "predicted": float(self.predicted[:, k].mean()),
                 "predicted_standard_error": float(self.ensemble_error[k]),
                 "relaxation_time": _known(self.relaxation[k]),
+                "predicted_by": "stationary density" if self.stationary else "late trajectories",
                 "late_from": self.late,
             }
         return found
@@ -108,6 +118,7 @@ def sampled_equilibrium(
     time: ArrayLike,
     *,
     fraction: float,
+    stationary: ArrayLike | None = None,
 ) -> SampledEquilibrium:
     """Compare late trajectories with an equilibrium that was sampled without the dynamics.
 
@@ -119,6 +130,8 @@ def sampled_equilibrium(
             observables first.
         time: Record times, shape [time].
         fraction: Late part of them.
+        stationary: Means of the members' stationary densities, shape [member, observable], which
+            take the place of late predictions; None if there are none.
 
     Raises:
         Unavailable: If late predictions are not finite.
@@ -141,8 +154,11 @@ def sampled_equilibrium(
         with np.errstate(divide="ignore", invalid="ignore"):
             apart = np.nan_to_num(difference / error, nan=0.0, posinf=np.inf).max(axis=0)
     of_direct, direct_error, relaxation = np.full((3, d), np.nan)
-    flat = late.reshape(len(late), -1, points, d)
-    of_member = [_mean_and_error(member) for member in flat]
+    if stationary is None:
+        flat = late.reshape(len(late), -1, points, d)
+        of_member = [_mean_and_error(member) for member in flat]
+    else:
+        of_member = [(m, np.zeros(d)) for m in np.asarray(stationary, np.float64)]
     mean, error = _mean_and_error(sampled.reshape(-1, *sampled.shape[2:]))
     if reference is not None:
         direct = np.asarray(reference, np.float64)
@@ -159,6 +175,7 @@ def sampled_equilibrium(
         predicted_error=np.stack([e for _, e in of_member]),
         relaxation=relaxation,
         late=float(times[-points]),
+        stationary=stationary is not None,
     )
 
 

@@ -135,13 +135,20 @@ def compare_horizon(
 
 
 def compare_sampled(
-    chains: xr.Dataset, comparison: Comparison, fraction: float, findings: Findings
+    chains: xr.Dataset,
+    comparison: Comparison,
+    prediction: Path,
+    fraction: float,
+    findings: Findings,
 ) -> SampledEquilibrium | None:
     """Compare late trajectories with an equilibrium that was sampled without the dynamics.
+
+    Where the model has stationary densities, these are compared.
 
     Args:
         chains: The samples.
         comparison: Direct and predicted trajectories.
+        prediction: File of the prediction, which has the stationary densities.
         fraction: Late part that is taken for equilibrium.
         findings: Of this place; notes why there is no comparison, if there is none.
     """
@@ -154,8 +161,18 @@ def compare_sampled(
             comparison.predictions["ours"],
             comparison.time,
             fraction=fraction,
+            stationary=_stationary_means(read_dataset(prediction), values.shape[-1]),
         ),
     )
+
+
+def _stationary_means(prediction: xr.Dataset, observables: int) -> NDArray[np.float64] | None:
+    """Means of the members' stationary densities, [member, observable]; None if there are none."""
+    if "stationary_density" not in prediction:
+        return None
+    value, density = prediction.stationary_value.values, prediction.stationary_density.values
+    means: NDArray[np.float64] = (density * value).sum(axis=-1) / density.sum(axis=-1)
+    return means[:, :observables]
 
 
 def order_of_case(

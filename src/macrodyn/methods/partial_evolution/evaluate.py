@@ -103,6 +103,7 @@ def evaluate(job: Job) -> None:
             sampled[case.place] = compare_sampled(
                 read_dataset(job.input(case.equilibrium)),
                 comparison,
+                predictions["ours"],
                 run.evaluate.equilibrium_fraction,
                 findings.below("sampled_equilibrium", case.place or "here"),
             )
