@@ -186,7 +186,7 @@ WRONG_ANALYSES = {
     "an unknown kind": (
         {"kind": "guesses"},
         "analyses.mine.kind: there is no analysis 'guesses'; there are: all_runs, compare_counts, "
-        "costs, covariance_factors, error_against_size, mmd_against_factor",
+        "costs, covariance_factors, error_against_size, finite_size_scaling, mmd_against_factor",
     ),
     "no kind": ({}, "analyses.mine.kind: is missing"),
     "an unknown option": (

@@ -14,6 +14,8 @@ from macrodyn.evaluation.sampled import SampledEquilibrium
 __all__ = ["sampled_means"]
 
 _COLUMNS = 3
+# Letters of all names that stand side by side below a panel.
+_LETTERS = 24
 
 
 @style.styled
@@ -69,7 +71,9 @@ def sampled_means(
             )  # fmt: skip
         panel.set_ylabel(names[k])
         if axis is None:
-            panel.set_xticks(numbers, [str(place) for place in at])
+            told = [str(place) for place in at]
+            slant = {"rotation": 30, "ha": "right"} if sum(map(len, told)) > _LETTERS else {}
+            panel.set_xticks(numbers, told, **slant)
             panel.set_xlim(-0.6, len(at) - 0.4)
         elif k >= len(names) - columns:
             panel.set_xlabel(axis)

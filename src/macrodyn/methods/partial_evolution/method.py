@@ -41,8 +41,8 @@ class PartialEvolution(Method):
             propose=propose.mmd_against_factor,
         ),
         Analysis(stage=stages.COVARIANCE_FACTORS, propose=propose.covariance_factors),
-        Analysis(stage=stages.COSTS, propose=propose.costs),
         Analysis(stage=stages.FINITE_SIZE_SCALING, options=ScalingOption),
+        Analysis(stage=stages.COSTS, propose=propose.costs),
     )
     report: ClassVar[str] = "macrodyn.methods.partial_evolution.report:PartialEvolutionReport"
 

@@ -219,7 +219,7 @@ def sampled_figure(
     values = {
         case.place: tuple(case.parameters.values())
         for case in evaluated_cases(run)
-        if not run.evaluate.sizes
+        if len(run.evaluate.sizes) < 2
     }
     alone = len(run.evaluate.conditions) == 1 and len(known) > 1 and set(known) <= set(values)
     at: list[Any] = [values[p][0] for p in known] if alone else [p or "here" for p in known]
