@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter, SymmetricalLogLocator
 
 from macrodyn.evaluation import style
 from macrodyn.evaluation.worth import MATERIAL, Judged
 
 __all__ = ["variables_worth"]
 
-_SHIFT = 0.22
+# Distance of two observables within a row, in inches; and of a row to the next, in rows.
+_APART, _ROWS_APART = 0.1, 0.2
+_TICKS = 5
 
 
 @style.styled
@@ -30,11 +33,12 @@ def variables_worth(judged: Judged, *, names: Sequence[str], title: str | None =
         (open) and with the variable (filled) on the right, by variable and observable.
     """
     rows = len(judged.each)
-    figure = style.new_figure(1.6 + 0.45 * rows)
+    height = max(0.45, _APART * len(names) / (1 - _ROWS_APART))
+    figure = style.new_figure(1.6 + 0.22 * -(-len(names) // 2) + height * rows)
     (gains, squares), *_ = style.grid(figure, 1, 2, sharey=True)
     for row, worth in enumerate(judged.each):
         for k in range(len(names)):
-            place = row + _SHIFT * (k - (len(names) - 1) / 2)
+            place = row + _APART / height * (k - (len(names) - 1) / 2)
             colour = style.PALETTE[k % len(style.PALETTE)]
             gains.errorbar(
                 worth.gain[k], place, xerr=worth.standard_error[k], color=colour, marker="o", ms=4,
@@ -45,12 +49,16 @@ def variables_worth(judged: Judged, *, names: Sequence[str], title: str | None =
             squares.plot(before, place, "o", mfc="white", color=colour, ms=4)
             squares.plot(after, place, "o", color=colour, ms=4)
     gains.set_xscale("symlog", linthresh=MATERIAL)
+    locator = SymmetricalLogLocator(base=10, linthresh=MATERIAL)
+    locator.set_params(numticks=_TICKS)
+    gains.xaxis.set_major_locator(locator)
     gains.axvline(0, color="black", lw=0.6)
     gains.axvline(MATERIAL, color="black", lw=0.6, ls=":")
     gains.set_xlabel("gain, share of\nthe drift's variance")
     known = [np.r_[w.chi2_before, w.chi2_after] for w in judged.each]
     if np.isfinite(known).any() and (np.nan_to_num(known, nan=1.0) > 0).all():
         squares.set_xscale("log")
+        squares.xaxis.set_minor_formatter(NullFormatter())
     squares.axvline(1, color="black", lw=0.6, ls=":")
     squares.set_xlabel("$\\chi^2$ per degree of freedom,\nwithout (open) and with")
     places = {name: f", proposed {k}" for k, name in enumerate(judged.proposed, 1)}
