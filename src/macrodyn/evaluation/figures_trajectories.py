@@ -101,6 +101,8 @@ def trajectories(
                 upper.yaxis.set_major_locator(MaxNLocator(4))
     for panel in axes[-1]:
         panel.set_xlabel(style.quantity("time", time_unit))
+        # A power of ten would stand on the label.
+        panel.ticklabel_format(axis="x", scilimits=(-3, 6))
         panel.set_xlim(data.times[0], data.times[-1])
     if scalar and len(np.unique(places)) > 1:
         bar = figure.colorbar(
