@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from macrodyn.closure.features import features_of
-from macrodyn.dynamics.two_variables import MOST_VARIABLES
 from macrodyn.lattice import Shape, Tiling
 from macrodyn.methods.base import Graph
 from macrodyn.methods.partial_evolution import stages
@@ -16,7 +14,6 @@ from macrodyn.methods.partial_evolution.cases import Case, evaluated_cases, size
 from macrodyn.methods.partial_evolution.config import UNUSED_BY_CHAINS, PartialEvolutionRun
 from macrodyn.pipeline.planner import Planner
 from macrodyn.pipeline.stage import Stage
-from macrodyn.pipeline.stage_system import described_system
 from macrodyn.streams import torch_seed
 
 # How each scheme makes its pairs: of what, and from which snapshots.
@@ -288,6 +285,11 @@ class _Stages:
 
     def _has_density(self) -> bool:
         """Whether a model of these variables has a stationary density that can be solved for."""
+        # Plans are read without numerical libraries, by `macrodyn status`, where none is asked for.
+        from macrodyn.closure.features import features_of
+        from macrodyn.dynamics.two_variables import MOST_VARIABLES
+        from macrodyn.pipeline.stage_system import described_system
+
         closure = self.run.closure
         system = described_system({"system": self.planner.system})
         features = features_of(closure.features, system)
