@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -165,10 +166,7 @@ def _on_cells(
     axes, joints = solve(ends, slice(None))
     kept = list(model.kept)
 
-    def spread(values: Floats) -> Floats:
-        found: Floats = values[kept].std(axis=0, ddof=1) if len(kept) > 1 else values[0] * np.nan
-        return found
-
+    spread = partial(_spread, kept)
     value = np.linspace(ends[:, 0], ends[:, 1], points, axis=1)
     shown, means, stds = [], [], []
     for k, axis in enumerate(axes):
@@ -203,10 +201,7 @@ def _by_quadrature(
     stds = np.sqrt((weight * np.square(grid - means[:, None])).sum(axis=1))
     kept = list(model.kept)
 
-    def spread(values: Floats) -> Floats:
-        found: Floats = values[kept].std(axis=0, ddof=1) if len(kept) > 1 else values[0] * np.nan
-        return found
-
+    spread = partial(_spread, kept)
     value = np.linspace(grid[0], grid[-1], points)
     shown = np.stack([np.interp(value, grid, each) for each in density])
     found = _dataset(
@@ -221,6 +216,12 @@ def _by_quadrature(
         np.array([True]),
     )
     return found.assign(density_of_members=(("member", "variable", "point"), shown[kept][:, None]))
+
+
+def _spread(kept: list[int], values: Floats) -> Floats:
+    """Standard deviation over the members kept; unknown of a single one."""
+    found: Floats = values[kept].std(axis=0, ddof=1) if len(kept) > 1 else values[0] * np.nan
+    return found
 
 
 def _histograms(z: Floats, value: Floats) -> Floats:

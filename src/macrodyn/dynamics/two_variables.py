@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, eye_array
+from scipy.sparse import coo_array, csr_array, eye_array
 from scipy.sparse.linalg import splu
 
 MOST_VARIABLES = 2
@@ -75,7 +75,7 @@ def _step(values: Floats) -> float:
     return float(gaps.mean())
 
 
-def _generator(drift: Floats, covariance: Floats, steps: tuple[float, float]) -> coo_array:
+def _generator(drift: Floats, covariance: Floats, steps: tuple[float, float]) -> csr_array:
     """Rates of change of the cells' contents, [cells, cells]; columns sum to zero."""
     shape = drift.shape[:2]
     cell = np.arange(shape[0] * shape[1]).reshape(shape)

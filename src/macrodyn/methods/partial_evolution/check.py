@@ -49,8 +49,7 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
         return
     yield from check_factor(run)
     yield from check_closure(run, system)
-    yield from check_drift(run, system)
-    yield from check_covariance(run, system)
+    yield from check_rates(run, system)
     beyond = [
         *check_neighbours(run, system),
         *check_amounts(run, system),
@@ -64,42 +63,34 @@ def check_with_system(run: PartialEvolutionRun, system: PatchSystem) -> Iterator
         yield from wrong_methods or [*check_change(run, system), *try_evaluated_sizes(run, system)]
 
 
-def check_drift(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
-    """Check that expected rates are known of all variables, if the drift is fitted to them."""
-    if run.dynamics.increments != "rates":
-        return
-    key = "dynamics.increments"
-    if not system.knows_rates:
-        yield (
-            key,
-            f"is rates, but {type(system).__name__} has no method expected_rates: set it to "
-            "compensated, or add the method",
-        )
-    if run.closure.dimension or run.closure.features:
-        yield (
-            key,
-            "is rates, which are known of observables only: set it to compensated, or "
-            "closure.dimension to 0 and closure.features to []",
-        )
-
-
-def check_covariance(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
-    """Check that expected covariance rates are known of all variables, if they are asked for."""
-    if run.dynamics.covariance_from != "rates":
-        return
-    key = "dynamics.covariance_from"
-    if not system.knows_covariance:
-        yield (
-            key,
-            f"is rates, but {type(system).__name__} has no method covariance_rates: set it to "
-            "increments, or add the method",
-        )
-    if run.closure.dimension or run.closure.features:
-        yield (
-            key,
-            "is rates, which are known of observables only: set it to increments, or "
-            "closure.dimension to 0 and closure.features to []",
-        )
+def check_rates(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:
+    """Check that expected rates are known of all variables, of what is fitted to them."""
+    dynamics = run.dynamics
+    for name, asked, known, method, otherwise in (
+        ("increments", dynamics.increments, system.knows_rates, "expected_rates", "compensated"),
+        (
+            "covariance_from",
+            dynamics.covariance_from,
+            system.knows_covariance,
+            "covariance_rates",
+            "increments",
+        ),
+    ):
+        key = f"dynamics.{name}"
+        if asked != "rates":
+            continue
+        if not known:
+            yield (
+                key,
+                f"is rates, but {type(system).__name__} has no method {method}: set it to "
+                f"{otherwise}, or add the method",
+            )
+        if run.closure.dimension or run.closure.features:
+            yield (
+                key,
+                f"is rates, which are known of observables only: set it to {otherwise}, or "
+                "closure.dimension to 0 and closure.features to []",
+            )
 
 
 def _case(run: PartialEvolutionRun, system: PatchSystem) -> Case:

@@ -137,7 +137,7 @@ def compare_horizon(
 def compare_sampled(
     chains: xr.Dataset,
     comparison: Comparison,
-    prediction: Path,
+    prediction: xr.Dataset,
     fraction: float,
     findings: Findings,
 ) -> SampledEquilibrium | None:
@@ -148,7 +148,7 @@ def compare_sampled(
     Args:
         chains: The samples.
         comparison: Direct and predicted trajectories.
-        prediction: File of the prediction, which has the stationary densities.
+        prediction: The prediction, which has the stationary densities.
         fraction: Late part that is taken for equilibrium.
         findings: Of this place; notes why there is no comparison, if there is none.
     """
@@ -161,7 +161,7 @@ def compare_sampled(
             comparison.predictions["ours"],
             comparison.time,
             fraction=fraction,
-            stationary=_stationary_means(read_dataset(prediction), values.shape[-1]),
+            stationary=_stationary_means(prediction, values.shape[-1]),
         ),
     )
 
@@ -176,7 +176,7 @@ def _stationary_means(prediction: xr.Dataset, observables: int) -> NDArray[np.fl
 
 
 def order_of_case(
-    case: Case, system: PatchSystem, chains: xr.Dataset, prediction: Path
+    case: Case, system: PatchSystem, chains: xr.Dataset, prediction: xr.Dataset
 ) -> dict[str, Any]:
     """Moments of order parameters at one place: sampled, and of the stationary density.
 
@@ -184,7 +184,7 @@ def order_of_case(
         case: What was predicted.
         system: The system; its own parameters are those of the case where that has none.
         chains: The sampled equilibrium.
-        prediction: File of the prediction.
+        prediction: The prediction.
 
     Returns:
         ``lattice``, the numbers among the ``parameters``, and ``moments`` by observable, each
@@ -192,16 +192,15 @@ def order_of_case(
     """
     given = system.parameters.model_dump() | case.parameters
     values = chains.observables.transpose("initial", "replica", "sample", "observable").values
-    predicted = read_dataset(prediction)
     moments: dict[str, Any] = {}
     for k, observable in enumerate(system.observables):
         if is_order_parameter(observable.bounds):
             chains_of = values[..., k].reshape(-1, values.shape[2])
             moments[observable.name] = {"sampled": order_of_samples(chains_of)}
-            if "stationary_density" in predicted:
+            if "stationary_density" in prediction:
                 moments[observable.name]["predicted"] = order_of_density(
-                    predicted.stationary_value.values[k],
-                    predicted.stationary_density.values[:, k],
+                    prediction.stationary_value.values[k],
+                    prediction.stationary_density.values[:, k],
                 )
     return {
         "lattice": list(case.large),

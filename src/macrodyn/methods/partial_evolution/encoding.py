@@ -205,7 +205,7 @@ def _observed(system: PatchSystem, evolved: EvolvedPatches, wide: PatchGeometry)
 def candidate_values(
     system: PatchSystem, names: Sequence[str], patch: Shape, pairs: xr.Dataset, whole: NDArray
 ) -> tuple[list[str], Floats]:
-    """Names and values of features that are judged only, [sample, candidate]."""
+    """Names and values of features that are no variables, [sample, feature]."""
     out = np.zeros((len(whole), len(Features(system, names, patch).all)))
     for part, rows in by_condition(system, condition_names(pairs), pairs.condition_values.values):
         out[rows] = Features(part, names, patch).values(whole[rows])
@@ -279,7 +279,9 @@ def encode(job: Job) -> xr.Dataset:
         dt=source.attrs["dt"],
         time_unit=source.elapsed.attrs["units"],
         beyond=encoding.beyond(increment),
-        rate=_expected_rates(system, source, patch, whole) if config.get("drift_rates") else None,
+        rate=candidate_values(system, ("generator",), patch, source, whole)[1]
+        if config.get("drift_rates")
+        else None,
         covariance_rate=_covariance_rates(system, source, whole) if config.get("rates") else None,
         **_controls(source, encoding, variables[len(names) :]),
     )
@@ -293,18 +295,6 @@ def encode(job: Job) -> xr.Dataset:
         return latents
     matrix, values = (json.dumps(np.asarray(part).tolist()) for part in relations)
     return latents.assign_attrs(constraint_matrix=matrix, constraint_values=values)
-
-
-def _expected_rates(
-    system: PatchSystem, source: xr.Dataset, patch: Shape, whole: NDArray
-) -> Floats:
-    """Expected rates of change of the snapshots' observables, each under its own conditions."""
-    found = np.empty((len(whole), len(source.observable)))
-    for part, rows in by_condition(system, condition_names(source), source.condition_values.values):
-        features = Features(part, ("generator",), patch)
-        for chunk in _chunks(rows, _SNAPSHOTS):
-            found[chunk] = features.values(whole[chunk])
-    return found
 
 
 def _covariance_rates(system: PatchSystem, source: xr.Dataset, whole: NDArray) -> Floats:

@@ -100,16 +100,16 @@ def evaluate(job: Job) -> None:
             style.save(figure, job.outputs["figures"] / kind / f"{name}.png")
         explored.append(explored_case(case.name, comparison, predictions, system))
         if case.equilibrium in job.inputs and case.place not in sampled:
+            chains = read_dataset(job.input(case.equilibrium))
+            predicted = read_dataset(predictions["ours"])
             sampled[case.place] = compare_sampled(
-                read_dataset(job.input(case.equilibrium)),
+                chains,
                 comparison,
-                predictions["ours"],
+                predicted,
                 run.evaluate.equilibrium_fraction,
                 findings.below("sampled_equilibrium", case.place or "here"),
             )
-            order[case.place or "here"] = order_of_case(
-                case, system, read_dataset(job.input(case.equilibrium)), predictions["ours"]
-            )
+            order[case.place or "here"] = order_of_case(case, system, chains, predicted)
         del comparison
     write_sealed_json(
         job.outputs["figures"] / "trajectories.json", explored_trajectories(explored, system)
