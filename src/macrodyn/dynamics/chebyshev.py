@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -39,6 +40,22 @@ def chebyshev_exponents(inputs: int, degree: int) -> NDArray[np.int64]:
 def feature_number(inputs: int, degree: int) -> int:
     """Number of features C(k + p, p) of k inputs up to the total degree p."""
     return math.comb(inputs + degree, degree)
+
+
+def told_number(variables: int, values: Sequence[int], degree: int) -> int:
+    """Number of features of which sampled conditions tell the powers.
+
+    Args:
+        variables: Number of inputs of which any power is told.
+        values: Number of distinct values of each condition: powers below it are told.
+        degree: Highest total degree p of all factors.
+    """
+    # Entry q: products of powers of the conditions of the total degree q.
+    powers = np.zeros(degree + 1, np.int64)
+    powers[0] = 1
+    for number in values:
+        powers = np.convolve(powers, np.ones(min(number, degree + 1), np.int64))[: degree + 1]
+    return sum(int(n) * feature_number(variables, degree - q) for q, n in enumerate(powers))
 
 
 def chebyshev_features(u: Tensor, exponents: NDArray[np.int64]) -> Tensor:

@@ -15,6 +15,7 @@ from macrodyn.dynamics.chebyshev import (
     chebyshev_exponents,
     chebyshev_features,
     feature_number,
+    told_number,
 )
 from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.continuation import contracting_fit
@@ -42,6 +43,8 @@ Array = NDArray[np.float64]
 NOISE_DEGREE = 4
 # Keeps the leverage of features that others determine finite.
 LEVERAGE_RIDGE = 1e-6
+# Samples whose features are computed at once: a bound on memory.
+_ROWS = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,12 +181,14 @@ def fit_polynomials(
     )
     ensemble = ensemble_of(selection.noise_degree)
     ensemble.domain = Domain.of(data_train, data_val)
-    values = design.shared(size, drift, scalers)
+    values = design.shared(selection.degree, drift, scalers)
     stacked: dict[str, list[Array]] = {name: [v] * settings.members for name, v in values.items()}
     stacked |= {"drift": [], "noise": [], "constant_noise": []}
     for counts in _resamples(number, settings.members, rng):
-        stacked["drift"].append(regression.solve(counts, size, ridge))
-        stacked["noise"].append(noise(selection.noise_degree, counts[blocks]).coefficients)
+        found = regression.solve(counts, size, ridge)
+        stacked["drift"].append(design.spread(found, selection.degree))
+        found = noise(selection.noise_degree, counts[blocks]).coefficients
+        stacked["noise"].append(design.spread(found, selection.noise_degree))
         stacked["constant_noise"].append(noise(0, counts[blocks]).coefficients[0])
     with torch.no_grad():
         for name, parameter in ensemble.parameters_by_name().items():
@@ -204,38 +209,52 @@ class _Design:
         flat = high - low <= 1e-12
         self.low, self.high = low - flat, high + flat
         most = min(MOST_FEATURES, len(data) // SAMPLES_PER_FEATURE)
+        # What no power of a condition of so few values tells apart would be free between them, and
+        # held-out groups have the same values.
+        values = [len(np.unique(column)) for column in conditions.numpy().T]
+
+        def affordable(degree: int) -> bool:
+            return told_number(z.shape[1], values, degree) <= most
+
         asked = sorted(set(settings.polynomial.degrees))
         # Of too few samples the highest degree that they can tell, though it is not asked for.
-        fewer = next((p for p in range(asked[0], 0, -1) if self.size(p) <= most), 0)
-        self.degrees = [p for p in asked if self.size(p) <= most] or [fewer]
+        fewer = next((p for p in range(asked[0], 0, -1) if affordable(p)), 0)
+        self.degrees = [p for p in asked if affordable(p)] or [fewer]
         tried = min(NOISE_DEGREE, max(self.degrees)) if settings.covariance != "constant" else 0
         self.noise_degrees = tuple(range(tried + 1))
         self.highest = max(self.degrees)
         u = torch.from_numpy(2.0 * (self.x - self.low) / (self.high - self.low) - 1.0)
         exponents = chebyshev_exponents(self.x.shape[1], self.highest)
-        self.features = chebyshev_features(u, exponents).numpy()
-        # What no power of a condition of so few values tells apart would be free between them, and
-        # held-out groups have the same values.
-        values = [len(np.unique(column)) for column in conditions.numpy().T]
         told = exponents[:, z.shape[1] :] < np.array(values, np.int64)
         self.told: NDArray[np.bool_] = np.asarray(told.all(axis=1))
-        self.features[:, ~self.told] = 0.0
+        self.features = np.empty((len(u), int(self.told.sum())))
+        for rows in torch.arange(len(u)).split(_ROWS):
+            part = chebyshev_features(u[rows], exponents[self.told])
+            self.features[rows[0] : rows[-1] + 1] = part.numpy()
 
     def size(self, degree: int) -> int:
-        """Number of features of a total degree."""
+        """Number of features of a total degree that are told."""
+        return int(self.told[: self._whole(degree)].sum())
+
+    def spread(self, coefficients: Array, degree: int) -> Array:
+        """Coefficients of all features of a degree, 0 of those that are not told."""
+        whole = np.zeros((self._whole(degree), *coefficients.shape[1:]))
+        whole[self.told[: len(whole)]] = coefficients
+        return whole
+
+    def _whole(self, degree: int) -> int:
         return feature_number(self.x.shape[1], degree)
 
-    def shared(self, size: int, drift: Array, scalers: Scalers) -> dict[str, Array]:
-        """The range, the leverage and the continuation of a drift with so many features."""
-        features = self.features[:, :size]
+    def shared(self, degree: int, drift: Array, scalers: Scalers) -> dict[str, Array]:
+        """The range, the leverage and the continuation of a drift of a degree."""
+        features = self.features[:, : self.size(degree)]
         gram = features.T @ features / len(features)
         gram += LEVERAGE_RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
         whitening = np.linalg.inv(np.linalg.cholesky(gram)).T
-        whitening[~self.told[:size]] = 0.0
         return {
             "low": self.low,
             "high": self.high,
-            "whitening": whitening,
+            "whitening": self.spread(self.spread(whitening, degree).T, degree).T,
             "leverage": np.square(features @ whitening).sum(axis=1).max(),
             "linear": contracting_fit(self.x, drift, scalers, self.low, self.high, step=self.step),
         }

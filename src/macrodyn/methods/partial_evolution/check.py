@@ -153,11 +153,13 @@ def check_numbers(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
             "validation",
         )
     alone = run.sizes.small in run.trained and not run.upsample.chains
-    if alone and run.simulate.replicas < run.upsample.snapshots:
+    if alone and run.simulate.replicas < run.upsample.begun:
+        records = run.upsample.records
+        of_each = f" / upsample.records.number, {records.number}" if records else ""
         yield (
             "simulate.replicas",
-            f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots}), "
-            "but the snapshots are the small systems themselves where sizes.small is "
+            f"{run.simulate.replicas} is less than upsample.snapshots ({run.upsample.snapshots})"
+            f"{of_each}, but the snapshots are the small systems themselves where sizes.small is "
             f"{'one of sizes.train' if run.sizes.train else 'sizes.large'}: raise the one or "
             "lower the other",
         )
@@ -206,8 +208,27 @@ def check_sampling(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tu
                 "ends snapshots that are put together from small ones, and chains are relaxations: "
                 "leave out the one or the other",
             )
+    yield from _check_records(run)
     if run.upsample.method not in system.upsamplings:
         yield "upsample.method", f"{run.system.name} knows only {', '.join(system.upsamplings)}"
+
+
+def _check_records(run: PartialEvolutionRun) -> Iterator[tuple[str, str]]:
+    records, snapshots = run.upsample.records, run.upsample.snapshots
+    if records is None:
+        return
+    if not run.upsample.equilibrate:
+        yield (
+            "upsample.records",
+            "are kept along the moves of upsample.equilibrate, which is 0: give its sweeps, or "
+            "leave the records out",
+        )
+    if snapshots % records.number:
+        yield (
+            "upsample.records.number",
+            f"{records.number} of each chain do not make upsample.snapshots ({snapshots}): give a "
+            f"multiple of {records.number} snapshots",
+        )
 
 
 def _check_macrostates(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tuple[str, str]]:

@@ -116,6 +116,13 @@ class ChainConfig(Section):
         return {"from": self.start, "after": list(self.after)}
 
 
+class RecordsConfig(Section):
+    """Several snapshots of one chain of moves to equilibrium."""
+
+    number: AtLeastTwo = Field(description="Snapshots kept of each chain.")
+    spacing: PositiveInt = Field(default=1, description="Sweeps between two of them.")
+
+
 class UpsampleConfig(Section):
     """From small snapshots to large ones."""
 
@@ -141,6 +148,16 @@ class UpsampleConfig(Section):
         "spins, exchanges of atoms), made of each large snapshot in the end: enough of them, and "
         "snapshots are those of equilibrium, with waves as long as the lattice.",
     )
+    records: RecordsConfig | None = Field(
+        default=None,
+        description="More snapshots of each one that equilibrate ends, by going on with its moves: "
+        "cheaper than as many that all begin anew. upsample.snapshots counts them all.",
+    )
+
+    @property
+    def begun(self) -> int:
+        """Number of snapshots that are put together for each group and time."""
+        return self.snapshots // (self.records.number if self.records else 1)
 
     @model_serializer(mode="wrap")
     def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -148,6 +165,8 @@ class UpsampleConfig(Section):
         content: dict[str, Any] = serialise(self)
         if not self.equilibrate:
             content.pop("equilibrate", None)
+        if self.records is None:
+            content.pop("records", None)
         return content
 
 

@@ -230,8 +230,8 @@ class _Stages:
         if dynamics["covariance_factor"] == "estimated":
             config["estimator"] = stages.ESTIMATOR_VERSION
         if model == "polynomial" and self.run.conditions:
-            # Before, powers of conditions were not limited by the values that tell them apart.
-            config["powers"] = "told"
+            # Before, powers that the values of a condition do not tell apart were counted.
+            config["powers"] = "counted"
         if scope != "small" and self.run.trained != (self.large,):
             # Sigma is that of the large size, whatever it is learned from.
             config["sites"] = math.prod(self.large)

@@ -21,7 +21,7 @@ from macrodyn.sampling.upsample import upsample_pools
 from macrodyn.sampling.variables import axis_names, state_attributes
 from macrodyn.sampling.work import Work
 from macrodyn.storage.netcdf import pad_examples, read_dataset
-from macrodyn.streams import seeds
+from macrodyn.streams import seeds, substreams
 from macrodyn.systems import PatchSystem
 
 # Snapshots of each level that are kept for figures.
@@ -70,11 +70,11 @@ def upsample(job: Job) -> xr.Dataset:
 
 def _check_replicas(source: xr.Dataset, config: dict[str, Any]) -> None:
     """Where nothing is upsampled, every large snapshot is a small system of its own."""
-    replicas, wanted = source.sizes["replica"], config["upsample"]["snapshots"]
+    replicas, wanted = source.sizes["replica"], UpsampleConfig(**config["upsample"]).begun
     if source.states.shape[4:] == tuple(config["large"]) and replicas < wanted:
         raise ValueError(
-            f"simulate.replicas ({replicas}) must be at least upsample.snapshots ({wanted}) "
-            "where the small lattice is the large one"
+            f"simulate.replicas ({replicas}) must be at least the number of snapshots put together "
+            f"({wanted}) where the small lattice is the large one"
         )
 
 
@@ -122,13 +122,13 @@ def _upsample(
     for segment, block in work.blocks([len(rows) for (_, rows), _ in segments], arrays):
         (part, rows), t = segments[segment]
         rows = rows[block]
-        final = small[rows, t, : settings.snapshots]
+        final = small[rows, t, : settings.begun]
         levels = upsample_pools(
             part,
             small[rows, t],
             large,
             method=settings.method,
-            number=settings.snapshots,
+            number=settings.begun,
             patch=geometry,
             relaxation=_relaxation(settings.relaxation, float(times[t])),
             seed=config["seed"],
@@ -143,7 +143,7 @@ def _upsample(
                 arrays[f"level_{number}_relaxed"][place] = made.relaxed[here, 0]
         if settings.equilibrate:
             names = [(int(groups[row]), t) for row in rows]
-            final = _equilibrated(part, final, settings.equilibrate, config["seed"], names, work)
+            final = _equilibrated(part, final, settings, config["seed"], names, work)
         arrays["states"][rows, t] = final
     return arrays
 
@@ -151,18 +151,29 @@ def _upsample(
 def _equilibrated(
     system: PatchSystem,
     states: NDArray,
-    sweeps: int,
+    settings: UpsampleConfig,
     seed: int,
     names: list[tuple[int, int]],
     work: Work,
 ) -> NDArray:
-    """Move snapshots of pools, [pool, snapshot, ...], by moves that lead to equilibrium."""
-    keys = [seeds(seed, "equilibrate", *name, index=states.shape[1]) for name in names]
-    flat = states.reshape(-1, *states.shape[2:])
-    moved = system.equilibrate(flat, sweeps, np.concatenate(keys), first=True)
+    """Move snapshots of pools, [pool, begun, ...], by moves that lead to equilibrium.
+
+    Returns:
+        [pool, snapshot, ...], the records of a chain one after the other.
+    """
+    pools, begun, *state = states.shape
+    keys = np.concatenate([seeds(seed, "equilibrate", *name, index=begun) for name in names])
+    now = states.reshape(-1, *state)
+    records = [system.equilibrate(now, settings.equilibrate, keys, first=True)]
+    sweeps = settings.equilibrate
+    if settings.records is not None:
+        for i in range(1, settings.records.number):
+            own = substreams(keys, i)
+            records.append(system.equilibrate(records[-1], settings.records.spacing, own))
+            sweeps += settings.records.spacing
     # A sweep tries every site about once.
-    work.cost.add(flat[0, 0].size * len(flat), float(sweeps))
-    return moved.reshape(states.shape)
+    work.cost.add(now[0, 0].size * len(now), float(sweeps))
+    return np.stack(records, axis=1).reshape(pools, -1, *state)
 
 
 def _relaxation(settings: RelaxationConfig, age: float) -> Relaxation:
