@@ -167,6 +167,22 @@ def without(*keys):
             id="chains-that-end-in-equilibrium",
         ),
         pytest.param(
+            {"upsample": {"records": {"number": 2}}},
+            "upsample.records: are kept along the moves of upsample.equilibrate, which is 0",
+            id="records-without-moves",
+        ),
+        pytest.param(
+            {"upsample": {"snapshots": 8, "equilibrate": 3, "records": {"number": 3}}},
+            "upsample.records.number: 3 of each chain do not make upsample.snapshots (8): give a "
+            "multiple of 3",
+            id="records-that-do-not-divide",
+        ),
+        pytest.param(
+            {"upsample": {"equilibrate": 3, "records": {"number": 1}}},
+            "upsample.records.number: must be",
+            id="one-record",
+        ),
+        pytest.param(
             {"simulate": {"initial_range": {"density": [0, 1]}}},
             "simulate.initial_range: names ['density'], but an initial macrostate is "
             "['magnetisation']",

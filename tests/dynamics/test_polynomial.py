@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from macrodyn.dynamics import DynamicsSettings, Ensemble, TransitionData, integrate
-from macrodyn.dynamics.chebyshev import chebyshev_exponents, chebyshev_features, feature_number
+from macrodyn.dynamics.chebyshev import (
+    chebyshev_exponents,
+    chebyshev_features,
+    feature_number,
+    told_number,
+)
 from macrodyn.dynamics.constraints import LinearConstraint
 from macrodyn.dynamics.polynomial_fit import fit_polynomials
 from macrodyn.dynamics.polynomial_noise import fit_noise, gamma_regression
@@ -310,3 +315,32 @@ def test_powers_of_a_condition_that_its_values_do_not_tell_apart_are_left_out():
         found, _ = ensemble(at.expand(2, -1, -1), torch.full((9, 1), temperature))
         exact = (-temperature * at**3).expand(2, -1, -1)
         torch.testing.assert_close(found.detach(), exact, atol=0.02, rtol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "values"), [(2, [3]), (2, []), (1, [2, 4]), (3, [1]), (2, [50])]
+)
+def test_number_of_features_that_are_told(variables, values):
+    for degree in (0, 1, 4, 7):
+        exponents = chebyshev_exponents(variables + len(values), degree)
+        told = (exponents[:, variables:] < np.array(values, int)).all(axis=1)
+        assert told_number(variables, values, degree) == told.sum()
+
+
+def test_powers_that_are_left_out_do_not_count_against_a_degree():
+    """Degree 9 of two variables and three temperatures: 145 features that are told, 220 in all."""
+    rng = np.random.default_rng(3)
+    n = 1500
+    z = torch.tensor(rng.uniform(-1, 1, (n, 2)), dtype=torch.float32)
+    data = TransitionData(
+        z=z,
+        increment=-0.1 * z + 0.01 * torch.tensor(rng.normal(size=(n, 2)), dtype=torch.float32),
+        elapsed=torch.full((n,), 0.1),
+        conditions=torch.tensor(rng.choice([1.0, 2.0, 3.0], (n, 1)), dtype=torch.float32),
+        group=torch.arange(n) % 30,
+    )
+    settings = DynamicsSettings(
+        model="polynomial", members=1, polynomial={"degrees": (5, 9), "ridges": (1e-4,)}
+    )
+    _, _, selection = fit_polynomials(data, data, settings, seed=0)
+    assert selection.drift.degrees == (5, 9)

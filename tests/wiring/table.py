@@ -503,6 +503,40 @@ UPSAMPLE = [
         [7],
         whole=True,
     ),
+    *(
+        Row(
+            f"upsample.records.{name}",
+            value,
+            "upsample",
+            "macrodyn.systems.ising.system:cluster_updates",
+            read,
+            was,
+            then,
+            whole=True,
+            also={
+                "upsample": {
+                    "snapshots": 12,
+                    "equilibrate": 7,
+                    "records": {"number": 2, "spacing": 1},
+                }
+            },
+        )
+        for name, value, read, was, then in (
+            ("number", 3, lambda s: [c.sweeps for c in s.cluster_updates][:3], [7, 1, 7], [7, 1, 1]),
+            ("spacing", 5, lambda s: [c.sweeps for c in s.cluster_updates][:2], [7, 1], [7, 5]),
+        )
+    ),
+    Row(
+        "upsample.records",
+        {"number": 3},
+        "upsample",
+        "macrodyn.systems.ising.system:cluster_updates",
+        lambda s: [call.sweeps for call in s.cluster_updates][:3],
+        [7, 7, 7],
+        [7, 1, 1],
+        whole=True,
+        also={"upsample": {"snapshots": 12, "equilibrate": 7}},
+    ),
     Row("upsample.snapshots", 3, "upsample", (), lambda s: s.result.sizes["sample"], 18, 27),
     # The naive scheme evolves as many small systems as there are patches evolved of large ones.
     Row("upsample.snapshots", 1, "evolve:naive", (), lambda s: s.result.sizes["sample"], 36, 18),

@@ -22,6 +22,10 @@ RUNS = {
         },
     },
     "conditions": {"conditions": {"temperature": [2.3, 2.8], "field": [0.0, 0.2]}},
+    "records of moves to equilibrium": {
+        "upsample": {"snapshots": 6, "equilibrate": 4, "records": {"number": 3, "spacing": 2}},
+        "evolve": {"patches": 1},
+    },
     "smaller patches with a buffer": {
         "sizes": {"patch": [5, 6]},
         "evolve": {"buffer": 2},
@@ -74,3 +78,39 @@ def test_equal_sizes_with_too_few_replicas_name_the_keys(make_plan, sample):
     plan = make_plan({**changes, "simulate": {"replicas": 1}})
     with pytest.raises(ValueError, match=r"simulate\.replicas \(1\).*upsample\.snapshots \(2\)"):
         sample(plan, 1)
+
+
+def test_records_go_on_with_the_moves_to_equilibrium(make_plan, sample):
+    """The first of each chain are the snapshots without records, and the others follow them."""
+    alone = {"snapshots": 2, "equilibrate": 4}
+    several = {"snapshots": 6, "equilibrate": 4, "records": {"number": 3, "spacing": 2}}
+    few, many = (
+        sample(make_plan({"upsample": upsample, "baselines": []}), 1)
+        for upsample in (alone, several)
+    )
+    first, states = few["upsample"].states.values, many["upsample"].states.values
+    chains = states.reshape(len(first), 3, *states.shape[1:])
+    np.testing.assert_array_equal(chains[:, 0], first)
+    moved = (chains[:, 1:] != chains[:, :-1]).mean(axis=(2, 3, 4))
+    assert moved.shape == (len(first), 2) and (moved > 0.05).all()
+    np.testing.assert_array_equal(many["upsample"].group, np.repeat(few["upsample"].group, 3))
+    assert len(np.unique(many["upsample"].number)) == len(states)
+    # Eight sweeps of a chain, four of a snapshot alone; each takes the same tiles.
+    sites = first[0].size * len(first)
+    extra = many["upsample"].site_updates - few["upsample"].site_updates
+    assert extra == pytest.approx(4 * sites)
+
+
+def test_records_spare_small_systems(make_plan, sample):
+    """Where nothing is upsampled, one small system begins a chain of several snapshots."""
+    plan = make_plan(
+        {
+            "sizes": {"small": [30, 24]},
+            "simulate": {"replicas": 2},
+            "upsample": {"snapshots": 6, "equilibrate": 2, "records": {"number": 3}},
+            "evolve": {"patches": 1},
+            "baselines": [],
+        }
+    )
+    data = sample(plan, 1)
+    assert data["upsample"].sizes["sample"] == 3 * data["simulate"].states[:, :, :2, 0, 0, 0].size

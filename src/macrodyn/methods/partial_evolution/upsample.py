@@ -70,11 +70,12 @@ def upsample(job: Job) -> xr.Dataset:
 
 def _check_replicas(source: xr.Dataset, config: dict[str, Any]) -> None:
     """Where nothing is upsampled, every large snapshot is a small system of its own."""
-    replicas, wanted = source.sizes["replica"], UpsampleConfig(**config["upsample"]).begun
-    if source.states.shape[4:] == tuple(config["large"]) and replicas < wanted:
+    replicas, settings = source.sizes["replica"], UpsampleConfig(**config["upsample"])
+    if source.states.shape[4:] == tuple(config["large"]) and replicas < settings.begun:
+        each = f" / {settings.records.number} records of each" if settings.records else ""
         raise ValueError(
-            f"simulate.replicas ({replicas}) must be at least the number of snapshots put together "
-            f"({wanted}) where the small lattice is the large one"
+            f"simulate.replicas ({replicas}) must be at least upsample.snapshots "
+            f"({settings.snapshots}){each} where the small lattice is the large one"
         )
 
 
