@@ -167,6 +167,17 @@ def without(*keys):
             id="chains-that-end-in-equilibrium",
         ),
         pytest.param(
+            {"closure": {"objective": "prediction", "dimension": 0}},
+            "closure.objective: prediction chooses the autoencoder's variables, and "
+            "closure.dimension is 0",
+            id="prediction-by-no-variable",
+        ),
+        pytest.param(
+            {"closure": {"objective": "prediction", "decoder": "whole"}},
+            "closure.decoder: rebuilds patches, and closure.objective is prediction",
+            id="decoder-of-prediction",
+        ),
+        pytest.param(
             {"upsample": {"records": {"number": 2}}},
             "upsample.records: are kept along the moves of upsample.equilibrate, which is 0",
             id="records-without-moves",

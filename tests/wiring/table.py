@@ -101,6 +101,11 @@ def temperatures(calls: list[Any]) -> list[float]:
     return sorted({call.self.parameters.temperature for call in calls})
 
 
+def swept(seen: Seen) -> list[int]:
+    """Sweeps of the first few cluster updates."""
+    return [call.sweeps for call in seen.cluster_updates][:3]
+
+
 def durations(calls: list[Any]) -> list[float]:
     """Times for which systems or patches were evolved, in order, each once."""
     return list(dict.fromkeys(round(float(call.duration), 9) for call in calls))
@@ -522,7 +527,13 @@ UPSAMPLE = [
             },
         )
         for name, value, read, was, then in (
-            ("number", 3, lambda s: [c.sweeps for c in s.cluster_updates][:3], [7, 1, 7], [7, 1, 1]),
+            (
+                "number",
+                3,
+                lambda s: [c.sweeps for c in s.cluster_updates][:3],
+                [7, 1, 7],
+                [7, 1, 1],
+            ),
             ("spacing", 5, lambda s: [c.sweeps for c in s.cluster_updates][:2], [7, 1], [7, 5]),
         )
     ),
@@ -531,7 +542,7 @@ UPSAMPLE = [
         {"number": 3},
         "upsample",
         "macrodyn.systems.ising.system:cluster_updates",
-        lambda s: [call.sweeps for call in s.cluster_updates][:3],
+        swept,
         [7, 7, 7],
         [7, 1, 1],
         whole=True,
@@ -728,6 +739,26 @@ CLOSURE = [
         lambda s: layers(s)[:2],
         ["Conv2d", "SiLU"],
         ["Flatten", "Linear"],
+    ),
+    Row(
+        "closure.objective",
+        "prediction",
+        "closure",
+        (),
+        lambda s: (s.result.model.architecture.decoder, s.result.model.architecture.told),
+        ("patch", 0),
+        # Two observables, each over as many lags as there are.
+        ("rates", 4),
+    ),
+    Row(
+        "closure.objective",
+        "reconstruction",
+        "closure",
+        (),
+        lambda s: s.result.model.architecture.decoder,
+        "rates",
+        "patch",
+        also={"closure": {"objective": "prediction"}},
     ),
     Row(
         "closure.decoder",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from macrodyn.closure.features import FeatureName
 from macrodyn.config.section import NotNegativeInt, PositiveInt, Section
@@ -46,15 +46,31 @@ class ClosureSettings(TrainingSettings, EncoderSettings):
         description="Features that are measured and judged, but are no closure variables: the "
         "report says which of them were worth having.",
     )
+    objective: Literal["reconstruction", "prediction"] = Field(
+        default="reconstruction",
+        description="What the autoencoder's variables are chosen by. reconstruction: how well a "
+        "patch is rebuilt from them. prediction: how well the observables' rates of change, over "
+        "each of evolve.lags, are told from the observables and them.",
+    )
     decoder: Literal["patch", "whole"] = Field(
         default="patch",
         description="patch: rebuilds a patch from its own observables and closure variables. "
         "whole: from those of the whole snapshot, the distribution of its patches; finds moments "
-        "of patches, which patch cannot.",
+        "of patches, which patch cannot. Of reconstruction only.",
     )
     steps: PositiveInt = Field(default=1500, description="Most steps of the optimiser.")
-    batch: PositiveInt = Field(default=256, description="Patches per step.")
+    batch: PositiveInt = Field(
+        default=256, description="Patches per step; of prediction snapshots."
+    )
     patience: PositiveInt = Field(
         default=6, description="Validations without improvement before training stops."
     )
     validation_every: PositiveInt = 100
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As before there was a choice: what was trained is found again.
+        content: dict[str, Any] = serialise(self)
+        if self.objective == "reconstruction":
+            content.pop("objective", None)
+        return content

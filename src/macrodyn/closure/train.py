@@ -79,7 +79,8 @@ def train_closure(
         )
     snapshots = _labels(snapshots, len(states), "snapshots")
     groups = _labels(groups, len(states), "groups")
-    model = PatchAutoencoder(_architecture(states, given, settings, kind, species), seed=seed)
+    architecture = architecture_of(states, given, settings, kind, species)
+    model = PatchAutoencoder(architecture, seed=seed)
     training, validation = hold_out(groups, settings.validation_fraction, seed=seed)
     model.fit_scalers(states[training], given[training])
     model.to(device)
@@ -220,25 +221,28 @@ def _by_snapshot(rows: np.ndarray, snapshots: np.ndarray) -> Tensor:
     return torch.as_tensor(order.reshape(len(counts), counts[0]))
 
 
-def _architecture(
+def architecture_of(
     states: Tensor,
     observables: Tensor,
     settings: ClosureSettings,
     kind: StateKind,
     species: int,
+    **more: Any,
 ) -> Architecture:
-    return Architecture(
-        kind=kind,
-        patch=tuple(states.shape[2:]),
-        state_channels=states.shape[1],
-        species=species,
-        observables=observables.shape[1],
-        closure_dim=settings.dimension,
-        encoder=settings.encoder,
-        decoder=settings.decoder,
-        channels=tuple(settings.channels),
-        hidden=settings.hidden,
-    )
+    """Shapes of the autoencoder of some patches, [N, channel, *patch], with some settings."""
+    fields: dict[str, Any] = {
+        "kind": kind,
+        "patch": tuple(states.shape[2:]),
+        "state_channels": states.shape[1],
+        "species": species,
+        "observables": observables.shape[1],
+        "closure_dim": settings.dimension,
+        "encoder": settings.encoder,
+        "decoder": settings.decoder,
+        "channels": tuple(settings.channels),
+        "hidden": settings.hidden,
+    }
+    return Architecture(**(fields | more))
 
 
 def _labels(labels: np.ndarray, size: int, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -139,6 +140,13 @@ def test_closure_variables_and_candidates_are_judged(make_job_of_run, tmp_path, 
     assert len(lines) == 4 and lines[0].startswith("variable correlation_2: worth having: ")
     figure = job.outputs["figures"] / "closure-variables.png"
     assert Image.open(figure).width > 100
+    scores = found["forecast"]
+    assert set(scores["order"]) == {"correlation_2", "closure_0", *candidates}
+    # Two lags, and none to four variables.
+    gains, errors = (np.array(scores[k]["magnetisation"]) for k in ("gain", "standard_error"))
+    assert gains.shape == errors.shape == (2, 5) and (gains[:, 0] == 0).all()
+    assert scores["elapsed"] == sorted(scores["elapsed"])
+    assert Image.open(job.outputs["figures"] / "closure-forecast.png").width > 100
 
 
 @pytest.mark.parametrize("sizes", [[[20, 12], [30, 24]], [[20, 12]]], ids=["with", "without"])
@@ -157,7 +165,9 @@ def test_a_model_of_other_sizes_than_the_large_one(make_job_of_run, tmp_path, si
 
 def test_without_closure_variables_nothing_is_judged(make_job_of_run, tmp_path):
     job = make_job_of_run({"closure": {**LITTLE["closure"], "dimension": 0}})
-    assert evaluated(job, tmp_path)["closure"]["variables"] == {}
+    found = evaluated(job, tmp_path)["closure"]
+    assert found["variables"] == {} and found["forecast"] == {}
+    assert not (job.outputs["figures"] / "closure-forecast.png").exists()
     assert not (job.outputs["figures"] / "closure-variables.png").exists()
 
 
@@ -209,7 +219,13 @@ def test_evaluation_of_a_run_that_lacks_nothing(
     assert len(metrics["compensation"]["gain"]) == 3 and min(metrics["compensation"]["gain"]) >= 1
     # Of seven groups one is held out: it has no error by group. What a variable is worth, so few
     # do not tell, and there is no wider buffer.
-    few = ("covariance_factor", "closure.variables", "closure.all", "step_errors")
+    few = (
+        "covariance_factor",
+        "closure.variables",
+        "closure.all",
+        "closure.forecast",
+        "step_errors",
+    )
     others = [path for path in metrics["unavailable"] if not path.startswith(few)]
     assert others == ["residual_by_age.ours.held_out"]
     unknown = [path for path in metrics["unavailable"] if path.startswith("step_errors")]

@@ -322,6 +322,19 @@ def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
         )
     if run.closure.decoder == "whole" and Tiling(run.trained[0], run.patch).number < 2:
         yield "closure.decoder", "whole needs two patches or more: choose a smaller sizes.patch"
+    if run.closure.objective == "prediction":
+        if not run.closure.dimension:
+            yield (
+                "closure.objective",
+                "prediction chooses the autoencoder's variables, and closure.dimension is 0: raise "
+                "it, or leave the objective out",
+            )
+        if run.closure.decoder == "whole":
+            yield (
+                "closure.decoder",
+                "rebuilds patches, and closure.objective is prediction: leave the one or the other "
+                "out",
+            )
     given = [feature.variable for feature in features_of(run.closure.candidates, system)]
     twice = sorted(set(both) & set(given))
     if twice:

@@ -19,6 +19,7 @@ from macrodyn.closure.snapshots import Progress, encode_increments, encode_state
 from macrodyn.dynamics.compensation import control_variates
 from macrodyn.dynamics.latents import EXCESS, latents_dataset
 from macrodyn.lattice import PatchGeometry, Shape
+from macrodyn.methods.partial_evolution.pairs import martingales, rate_excess
 from macrodyn.methods.partial_evolution.samples import condition_names, snapshots
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
@@ -309,19 +310,15 @@ def _covariance_rates(system: PatchSystem, source: xr.Dataset, whole: NDArray) -
 
 def _controls(pairs: xr.Dataset, encoding: Encoding, variables: Sequence[str]) -> dict[str, Any]:
     """Control variates of the increments and their names."""
-    martingales = excess = None
-    if "compensators" in pairs:
-        martingales = pairs.increments.values - pairs.compensators.values
-    if "rate_excess" in pairs:
-        excess = pairs.rate_excess.values
+    chance, excess = martingales(pairs), rate_excess(pairs)
     observables = [str(name) for name in pairs.observable.values]
     noise = encoding.noise_controls()
     known = [
-        *((f"martingale_{name}" for name in observables) if martingales is not None else ()),
+        *((f"martingale_{name}" for name in observables) if chance is not None else ()),
         *((f"{EXCESS}{name}" for name in observables) if excess is not None else ()),
         *((f"noise_{name}" for name in variables) if noise is not None else ()),
     ]
-    controls = control_variates(pairs.elapsed.values, martingales, excess)
+    controls = control_variates(pairs.elapsed.values, chance, excess)
     if noise is not None:
         controls = np.concatenate([controls, noise], axis=-1)
     return {"controls": controls, "control_names": known}

@@ -13,6 +13,7 @@ import xarray as xr
 from macrodyn.dynamics.ensemble import Ensemble
 from macrodyn.evaluation import style
 from macrodyn.evaluation.available import Findings
+from macrodyn.evaluation.figures_forecast import forecast_scores
 from macrodyn.evaluation.figures_steps import step_errors
 from macrodyn.evaluation.figures_worth import variables_worth
 from macrodyn.evaluation.sampled import SampledEquilibrium
@@ -41,7 +42,7 @@ from macrodyn.methods.partial_evolution.run_figures import (
     written_names,
 )
 from macrodyn.methods.partial_evolution.step_errors import of_pairs, of_pilot
-from macrodyn.methods.partial_evolution.worthwhile import judge_latents
+from macrodyn.methods.partial_evolution.worthwhile import forecast_latents, judge_latents
 from macrodyn.methods.prepared import draw_prepared
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.metrics import write_metrics
@@ -293,7 +294,9 @@ def _judge_closure(
     judged = findings.attempt("variables", lambda: judge_latents(latents, seed=run.seed))
     if judged is None:
         unknown = "closure.variables" in findings.reasons
-        return {"variables": None if unknown else {}}
+        if unknown:
+            findings.lack("forecast", findings.reasons["closure.variables"])
+        return dict.fromkeys(("variables", "forecast"), None if unknown else {})
     for line in judged.lines():
         job.info(line)
     names = written_names(system, judged.observables)
@@ -304,6 +307,29 @@ def _judge_closure(
         summary,
         "the observables explain no variance of the drift beyond the noise, there are too few "
         "groups of one age, or too few snapshots for so many variables: raise upsample.snapshots",
+    )
+    return {**summary, "forecast": _forecasts(job, run, system, latents, findings, names)}
+
+
+def _forecasts(
+    job: Job,
+    run: PartialEvolutionRun,
+    system: PatchSystem,
+    latents: xr.Dataset,
+    findings: Findings,
+    names: Sequence[str],
+) -> dict[str, Any] | None:
+    """Score the closure variables over each lag, and draw it against their number."""
+    scores = findings.attempt("forecast", lambda: forecast_latents(latents, seed=run.seed))
+    if scores is None:
+        return None
+    figure = forecast_scores(scores, names=names, time_unit=system.time_unit, title=job.subject)
+    style.save(figure, job.outputs["figures"] / "closure-forecast.png")
+    summary = scores.summary()
+    findings.below("forecast").explain(
+        summary,
+        "the observables explain no variance of these rates beyond the noise, or there are too few "
+        "snapshots for so many variables: raise upsample.snapshots",
     )
     return summary
 

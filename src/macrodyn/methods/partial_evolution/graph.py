@@ -44,7 +44,11 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
     make = _Stages(run, planner)
     small = make.simulate()
     snapshots = make.upsample(small, main)
-    closure = make.closure(snapshots)
+    choice = make.recommend(snapshots) if run.evolve.automatic else None
+    pairs = None
+    if run.closure.objective == "prediction":
+        pairs = make.evolve(SCOPES["ours"], snapshots, choice, main)
+    closure = make.closure(snapshots, pairs)
     roles = {"small": small, "snapshots": snapshots, "closure": closure}
     # Of other sizes that are learned from.
     beside = {size: make.upsample(small, size) for size in others}
@@ -55,7 +59,6 @@ def plan(run: PartialEvolutionRun, planner: Planner) -> Graph:
             roles.setdefault(case.reference, make.reference(case))
         if run.evaluate.equilibrium is not None:
             roles.setdefault(case.equilibrium, make.equilibrium(case))
-    choice = make.recommend(snapshots) if run.evolve.automatic else None
     if choice is not None:
         roles["choice"] = choice
     for scheme in ("ours", *run.baselines):
@@ -160,11 +163,14 @@ class _Stages:
         }
         return self.planner.stage(stages.UPSAMPLE, config, {"small": small}, most=self.run.groups)
 
-    def closure(self, snapshots: Stage) -> Stage:
+    def closure(self, snapshots: Stage, pairs: Stage | None) -> Stage:
         # Features are measured, not trained.
         closure = self.run.closure.model_dump(mode="json", exclude={"features", "candidates"})
         config = {**self.sampled, "patch": self.patch, "closure": closure}
-        return self.planner.stage(stages.CLOSURE, config, {"data": snapshots})
+        parents = {"data": snapshots}
+        if pairs is not None:
+            parents["pairs"] = pairs
+        return self.planner.stage(stages.CLOSURE, config, parents)
 
     def recommend(self, snapshots: Stage) -> Stage:
         run = self.run

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from macrodyn.closure.forecast import left_by, train_forecast
 from macrodyn.closure.model import PatchAutoencoder, save_autoencoder
 from macrodyn.closure.settings import ClosureSettings
 from macrodyn.closure.snapshots import encode_states, origin_share
@@ -22,6 +23,8 @@ from macrodyn.dynamics.polynomial_fit import fit_polynomials
 from macrodyn.dynamics.settings import DynamicsSettings
 from macrodyn.dynamics.train import train_ensemble
 from macrodyn.lattice import Shape, Tiling, gather_each
+from macrodyn.learning.history import History
+from macrodyn.methods.partial_evolution.pairs import observable_rates
 from macrodyn.methods.partial_evolution.transitions import read_transitions
 from macrodyn.pipeline.job import Job
 from macrodyn.pipeline.stage_system import stage_system
@@ -43,48 +46,93 @@ def closure(job: Job) -> None:
     """Train the patch autoencoder on patches of the large snapshots.
 
     Args:
-        job: The job; input ``data``, outputs ``model``, ``training``; its configuration holds
-            ``patch`` and ``closure``.
+        job: The job; input ``data``, and ``pairs`` where the objective is prediction; outputs
+            ``model``, ``training``; its configuration holds ``patch`` and ``closure``.
     """
     config = job.config
     system = stage_system(job)
     source = read_dataset(job.input("data"))
     states = source.states.values
-    patch: Shape = tuple(config["patch"])
-    origins = Tiling(states.shape[2:], patch).origins()
     settings = ClosureSettings(**config["closure"])
-    kept, each = _closure_patches(settings, len(states), len(origins))
-    rng = generator(config["seed"], "closure-patches")
-    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(kept), 1)), axis=1)[:, :each]
-    patches = gather_each(states[kept], origins[chosen], patch)
-    patches = patches.reshape(-1, system.channels, *patch)
-    if settings.decoder == "whole":
-        observables = system.observe(states[kept]).repeat(each, axis=0)
-    else:
-        observables = system.observe_patch(patches)
-    model, history = train_closure(
-        patches,
-        observables,
-        settings,
-        kind=system.kind,
-        species=system.species,
-        groups=np.repeat(source.group.values[kept], each),
-        snapshots=np.repeat(kept, each),
-        seed=torch_seed(config["seed"], "closure"),
-        device=job.device,
-        checkpoints=job.checkpoints,
-        progress=lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
-    )
+    by_prediction = settings.objective == "prediction"
+    train = _by_prediction if by_prediction else _by_reconstruction
+    model, history = train(job, system, source, settings)
     if model.architecture.closure_dim:
         # It is trained on patches; its scale is that of whole snapshots.
         model.fit_normalisation(encode_states(model, states, periodic=system.periodic))
     save_autoencoder(job.outputs["model"], model, provenance("closure", config))
     report = {
         "history": history.as_dict(),
+        "objective": settings.objective,
         "origin_share": _origin_share(model, system, source, config["seed"]),
         "cost": {"core_seconds": job.core_seconds},
     }
     write_sealed_json(job.outputs["training"], report)
+
+
+def _by_reconstruction(
+    job: Job, system: PatchSystem, source: xr.Dataset, settings: ClosureSettings
+) -> tuple[PatchAutoencoder, History]:
+    kept, patches = _some_patches(job, system, source, settings)
+    each = patches.shape[1]
+    patches = patches.reshape(-1, *patches.shape[2:])
+    if settings.decoder == "whole":
+        observables = system.observe(source.states.values[kept]).repeat(each, axis=0)
+    else:
+        observables = system.observe_patch(patches)
+    return train_closure(
+        patches,
+        observables,
+        settings,
+        groups=np.repeat(source.group.values[kept], each),
+        snapshots=np.repeat(kept, each),
+        **_training(job, system),
+    )
+
+
+def _by_prediction(
+    job: Job, system: PatchSystem, source: xr.Dataset, settings: ClosureSettings
+) -> tuple[PatchAutoencoder, History]:
+    """Train on what the observables leave open of their rates of change over each lag."""
+    pairs = read_dataset(job.input("pairs"))
+    rates = observable_rates(pairs, seed=job.config["seed"])
+    given = np.concatenate([pairs.z_observables.values, pairs.condition_values.values], axis=1)
+    left = left_by(given, rates.reshape(len(rates), -1))
+    kept, patches = _some_patches(job, system, source, settings)
+    return train_forecast(
+        patches,
+        given[kept],
+        left[kept],
+        settings,
+        groups=source.group.values[kept],
+        **_training(job, system),
+    )
+
+
+def _training(job: Job, system: PatchSystem) -> dict[str, Any]:
+    """What every training of a closure is told."""
+    return {
+        "kind": system.kind,
+        "species": system.species,
+        "seed": torch_seed(job.config["seed"], "closure"),
+        "device": job.device,
+        "checkpoints": job.checkpoints,
+        "progress": lambda step, steps, loss: job.step("closure", step, steps, f"loss {loss:.5f}"),
+    }
+
+
+def _some_patches(
+    job: Job, system: PatchSystem, source: xr.Dataset, settings: ClosureSettings
+) -> tuple[NDArray[np.int64], NDArray]:
+    """Snapshots that a closure is trained on, and patches of each, [kept, m, channel, *patch]."""
+    states = source.states.values
+    patch: Shape = tuple(job.config["patch"])
+    origins = Tiling(states.shape[2:], patch).origins()
+    kept, each = _closure_patches(settings, len(states), len(origins))
+    rng = generator(job.config["seed"], "closure-patches")
+    chosen = rng.permuted(np.tile(np.arange(len(origins)), (len(kept), 1)), axis=1)[:, :each]
+    patches = gather_each(states[kept], origins[chosen], patch)
+    return kept, patches.reshape(len(kept), each, system.channels, *patch)
 
 
 def _closure_patches(
@@ -92,10 +140,10 @@ def _closure_patches(
 ) -> tuple[NDArray[np.int64], int]:
     """Which snapshots a closure is trained on, and how many patches of each.
 
-    Of every snapshot some; where the whole is decoded, of fewer snapshots more, so that their mean
-    is that of the whole.
+    Of every snapshot some; where z is that of the whole, of fewer snapshots more, so that their
+    mean is that of the whole.
     """
-    if settings.decoder == "patch":
+    if settings.objective == "reconstruction" and settings.decoder == "patch":
         each = max(1, min(patches, CLOSURE_PATCHES // snapshots))
         return np.arange(snapshots), each
     each = min(patches, WHOLE_PATCHES)

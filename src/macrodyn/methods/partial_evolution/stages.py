@@ -118,7 +118,7 @@ EVALUATE = StageKind(
     carries_cost="",
     minutes=30,
     environment="report",
-    version=6,
+    version=7,
     place="run",
     figures=(
         Figure(
@@ -147,6 +147,11 @@ EVALUATE = StageKind(
             pattern="closure-variables.png",
             title="Closure variables",
             caption="closure_variables.rst",
+        ),
+        Figure(
+            pattern="closure-forecast.png",
+            title="Closure by lag and dimension",
+            caption="closure_forecast.rst",
         ),
         Figure(
             pattern="step-errors.png",
