@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.streams import Seeds
-from macrodyn.systems.nbmota.barriers import BOLTZMANN, RELU, BarrierModel
+from macrodyn.systems.nbmota.barriers import BOLTZMANN, KINDS, RELU, BarrierModel
 from macrodyn.systems.nbmota.crystal import DIRECTIONS
 from macrodyn.systems.nbmota.flicker import LARGEST
 from macrodyn.systems.nbmota.surroundings import SLOTS, evaluate, look
@@ -133,7 +133,7 @@ class Kinetics:
         beta = 1.0 / (BOLTZMANN * np.broadcast_to(np.asarray(temperature, np.float64), (n,)))
         times = np.empty(n)
         jumps, evaluations, ended, chains = (np.empty(n, np.int64) for _ in range(4))
-        tables = (*self.tables, self.model.jumpers, self._nets, self._pairs)
+        tables = (*self.tables, self.model.jumpers, self._nets, self._adds)
         for i in range(n):
             times[i], jumps[i], evaluations[i], ended[i], chains[i] = walk(
                 after[i],
@@ -172,7 +172,7 @@ class Kinetics:
         around = np.empty(channels.shape[1], np.uint8)
         for i, (state, vacancy) in enumerate(zip(states, vacancies, strict=True)):
             look(state, vacancy, channels, cells, around)
-            evaluate(around, self.model.jumpers, self._nets, self._pairs, found[i])
+            evaluate(around, self.model.jumpers, self._nets, self._adds, found[i])
         return found
 
     @cached_property
@@ -181,7 +181,6 @@ class Kinetics:
         return (
             *_listed(model.rows),
             model.table,
-            model.lines,
             model.bias,
             # A product from the right reads rows.
             np.ascontiguousarray(model.weights.transpose(0, 2, 1)),
@@ -192,9 +191,24 @@ class Kinetics:
         )
 
     @cached_property
-    def _pairs(self) -> tuple[NDArray, NDArray, NDArray]:
-        places, table = self.model.changes
-        return (*_listed(places), table)
+    def _adds(self) -> NDArray[np.float64]:
+        """What a site adds to the barriers by itself, shape [n, species, 8 jumps of 4 species].
+
+        Half the change of the energy and the lines of the saddle, for every species that may jump:
+        a row is read for each site, and not a number for each site and jump. Sites at the end that
+        add nothing are left out.
+        """
+        model = self.model
+        places, change = model.changes
+        found = np.zeros((len(model.offsets), KINDS, len(DIRECTIONS), KINDS))
+        for d in range(len(DIRECTIONS)):
+            used = places[d] >= 0
+            found[used, :, d] += 0.5 * change[places[d, used]].transpose(0, 2, 1)
+            if len(model.lines):
+                used = model.rows[d] >= 0
+                found[used, :, d] += model.lines[model.rows[d, used]].transpose(0, 2, 1)
+        told = np.flatnonzero(found.any(axis=(1, 2, 3)))
+        return found.reshape(len(found), KINDS, -1)[: told[-1] + 1 if told.size else 0]
 
     @cached_property
     def _memory(self) -> tuple[NDArray, NDArray]:

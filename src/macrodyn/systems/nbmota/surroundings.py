@@ -39,28 +39,45 @@ def look(state, vacancy, channels, cells, around):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def evaluate(around, jumpers, nets, pairs, barriers):  # type: ignore[no-untyped-def]
+def evaluate(around, jumpers, nets, adds, barriers):  # type: ignore[no-untyped-def]
     """Barriers of the eight jumps from the species around a vacancy."""
-    sites, rows, table, lines, bias, weights, biases, out, level, rectified = nets
-    places, steps, changes = pairs
+    sites, rows, table, bias, weights, biases, out, level, rectified = nets
     width = table.shape[2]
     x = np.empty((8, width), np.float32)
     for d in range(8):
         atom = around[jumpers[d]]
         for w in range(width):
             x[d, w] = bias[atom, w]
-        for k in range(rows.shape[1]):
+        # Four at a time: a row of x is then read and written a quarter as often.
+        whole = rows.shape[1] // 4 * 4
+        for k in range(0, whole, 4):
+            a, b, c, e = rows[d, k], rows[d, k + 1], rows[d, k + 2], rows[d, k + 3]
+            of_a, of_b = around[sites[d, k]], around[sites[d, k + 1]]
+            of_c, of_e = around[sites[d, k + 2]], around[sites[d, k + 3]]
+            for w in range(width):
+                x[d, w] += (table[a, of_a, w] + table[b, of_b, w]) + (
+                    table[c, of_c, w] + table[e, of_e, w]
+                )
+        for k in range(whole, rows.shape[1]):
             row, species = rows[d, k], around[sites[d, k]]
             for w in range(width):
                 x[d, w] += table[row, species, w]
     _activate(x, rectified)
+    y = np.empty_like(x)
     for layer in range(len(biases)):
-        y = np.dot(x, weights[layer])
-        for d in range(8):
-            for w in range(width):
-                y[d, w] += biases[layer, w]
-        x = y
+        _layer(x, weights[layer], biases[layer], y)
+        x, y = y, x
         _activate(x, rectified)
+    kinds = adds.shape[1]
+    added = np.zeros(8 * kinds)
+    even = len(adds) // 2 * 2
+    for j in range(0, even, 2):
+        one, other = around[j], around[j + 1]
+        for w in range(len(added)):
+            added[w] += adds[j, one, w] + adds[j + 1, other, w]
+    for j in range(even, len(adds)):
+        for w in range(len(added)):
+            added[w] += adds[j, around[j], w]
     for d in range(8):
         atom = around[jumpers[d]]
         if atom == VACANCY:
@@ -69,24 +86,47 @@ def evaluate(around, jumpers, nets, pairs, barriers):  # type: ignore[no-untyped
         total = np.float32(0.0)
         for w in range(width):
             total += x[d, w] * out[atom, w]
-        if len(lines):
-            for k in range(rows.shape[1]):
-                total += lines[rows[d, k], atom, around[sites[d, k]]]
-        change = 0.0
-        if len(changes):
-            for k in range(steps.shape[1]):
-                change += changes[steps[d, k], atom, around[places[d, k]]]
-        barriers[d] = total + level[atom] + 0.5 * change
+        barriers[d] = total + level[atom] + added[kinds * d + atom]
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _layer(x, weights, biases, y):  # type: ignore[no-untyped-def]
+    """Write x W + b to y, eight rows, as many inputs as outputs.
+
+    So small a product is several times faster as these loops than by a library: four rows share
+    what is read of W, and two of its rows are added at once.
+    """
+    width = weights.shape[0]
+    even = width // 2 * 2
+    for d in range(0, 8, 4):
+        for w in range(width):
+            y[d, w] = y[d + 1, w] = y[d + 2, w] = y[d + 3, w] = biases[w]
+        for k in range(0, even, 2):
+            a0, a1, a2, a3 = x[d, k], x[d + 1, k], x[d + 2, k], x[d + 3, k]
+            b0, b1, b2, b3 = x[d, k + 1], x[d + 1, k + 1], x[d + 2, k + 1], x[d + 3, k + 1]
+            for w in range(width):
+                first, second = weights[k, w], weights[k + 1, w]
+                y[d, w] += a0 * first + b0 * second
+                y[d + 1, w] += a1 * first + b1 * second
+                y[d + 2, w] += a2 * first + b2 * second
+                y[d + 3, w] += a3 * first + b3 * second
+        for k in range(even, width):
+            for row in range(d, d + 4):
+                for w in range(width):
+                    y[row, w] += x[row, k] * weights[k, w]
+
+
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 def _activate(x, rectified):  # type: ignore[no-untyped-def]
+    one, two, most = np.float32(1.0), np.float32(2.0), np.float32(9.0)
     for d in range(x.shape[0]):
         for w in range(x.shape[1]):
             if rectified:
                 x[d, w] = max(x[d, w], np.float32(0.0))
             else:
-                x[d, w] = np.tanh(x[d, w])
+                # A hyperbolic tangent to 1e-7 that a compiler makes of many numbers at once.
+                e = np.exp(-two * min(abs(x[d, w]), most))
+                x[d, w] = np.copysign((one - e) / (one + e), x[d, w])
 
 
 @njit(cache=True)
@@ -109,11 +149,11 @@ def _digest(around):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def recall(around, jumpers, nets, pairs, memory, barriers):  # type: ignore[no-untyped-def]
+def recall(around, jumpers, nets, adds, memory, barriers):  # type: ignore[no-untyped-def]
     """Barriers from the cache, or computed and kept; whether they were computed."""
     keys, kept = memory
     if len(keys) == 0:
-        evaluate(around, jumpers, nets, pairs, barriers)
+        evaluate(around, jumpers, nets, adds, barriers)
         return 1
     key = _digest(around)
     first = np.int64(key >> np.uint64(33)) % len(keys)
@@ -126,7 +166,7 @@ def recall(around, jumpers, nets, pairs, memory, barriers):  # type: ignore[no-u
         if keys[here] == 0:
             slot = here
             break
-    evaluate(around, jumpers, nets, pairs, barriers)
+    evaluate(around, jumpers, nets, adds, barriers)
     keys[slot] = key
     kept[slot] = barriers
     return 1

@@ -116,12 +116,12 @@ def _rates(  # type: ignore[no-untyped-def]
     state, vacancy, low, high, scales, tables, memory, scratch, rates
 ):
     """Rates of the eight jumps of a vacancy; whether barriers were computed for them."""
-    channels, cells, jumpers, nets, pairs = tables
+    channels, cells, jumpers, nets, adds = tables
     beta, frequency = scales
     sides = state.shape[1:]
     around, barriers, target = scratch
     look(state, vacancy, channels, cells, around)
-    computed = recall(around, jumpers, nets, pairs, memory, barriers)
+    computed = recall(around, jumpers, nets, adds, memory, barriers)
     for d in range(8):
         jump_target(vacancy, channels, cells, jumpers[d], target)
         open_ = around[jumpers[d]] != VACANCY
