@@ -173,6 +173,11 @@ def without(*keys):
             id="prediction-by-no-variable",
         ),
         pytest.param(
+            {"closure": {"objective": "prediction", "dimension": 3}, "evolve": {"lags": [1]}},
+            "closure.dimension: 3 is more than the 2 rates that closure.objective: prediction",
+            id="more-variables-than-rates",
+        ),
+        pytest.param(
             {"closure": {"objective": "prediction", "decoder": "whole"}},
             "closure.decoder: rebuilds patches, and closure.objective is prediction",
             id="decoder-of-prediction",

@@ -745,10 +745,9 @@ CLOSURE = [
         "prediction",
         "closure",
         (),
-        lambda s: (s.result.model.architecture.decoder, s.result.model.architecture.told),
-        ("patch", 0),
-        # Two observables, each over as many lags as there are.
-        ("rates", 4),
+        lambda s: s.result.model.architecture.decoder,
+        "patch",
+        "none",
     ),
     Row(
         "closure.objective",
@@ -756,7 +755,7 @@ CLOSURE = [
         "closure",
         (),
         lambda s: s.result.model.architecture.decoder,
-        "rates",
+        "none",
         "patch",
         also={"closure": {"objective": "prediction"}},
     ),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from macrodyn.closure.reconstruction import SPACES, SpaceKind
 
 EncoderKind = Literal["strided", "pooled", "dense"]
-DecoderKind = Literal["patch", "whole", "rates"]
+DecoderKind = Literal["patch", "whole", "none"]
 ENCODER_KINDS: tuple[EncoderKind, ...] = get_args(EncoderKind)
 
 _SMALLEST_SIDE = 4
@@ -37,17 +37,16 @@ class Architecture:
             (component,) where there are particles, () for a vector.
         state_channels: Channels of the state; of coordinates the particles, or the components.
         species: Number of species; 0 for other kinds.
-        observables: Number of given observables z*; for a decoder of rates with the conditions.
+        observables: Number of given observables z*.
         closure_dim: Number of closure variables; 0 for none.
         encoder: `strided` (convolutions, then a linear map of all sites), `pooled`
             (convolutions within the patch, mean over sites, linear map) or `dense` (layers that
             read all numbers of the state; the only one for coordinates).
         decoder: `patch` reads z of the patch and gives the patch; `whole` reads z of the whole
-            snapshot and gives the distribution of its patches (`closure.mixture`); `rates` reads
-            z of the whole snapshot and gives what becomes of it (`closure.forecast`).
+            snapshot and gives the distribution of its patches (`closure.mixture`); `none`, where
+            variables are chosen by prediction (`closure.forecast`).
         channels: Widths of the convolutions, or of the dense layers, from the state inwards.
         hidden: Width of the decoder's first layer; of all if dense.
-        told: Numbers that a decoder of rates gives; 0 for other decoders.
     """
 
     kind: SpaceKind
@@ -60,7 +59,6 @@ class Architecture:
     decoder: DecoderKind = "patch"
     channels: tuple[int, ...] = (8, 16)
     hidden: int = 64
-    told: int = 0
 
     def __post_init__(self) -> None:
         """Refuse shapes that no network has.
@@ -81,7 +79,6 @@ class Architecture:
             "encoder": self.encoder in (ENCODER_KINDS if grid else ("dense",)),
             "channels": len(self.channels) >= 1 and min(self.channels, default=0) >= 1,
             "hidden": self.hidden >= 1,
-            "told": (self.told >= 1) == (self.decoder == "rates"),
         }
         for name, holds in checks.items():
             if not holds:
@@ -110,12 +107,6 @@ def build_encoder(architecture: Architecture) -> nn.Sequential:
     return nn.Sequential(*_NETWORKS[architecture.encoder][0](architecture))
 
 
-def build_rates(architecture: Architecture) -> nn.Sequential:
-    """Network from [batch, observable + closure] to rates [batch, told]."""
-    read = architecture.observables + architecture.closure_dim
-    return nn.Sequential(*_dense(read, architecture.hidden, architecture.hidden, architecture.told))
-
-
 def build_decoder(architecture: Architecture) -> nn.Sequential:
     """Network from [batch, observable + closure] to logits [batch, input channel, *patch].
 
@@ -123,8 +114,10 @@ def build_decoder(architecture: Architecture) -> nn.Sequential:
         architecture: The shapes; the grids are those of the strided encoder, coarsest first.
 
     Returns:
-        The network.
+        The network; without layers where there is none.
     """
+    if architecture.decoder == "none":
+        return nn.Sequential()
     return nn.Sequential(*_NETWORKS[architecture.encoder][1](architecture))
 
 

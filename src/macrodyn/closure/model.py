@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from macrodyn.closure.autoencoder import Autoencoder
-from macrodyn.closure.layers import Architecture, build_decoder, build_rates, pooled_kernels
+from macrodyn.closure.layers import Architecture, build_decoder, pooled_kernels
 from macrodyn.closure.mixture import PatchMixture, mixture_loss
 from macrodyn.closure.reconstruction import as_states
 from macrodyn.paths import StrPath
@@ -36,8 +36,7 @@ class PatchAutoencoder(Autoencoder):
     | z_I      | (z*_I, zhat_I), what `decode` reads                     |
 
     Where the architecture's decoder is `whole`, z = (z*, zhat) of the snapshot is decoded to the
-    distribution of its patches instead (`snapshot_loss`); where it is `rates`, to what becomes of
-    the observables (`forecast`).
+    distribution of its patches instead (`snapshot_loss`); where it is `none`, to nothing.
 
     Source: eqs. (1) and (2) of arXiv:2511.12842.
     """
@@ -46,8 +45,6 @@ class PatchAutoencoder(Autoencoder):
     def _build_decoder(architecture: Architecture) -> nn.Module:
         if architecture.decoder == "whole":
             return PatchMixture(architecture)
-        if architecture.decoder == "rates":
-            return build_rates(architecture)
         return build_decoder(architecture)
 
     def snapshot_loss(self, patches: Tensor, observables: Tensor) -> Tensor:
@@ -63,23 +60,21 @@ class PatchAutoencoder(Autoencoder):
 
         Source: eq. (2) of arXiv:2511.12842, with z of the whole snapshot.
         """
-        log_weights, logits = self.forecast(patches, observables)
+        log_weights, logits = self.decoder(self._read(observables, self.encode_means(patches)))
         inputs = self.encoder_inputs(patches.flatten(0, 1)).unflatten(0, patches.shape[:2])
         kind, species = self.architecture.kind, self.architecture.species
         return mixture_loss(log_weights, logits, inputs, kind, species)
 
-    def forecast(self, patches: Tensor, observables: Tensor) -> Any:
-        """What the decoder makes of z of snapshots, zhat the mean over their patches.
+    def encode_means(self, patches: Tensor) -> Tensor:
+        """Closure variables of snapshots, differentiable: means over some of their patches.
 
         Args:
             patches: m patches of each of S snapshots, shape [S, m, channel, *patch].
-            observables: z* of the snapshots (of rates: and conditions), shape [S, observable].
 
         Returns:
-            Of a decoder of `rates` these, shape [S, told]; else what `PatchMixture` gives.
+            zhat, of the type of the weights, shape [S, closure].
         """
-        closure = self.encode(patches.flatten(0, 1)).unflatten(0, patches.shape[:2]).mean(dim=1)
-        return self.decoder(self._read(observables, closure))
+        return self.encode(patches.flatten(0, 1)).unflatten(0, patches.shape[:2]).mean(dim=1)
 
     def encode_patches(self, patches: np.ndarray | Tensor) -> np.ndarray:
         """Closure variables zhat_I of any number of patches, as `encode_all` gives them."""

@@ -65,6 +65,17 @@ def encode_states(
     return out
 
 
+def with_rim(states: NDArray, reach: tuple[int, ...]) -> NDArray:
+    """Periodic states with as much around them as local terms at their edge read.
+
+    Args:
+        states: Shape [batch, channel, *lattice].
+        reach: Sites along each axis, beside one, that a term reads.
+    """
+    block = tuple(side + width for side, width in zip(states.shape[2:], reach, strict=True))
+    return gather(states, -_before(reach)[None], block, periodic=True)[:, 0]
+
+
 def _mean_of_terms(model: PatchAutoencoder, states: NDArray, periodic: bool) -> Floats:
     """Mean of the local terms over all sites, in pieces of the lattice where it is large."""
     lattice, patch = states.shape[2:], model.architecture.patch

@@ -64,6 +64,7 @@ def score_forecasts(
     increments: Sequence[Floats],
     elapsed: Sequence[Floats],
     group: NDArray[np.int64],
+    patches: int = 1,
     seed: int = 0,
 ) -> ForecastScores:
     """Score variables by how well the rates of change are predicted from them, lag by lag.
@@ -77,8 +78,9 @@ def score_forecasts(
         extra: Closure variables and candidates.
         conditions: Shape [sample, condition].
         increments: What is predicted, of each lag, shape [sample, observable].
-        elapsed: Its time, of each lag, shape [sample].
+        elapsed: Its time, of each lag, shape [sample]; that of all patches together.
         group: Group of each snapshot, shape [sample].
+        patches: Number of patches whose times are added in `elapsed`.
         seed: Seed of the division of the groups.
 
     Raises:
@@ -119,7 +121,7 @@ def score_forecasts(
     gain, error = np.moveaxis(np.array(scores), 2, 0)
     return ForecastScores(
         observables=tuple(observables),
-        elapsed=np.array([float(time.mean()) for time in elapsed]),
+        elapsed=np.array([float(time.mean()) / patches for time in elapsed]),
         order=order,
         gain=gain,
         standard_error=error,

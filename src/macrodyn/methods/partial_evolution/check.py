@@ -329,6 +329,14 @@ def check_closure(run: PartialEvolutionRun, system: PatchSystem) -> Iterator[tup
                 "prediction chooses the autoencoder's variables, and closure.dimension is 0: raise "
                 "it, or leave the objective out",
             )
+        rates = len(system.observables) * len(run.evolve.lags)
+        if run.closure.dimension > rates:
+            yield (
+                "closure.dimension",
+                f"{run.closure.dimension} is more than the {rates} rates that closure.objective: "
+                "prediction tells (of each observable over each of evolve.lags): lower it, or give "
+                "more lags",
+            )
         if run.closure.decoder == "whole":
             yield (
                 "closure.decoder",

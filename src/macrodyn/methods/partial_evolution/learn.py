@@ -99,12 +99,16 @@ def _by_prediction(
     given = np.concatenate([pairs.z_observables.values, pairs.condition_values.values], axis=1)
     left = left_by(given, rates.reshape(len(rates), -1))
     kept, patches = _some_patches(job, system, source, settings)
+    patch = None
+    if settings.encoder == "pooled" and system.periodic:
+        patch, patches = tuple(job.config["patch"]), source.states.values[kept][:, None]
     return train_forecast(
         patches,
         given[kept],
         left[kept],
         settings,
         groups=source.group.values[kept],
+        patch=patch,
         **_training(job, system),
     )
 

@@ -68,6 +68,7 @@ def forecast_latents(latents: xr.Dataset, *, seed: int) -> ForecastScores:
         conditions=known.arrays.conditions,
         increments=[increment for increment, _ in summed],
         elapsed=[elapsed for _, elapsed in summed],
+        patches=known.arrays.patches,
         group=known.arrays.group,
         seed=seed,
     )
