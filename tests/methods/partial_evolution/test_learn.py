@@ -75,7 +75,9 @@ def learn(
         states, pairs = folder / "states.nc", folder / "pairs.nc"
         write_dataset(data["upsample"], states, {})
         write_dataset(data["evolve:ours"], pairs, {})
-        trained = make_job(plan["closure"], folder / "closure", {"data": states})
+        sources = {"data": states, "pairs": pairs}
+        asked = {role: sources[role] for role in plan["closure"].parents}
+        trained = make_job(plan["closure"], folder / "closure", asked)
         closure(trained)
         inputs = {"pairs": pairs, "states": states, "closure": trained.outputs}
         encoding = make_job(plan["latents/ours"], folder / "encode", inputs)
@@ -130,6 +132,22 @@ def test_prediction_is_under_the_systems_own_conditions(learn, sample, make_plan
     # Initial states of given magnetisation do not know the temperature; what follows does.
     np.testing.assert_array_equal(one.prediction.z[..., 0, :], other.prediction.z[..., 0, :])
     assert not np.array_equal(one.prediction.z[..., 1, :], other.prediction.z[..., 1, :])
+
+
+@pytest.mark.parametrize("encoder", ["pooled", "strided"])
+def test_a_closure_by_prediction_reaches_the_prediction(learn, encoder):
+    """It is trained on pairs, and from there all is as with any other closure."""
+    closure = {**LITTLE["closure"], "objective": "prediction", "encoder": encoder, "dimension": 2}
+    learned = learn({"closure": closure, "evolve": {"lags": [1, 2]}})
+    assert set(learned.plan["closure"].parents) == {"data", "pairs"}
+    assert list(learned.latents.variable.values)[2:] == ["closure_0", "closure_1"]
+    spread = learned.latents.z.values[:, 2:].std(axis=0)
+    np.testing.assert_allclose(spread, 1.0, rtol=1e-3)
+    told = learned.training("closure")
+    assert told["objective"] == "prediction" and len(told["history"]["best_loss"]) == 1
+    assert np.isfinite(learned.prediction.z).all()
+    again = learn({"closure": closure, "evolve": {"lags": [1, 2]}}, name="again")
+    assert again.digest("closure") == learned.digest("closure")
 
 
 def test_closure_variables_do_not_run_away(learn, predicted):
