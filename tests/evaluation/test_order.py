@@ -11,6 +11,7 @@ from macrodyn.evaluation.figures_scaling import scaling_figures
 from macrodyn.evaluation.order import (
     is_order_parameter,
     order_of_density,
+    order_of_members,
     order_of_samples,
 )
 from macrodyn.evaluation.scaling import Moments, exponents
@@ -31,6 +32,14 @@ def test_moments_of_a_normal_density_are_known():
 def test_moments_of_two_sharp_sizes_are_known():
     found = order_of_samples(np.tile([0.5, -0.5], (4, 10)))
     assert [found[k]["value"] for k in ("absolute", "variance")] == pytest.approx([0.5, 0.0])
+    assert found["binder"]["value"] == pytest.approx(2 / 3)
+
+
+def test_moments_of_members_are_their_own_and_errors_their_scatter():
+    found = order_of_members([[0.5, -0.5] * 8, [0.7, -0.7] * 8])
+    assert found["absolute"]["value"] == pytest.approx(0.6)
+    assert found["absolute"]["error"] == pytest.approx(0.2 / math.sqrt(2))
+    assert found["variance"]["value"] == pytest.approx(0.0, abs=1e-12)
     assert found["binder"]["value"] == pytest.approx(2 / 3)
 
 

@@ -43,9 +43,18 @@ def order_of_density(value: ArrayLike, density: ArrayLike) -> dict[str, dict[str
     """
     x, p = np.asarray(value, np.float64), np.asarray(density, np.float64)
     weight = p / p.sum(axis=-1, keepdims=True)
-    members = _derived(np.stack([weight @ np.abs(x), weight @ x**2, weight @ x**4], axis=-1))
-    spread = members.std(axis=0, ddof=1) if len(members) > 1 else np.zeros(len(NAMES))
-    return _named(members.mean(axis=0), spread)
+    return _over_members(np.stack([weight @ np.abs(x), weight @ x**2, weight @ x**4], axis=-1))
+
+
+def order_of_members(values: ArrayLike) -> dict[str, dict[str, float]]:
+    """Moments of values that members predict: mean over members, and their standard deviation.
+
+    Args:
+        values: Of each member, shape [member, value].
+    """
+    x = np.asarray(values, np.float64)
+    powers = [np.abs(x).mean(axis=1), (x**2).mean(axis=1), (x**4).mean(axis=1)]
+    return _over_members(np.stack(powers, axis=-1))
 
 
 def is_order_parameter(bounds: Sequence[float]) -> bool:
@@ -58,6 +67,12 @@ def _derived(powers: Floats) -> Floats:
     """From <|x|>, <x^2>, <x^4> to the moments, [..., 3]."""
     first, second, fourth = np.moveaxis(powers, -1, 0)
     return np.stack([first, second - first**2, 1.0 - fourth / (3.0 * second**2)], axis=-1)
+
+
+def _over_members(powers: Floats) -> dict[str, dict[str, float]]:
+    members = _derived(powers)
+    spread = members.std(axis=0, ddof=1) if len(members) > 1 else np.zeros(len(NAMES))
+    return _named(members.mean(axis=0), spread)
 
 
 def _named(value: Floats, error: Floats) -> dict[str, Any]:

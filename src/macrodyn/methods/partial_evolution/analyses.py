@@ -136,8 +136,8 @@ def _moments(runs: list[Metrics], observable: str, temperature: str) -> dict[str
     for place in (place for run in runs for place in (run.get("order_parameters") or {}).values()):
         lattice, at = tuple(place["lattice"]), place["parameters"].get(temperature)
         for source, by_name in (place["moments"].get(observable) or {}).items():
-            # Runs that share what was sampled have it once.
-            if at is None or (source, lattice, at) in known:
+            # Runs that share what was sampled have it once. Late trajectories are no equilibrium.
+            if at is None or source not in sources or (source, lattice, at) in known:
                 continue
             known.add((source, lattice, at))
             pairs = {name: (m["value"], m["error"]) for name, m in by_name.items()}

@@ -28,7 +28,12 @@ from macrodyn.evaluation import (
     spread_indices,
 )
 from macrodyn.evaluation.available import Findings
-from macrodyn.evaluation.order import is_order_parameter, order_of_density, order_of_samples
+from macrodyn.evaluation.order import (
+    is_order_parameter,
+    order_of_density,
+    order_of_members,
+    order_of_samples,
+)
 from macrodyn.evaluation.sampled import SampledEquilibrium, sampled_equilibrium
 from macrodyn.methods.partial_evolution.cases import Case
 from macrodyn.methods.partial_evolution.compare_members import (
@@ -176,7 +181,12 @@ def _stationary_means(prediction: xr.Dataset, observables: int) -> NDArray[np.fl
 
 
 def order_of_case(
-    case: Case, system: PatchSystem, chains: xr.Dataset, prediction: xr.Dataset
+    case: Case,
+    system: PatchSystem,
+    chains: xr.Dataset,
+    prediction: xr.Dataset,
+    trajectories: NDArray[np.float64],
+    fraction: float,
 ) -> dict[str, Any]:
     """Moments of order parameters at one place: sampled, and of the stationary density.
 
@@ -185,11 +195,16 @@ def order_of_case(
         system: The system; its own parameters are those of the case where that has none.
         chains: The sampled equilibrium.
         prediction: The prediction.
+        trajectories: What is predicted, shape [member, ..., time, variable].
+        fraction: Late part of it, which stands in where there is no density.
 
     Returns:
         ``lattice``, the numbers among the ``parameters``, and ``moments`` by observable, each
-        ``sampled`` and, where there is such a density, ``predicted``.
+        ``sampled``, and ``predicted`` where there is such a density, else ``late``: of trajectories
+        that may not have come to equilibrium.
     """
+    points = max(1, round(fraction * trajectories.shape[-2]))
+    late = trajectories[..., -points:, :].reshape(len(trajectories), -1, trajectories.shape[-1])
     given = system.parameters.model_dump() | case.parameters
     values = chains.observables.transpose("initial", "replica", "sample", "observable").values
     moments: dict[str, Any] = {}
@@ -202,6 +217,8 @@ def order_of_case(
                     prediction.stationary_value.values[k],
                     prediction.stationary_density.values[:, k],
                 )
+            elif np.isfinite(late).all():
+                moments[observable.name]["late"] = order_of_members(late[..., k])
     return {
         "lattice": list(case.large),
         "parameters": {k: float(v) for k, v in given.items() if type(v) in (int, float)},

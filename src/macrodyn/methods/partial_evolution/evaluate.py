@@ -110,7 +110,14 @@ def evaluate(job: Job) -> None:
                 run.evaluate.equilibrium_fraction,
                 findings.below("sampled_equilibrium", case.place or "here"),
             )
-            order[case.place or "here"] = order_of_case(case, system, chains, predicted)
+            order[case.place or "here"] = order_of_case(
+                case,
+                system,
+                chains,
+                predicted,
+                comparison.predictions["ours"],
+                run.evaluate.equilibrium_fraction,
+            )
         del comparison
     write_sealed_json(
         job.outputs["figures"] / "trajectories.json", explored_trajectories(explored, system)
