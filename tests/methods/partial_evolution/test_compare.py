@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from macrodyn.evaluation import align, sampling_error, trajectory_errors
-from macrodyn.methods.partial_evolution.compare import compare_horizon
+from macrodyn.methods.partial_evolution.cases import Case
+from macrodyn.methods.partial_evolution.compare import compare_horizon, order_of_case
 from macrodyn.methods.partial_evolution.compare_members import late_distances, member_merits
 from macrodyn.methods.partial_evolution.config import HorizonConfig
 from macrodyn.methods.partial_evolution.sample import horizon_times, record_times
@@ -166,3 +167,29 @@ def test_members_that_left_are_out_of_the_means_that_say_so():
     z[2, 0, 0, -1] = np.nan
     lost = member_merits(z, merits, named=[], fraction=0.25)
     assert 2 in lost["outliers"] and lost["late"]["distance"][2] == np.inf
+
+
+@pytest.mark.parametrize("solved", [True, False])
+def test_where_no_density_is_solved_for_late_trajectories_stand(make_ising, solved):
+    """The last two of four times, of two members; what came before does not count."""
+    case = Case(name="late", horizon="late", reference="", equilibrium="e", place="", large=(4, 4))
+    chains = xr.Dataset(
+        {
+            "observables": (
+                ("initial", "replica", "sample", "observable"),
+                np.random.default_rng(0).uniform(-1, 1, (1, 3, 20, 2)),
+            )
+        }
+    )
+    z = np.zeros((2, 1, 5, 4, 3))
+    z[..., 2:, 0] = np.array([0.5, 0.7])[:, None, None, None]
+    density = xr.Dataset()
+    if solved:
+        value, shape = np.linspace(-1, 1, 21), (2, 2, 21)
+        density["stationary_value"] = (("variable", "point"), np.stack([value, value]))
+        density["stationary_density"] = (("member", "variable", "point"), np.ones(shape))
+    found = order_of_case(case, make_ising(), chains, density, z, 0.5)["moments"]["magnetisation"]
+    assert set(found) == {"sampled", "predicted" if solved else "late"}
+    if not solved:
+        assert found["late"]["absolute"]["value"] == pytest.approx(0.6)
+        assert found["late"]["variance"]["value"] == pytest.approx(0.0, abs=1e-12)

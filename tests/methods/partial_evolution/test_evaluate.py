@@ -273,10 +273,6 @@ def test_evaluation_of_a_run_without_a_reference(
     magnetisation = found["here"]["magnetisation"]
     assert magnetisation["direct"] is None and abs(magnetisation["predicted"]) <= 1
     assert found["size-4x4"]["magnetisation"]["direct"] is not None
-    # A density of three variables is not solved for: late trajectories stand beside what is sampled.
-    moments = metrics["order_parameters"]["here"]["moments"]["magnetisation"]
-    assert set(moments) == {"sampled", "late"}
-    assert 0 < moments["late"]["absolute"]["value"] < 1
     row = summary_row(metrics)
     assert row["transient:disagreement"] == schemes["ours"]["agreement"]["mean"]
     verdict = judge(metrics)
