@@ -27,9 +27,9 @@ class PartialEvolutionReport(Report):
     lead = "Macroscopic dynamics of a large system, learned from small ones"
     how = (
         "Small systems were simulated and put together to snapshots of the large one, which were "
-        "relaxed patch by patch. Some patches of each snapshot were evolved for a short time. From "
-        "their increments came the drift and the diffusion of the large system's observables, and "
-        "of closure variables that complete them."
+        "relaxed patch by patch, or brought to equilibrium. Some patches of each snapshot were "
+        "evolved for a short time. From their increments came the drift and the diffusion of the "
+        "large system's observables, and of closure variables that complete them."
     )
     note = "summary.rst"
     columns = (
