@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from macrodyn.storage.errors import WriteError
-from macrodyn.storage.files import atomic_path, probe, remove_temporaries, write_json
+from macrodyn.storage.files import (
+    atomic_path,
+    error_number,
+    probe,
+    remove_temporaries,
+    write_json,
+)
 from macrodyn.storage.sealed import read_sealed_json, write_sealed_json
 
 
@@ -168,3 +174,16 @@ def test_two_writers_at_once_leave_one_whole_file(tmp_path):
         assert read_sealed_json(path) in content
         reads += 1
     assert names(tmp_path) == ["data.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("I/O error: No space left on device (os error 28)", 28),
+        # Safetensors before 0.6.
+        ('Error while serializing: IoError(Os { code: 2, kind: NotFound, message: "No such" })', 2),
+        ("InvalidHeader", None),
+    ],
+)
+def test_numbers_of_errors_are_read_from_what_libraries_write(text, number):
+    assert error_number(RuntimeError(text)) == number

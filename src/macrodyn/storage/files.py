@@ -101,14 +101,18 @@ def remove_temporaries(path: StrPath, before: float) -> None:
             pass
 
 
+# As safetensors has written it from 0.6 on, and before.
+_NUMBER = re.compile(r"\(os error (\d+)\)|\bOs \{ code: (\d+)")
+
+
 def error_number(error: BaseException) -> int | None:
     """Return the system's number of an error; of safetensors' errors it stands in the text."""
     if isinstance(error, WriteError):
         return None
     if isinstance(error, OSError):
         return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error)) if isinstance(error, Exception) else None
-    return int(found[1]) if found else None
+    found = _NUMBER.search(str(error)) if isinstance(error, Exception) else None
+    return int(found[1] or found[2]) if found else None
 
 
 def probe(path: StrPath) -> OSError | None:
