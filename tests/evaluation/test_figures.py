@@ -114,7 +114,8 @@ def _assert_drawn(figure: Figure) -> None:
         columns = slice(int(box.x0 * scale) + 2, int(box.x1 * scale) - 2)
         assert pixels[rows, columns].std() > 1, "a panel is blank"
     for legend in figure.legends:
-        frame = legend.get_window_extent(renderer)
+        # A layout's rounding is a fraction of a pixel.
+        frame = legend.get_window_extent(renderer).padded(-1.0)
         assert not any(frame.overlaps(box) for box in boxes), "the legend covers a panel"
     inside = figure.get_tightbbox(renderer)
     assert inside.x0 > -0.02 and inside.x1 < figure.get_figwidth() + 0.02, "cut at the side"
