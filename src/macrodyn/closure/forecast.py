@@ -61,11 +61,15 @@ def left_by(given: Floats, rates: Floats) -> Floats:
     Returns:
         Shape [S, rate]; 0 for a rate that the polynomial tells but for rounding.
     """
-    features, _ = affordable_features(standardise(given)[0], DEGREE, SAMPLES)
-    residual = rates - fitted(features, rates)
+    residual = rates - fitted(_polynomial(given), rates)
     scale = residual.std(axis=0)
     told = scale <= 1e-9 * np.abs(rates).max(axis=0)
     return np.where(told, 0.0, residual / np.where(told, 1.0, scale))
+
+
+def _polynomial(given: Floats) -> Floats:
+    """Features of what the observables tell, of the highest degree that the samples allow."""
+    return affordable_features(standardise(given)[0], DEGREE, SAMPLES)[0]
 
 
 def train_forecast(
@@ -187,9 +191,8 @@ class _Forecast(Trainable):
         self.model, self.states = model, states
         self.parameters = dict(model.named_parameters())
         self.means = _Means(model)
-        features, _ = affordable_features(standardise(given)[0], DEGREE, SAMPLES)
         self.features, self.rates = (
-            torch.as_tensor(values, device=device) for values in (features, rates)
+            torch.as_tensor(values, device=device) for values in (_polynomial(given), rates)
         )
         self.training = torch.as_tensor(training, device=device)
         self.validation = torch.as_tensor(validation, device=device)
@@ -207,8 +210,7 @@ class _Forecast(Trainable):
     @torch.no_grad()
     def validate(self, parameters: Parameters) -> Tensor:
         """Mean loss of the held-out snapshots, by maps of the training ones, shape [1]."""
-        left, of_observables = self._left(parameters, self.solved)
-        told = _solved(left, self.rates[self.solved], RIDGE)
+        _, of_observables, told = self._maps(parameters)
         held = self._closure(parameters, self.validation)
         held = held - self.features[self.validation] @ of_observables
         return (self.rates[self.validation] - held @ told).square().mean()[None].cpu()
@@ -219,8 +221,7 @@ class _Forecast(Trainable):
 
         Source: reduced-rank regression, Izenman, J. Multivar. Anal. 5, 248 (1975).
         """
-        left, _ = self._left(parameters, self.solved)
-        told = _solved(left, self.rates[self.solved], RIDGE)
+        left, _, told = self._maps(parameters)
         axes = torch.linalg.svd(left @ told, full_matrices=False)[2]
         return told @ axes[:number].T
 
@@ -230,6 +231,11 @@ class _Forecast(Trainable):
         rows = (self.training.cpu(), self.validation.cpu())
         data = (self.states.cpu(), self.features.cpu(), self.rates.cpu())
         return facts, (*data, *rows)
+
+    def _maps(self, parameters: Parameters) -> tuple[Tensor, Tensor, Tensor]:
+        """Of training snapshots what `_left` gives, and the map from what is left to the rates."""
+        left, of_observables = self._left(parameters, self.solved)
+        return left, of_observables, _solved(left, self.rates[self.solved], RIDGE)
 
     def _left(self, parameters: Parameters, rows: Tensor) -> tuple[Tensor, Tensor]:
         """What the observables leave of the variables, and what they tell of them."""

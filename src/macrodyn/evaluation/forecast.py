@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from macrodyn.evaluation.available import Unavailable
-from macrodyn.evaluation.residual import FEWEST_GROUPS
 from macrodyn.evaluation.worth_fit import DriftFits
 
 __all__ = ["ForecastScores", "score_forecasts"]
@@ -89,15 +88,16 @@ def score_forecasts(
     Source: cross-validated scores of slow variables, McGibbon and Pande, J. Chem. Phys. 142, 124105
     (2015), with the error of a regression on the observables' future in place of a variational one.
     """
-    groups = len(np.unique(group))
-    if groups < FEWEST_GROUPS:
-        raise Unavailable(
-            f"errors by group need {FEWEST_GROUPS} groups, there are {groups}: raise "
-            "simulate.groups"
-        )
-    base = np.concatenate([np.stack(list(observables.values()), axis=1), conditions], axis=1)
     fits = [
-        DriftFits(base, extra, increment, time, group, seed=seed)
+        DriftFits.of(
+            observables,
+            extra,
+            conditions=conditions,
+            increment=increment,
+            elapsed=time,
+            group=group,
+            seed=seed,
+        )
         for increment, time in zip(increments, elapsed, strict=True)
     ]
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from macrodyn.evaluation.available import Unavailable
-from macrodyn.evaluation.residual import FEWEST_GROUPS, residual_by_age
+from macrodyn.evaluation.residual import residual_by_age
 from macrodyn.evaluation.worth_fit import DriftFits
 
 __all__ = ["MATERIAL", "Judged", "Worth", "judge_variables"]
@@ -171,15 +170,17 @@ def judge_variables(
     Raises:
         Unavailable: If there are too few groups.
     """
-    groups = len(np.unique(group))
-    if groups < FEWEST_GROUPS:
-        raise Unavailable(
-            f"errors by group need {FEWEST_GROUPS} groups, there are {groups}: raise "
-            "simulate.groups"
-        )
-    base = np.concatenate([np.stack(list(observables.values()), axis=1), conditions], axis=1)
     extra = {**variables, **candidates}
-    scores = DriftFits(base, extra, increment, elapsed, group, seed=seed)
+    scores = DriftFits.of(
+        observables,
+        extra,
+        conditions=conditions,
+        increment=increment,
+        elapsed=elapsed,
+        group=group,
+        seed=seed,
+    )
+    groups = len(np.unique(group))
     inside = tuple(variables)
 
     def chi2(names: tuple[str, ...]) -> Floats:

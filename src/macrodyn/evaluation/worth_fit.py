@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from macrodyn.dynamics.chebyshev import chebyshev_exponents, chebyshev_features
+from macrodyn.evaluation.available import Unavailable
+from macrodyn.evaluation.residual import FEWEST_GROUPS
 from macrodyn.learning.holdout import group_folds
 
 Floats = NDArray[np.float64]
@@ -65,6 +67,32 @@ class DriftFits:
         ]
         self._design = self._best(designs or [_chebyshev(self._base, 0)])[0]
         self._extra = {name: self._left(values) for name, values in extra.items()}
+
+    @classmethod
+    def of(
+        cls,
+        observables: Mapping[str, Floats],
+        extra: Mapping[str, Floats],
+        *,
+        conditions: Floats,
+        increment: Floats,
+        elapsed: Floats,
+        group: NDArray[np.int64],
+        seed: int,
+    ) -> DriftFits:
+        """Fits whose base are the observables, each of shape [N], and conditions, [N, condition].
+
+        Raises:
+            Unavailable: If there are too few groups for errors over them.
+        """
+        groups = len(np.unique(group))
+        if groups < FEWEST_GROUPS:
+            raise Unavailable(
+                f"errors by group need {FEWEST_GROUPS} groups, there are {groups}: raise "
+                "simulate.groups"
+            )
+        base = np.concatenate([np.stack(list(observables.values()), axis=1), conditions], axis=1)
+        return cls(base, extra, increment, elapsed, group, seed=seed)
 
     def predicted(self, names: tuple[str, ...]) -> Floats:
         """Drift of each sample by fits to other groups, with some variables, shape [N, d].

@@ -98,10 +98,14 @@ def _by_prediction(
     rates = observable_rates(pairs, seed=job.config["seed"])
     given = np.concatenate([pairs.z_observables.values, pairs.condition_values.values], axis=1)
     left = left_by(given, rates.reshape(len(rates), -1))
-    kept, patches = _some_patches(job, system, source, settings)
     patch = None
     if settings.encoder == "pooled" and system.periodic:
-        patch, patches = tuple(job.config["patch"]), source.states.values[kept][:, None]
+        patch = tuple(job.config["patch"])
+        tiling = Tiling(source.states.shape[2:], patch)
+        kept, _ = _closure_patches(settings, source.sizes["sample"], tiling.number)
+        patches = source.states.values[kept][:, None]
+    else:
+        kept, patches = _some_patches(job, system, source, settings)
     return train_forecast(
         patches,
         given[kept],
